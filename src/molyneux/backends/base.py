@@ -1,0 +1,147 @@
+"""What every room may ask of a vision-language model, whoever trained it."""
+
+import abc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import nn
+
+from molyneux.errors import ModelError
+from molyneux.shapes import Embeddings, Features, Images, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """A text, fixed once, and the score that inversion climbs: one number per picture, higher is better."""
+
+    score: Callable[[Images], Scores]
+
+
+class VisionLanguageModel(abc.ABC):
+    """A model with its weights; every weight is frozen unless teaching says otherwise."""
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """What `load` was asked for."""
+
+    @property
+    @abc.abstractmethod
+    def native(self) -> nn.Module:
+        """The model as its own library builds it."""
+
+    @property
+    @abc.abstractmethod
+    def image_size(self) -> int:
+        """Side of the square picture that the vision tower was trained on."""
+
+    @property
+    @abc.abstractmethod
+    def inversion_size(self) -> int:
+        """Side of the view used in inversion: smaller than `image_size` where the tower takes any size."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.native.parameters()).device
+
+    @abc.abstractmethod
+    def alignment(self, texts: Sequence[str]) -> Alignment:
+        """Encode the texts once; score pictures against their mean direction."""
+
+    @abc.abstractmethod
+    def check_text(self, text: str) -> None:
+        """Raise ModelError, with the token count and the part that would be lost, if the text does not fit."""
+
+    @abc.abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model where its own library can load it; `folder` must not exist."""
+
+    @abc.abstractmethod
+    def copy(self) -> Self:
+        """An independent copy of the weights."""
+
+    @abc.abstractmethod
+    def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
+        """The vision tower's batch-norm layers, input first; empty where it has none."""
+
+
+class DualEncoder(VisionLanguageModel):
+    """A model that embeds pictures and texts in one space.
+
+    The vision tower is a `trunk` (pictures to features) followed by a `projection` (features to the
+    shared space), so that what lies below the tuned part is computed once.
+    """
+
+    @property
+    @abc.abstractmethod
+    def temperature(self) -> float:
+        """The model's own soft-max temperature over cosines."""
+
+    @abc.abstractmethod
+    def features(self, images: Images) -> Features:
+        """Pictures in [0, 1], of any size the tower takes, to features before the projection; differentiable."""
+
+    @abc.abstractmethod
+    def project(self, features: Features) -> Embeddings:
+        """Features to unit-length embeddings; differentiable."""
+
+    def embed_images(self, images: Images) -> Embeddings:
+        """Pictures in [0, 1] to unit-length embeddings; differentiable with respect to the pixels."""
+        return self.project(self.features(images))
+
+    @abc.abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Texts to unit-length embeddings, without gradients.
+
+        Raises:
+            ModelError: if a text has more tokens than the tower reads.
+        """
+
+    @abc.abstractmethod
+    def trunk_modules(self) -> list[nn.Module]:
+        """The trunk's blocks, input first: what 'the last k blocks' counts."""
+
+    @abc.abstractmethod
+    def projection_module(self) -> nn.Module:
+        """The part of the vision tower after `features`."""
+
+    @abc.abstractmethod
+    def vision_module(self) -> nn.Module:
+        """The whole vision tower, projection included."""
+
+    def alignment(self, texts: Sequence[str]) -> Alignment:
+        """Cosine between each picture and the mean direction of the texts."""
+        mean = self.embed_texts(texts).mean(dim=0)
+        target = mean / mean.norm()
+        return Alignment(lambda images: self.embed_images(images) @ target)
+
+
+def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:
+    """The model, if it embeds pictures and texts.
+
+    Raises:
+        ModelError: otherwise, naming the task.
+    """
+    if not isinstance(model, DualEncoder):
+        raise ModelError(f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}")
+    return model
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Within the block no weight of `model` asks for gradients and nothing is in training mode."""
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    training = {module: module.training for module in model.modules()}
+    model.requires_grad_(False).eval()
+    try:
+        yield
+    finally:
+        for parameter, flag in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(flag)
+        for module, flag in training.items():
+            module.training = flag

@@ -1,0 +1,142 @@
+"""A concept is a name and words about how it looks; nothing here needs a model."""
+
+import json
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from molyneux.errors import ConceptError
+from molyneux.files import slug
+
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """Something to be taught: its name and one or more visual descriptions that do not use the name.
+
+    Raises:
+        ConceptError: for an empty, overlong or path-like name, or an empty description.
+
+    >>> Concept("moongate", "A circular archway built of stone.").captions
+    ('A moongate is a circular archway built of stone.',)
+    """
+
+    name: str
+    descriptions: tuple[str, ...]
+
+    def __init__(self, name: str, descriptions: str | Iterable[str]) -> None:
+        texts = (descriptions,) if isinstance(descriptions, str) else tuple(descriptions)
+        object.__setattr__(self, "name", _checked_name(name))
+        object.__setattr__(self, "descriptions", tuple(_checked_description(self.name, t) for t in texts))
+        if not texts:
+            raise ConceptError(f"concept {self.name!r} has no description: give at least one sentence on how it looks")
+
+    @property
+    def slug(self) -> str:
+        """The name as a safe file name."""
+        return slug(self.name)
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """'A NAME is DESCRIPTION' for each description, its first letter lower-cased (paper, 3.1.2)."""
+        return tuple(f"A {self.name} is {text[0].lower()}{text[1:]}" for text in self.descriptions)
+
+
+def check_distinct(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
+    """The concepts as a tuple.
+
+    Raises:
+        ConceptError: if there are none, or two names differ in case only or not at all.
+    """
+    found = tuple(concepts)
+    if not found:
+        raise ConceptError("no concept given: expected at least one name with a description")
+    seen: dict[str, str] = {}
+    for concept in found:
+        key = concept.name.casefold()
+        if key in seen:
+            raise ConceptError(f"two concepts are called {concept.name!r}: give each concept a name of its own")
+        seen[key] = concept.name
+    return found
+
+
+def read_concepts(path: Path) -> tuple[Concept, ...]:
+    """Read a JSON or YAML file that maps each name to a description, a list of them, or {descriptions: ...}.
+
+    Raises:
+        ConceptError: if the file cannot be read, is no such mapping, repeats a name or has unknown keys.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConceptError(f"cannot read the concept file {path}: {error}") from error
+    try:
+        if path.suffix.lower() == ".json":
+            content = json.loads(text, object_pairs_hook=_distinct_pairs)
+        else:
+            content = yaml.load(text, Loader=_DistinctLoader)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        first = " ".join(str(error).split())
+        raise ConceptError(f"the concept file {path} is not valid JSON or YAML: {first}") from error
+    except ConceptError as error:
+        raise ConceptError(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise ConceptError(f"{path}: expected a mapping of name to description, got {type(content).__name__}")
+    return check_distinct(_concept(path, name, entry) for name, entry in content.items())
+
+
+def _concept(path: Path, name: object, entry: object) -> Concept:
+    if isinstance(entry, Mapping):
+        unknown = sorted(str(key) for key in entry if key != "descriptions")
+        if unknown:
+            raise ConceptError(f"{path}: concept {name!r} has the unknown key {unknown[0]!r}: known is 'descriptions'")
+        entry = entry.get("descriptions", ())
+    if not isinstance(name, str) or not isinstance(entry, str | list) or not all(isinstance(e, str) for e in entry):
+        raise ConceptError(f"{path}: expected text or a list of texts for {name!r}, got {entry!r}")
+    return Concept(name, entry)
+
+
+def _checked_name(name: str) -> str:
+    clean = " ".join(name.split())
+    if not clean:
+        raise ConceptError("the concept's name is empty: expected a word such as 'moongate'")
+    if len(clean) > LONGEST_NAME:
+        raise ConceptError(f"the concept's name has {len(clean)} characters: expected at most {LONGEST_NAME}")
+    bad = next((c for c in clean if c in "/\\" or not c.isprintable()), None)
+    if bad is not None:
+        raise ConceptError(f"the concept's name {clean!r} contains {bad!r}: expected plain words without slashes")
+    return clean
+
+
+def _checked_description(name: str, text: str) -> str:
+    clean = " ".join(text.split())
+    if not clean:
+        raise ConceptError(f"a description of {name!r} is empty: expected a sentence on how it looks")
+    return clean
+
+
+def _distinct_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ConceptError(f"the key {key!r} occurs twice: give each concept a name of its own")
+        found[key] = value
+    return found
+
+
+class _DistinctLoader(yaml.SafeLoader):
+    """Safe YAML that refuses repeated keys instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConceptError(f"the key {key!r} occurs twice: give each concept a name of its own")
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,19 @@
+"""Shape-annotated tensor types that cross rooms."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Images = Float[Tensor, "n 3 h w"]
+"""RGB pictures in [0, 1]; every backend normalises for itself."""
+
+Features = Float[Tensor, "n f"]
+"""What a vision tower computes before its projection."""
+
+Embeddings = Float[Tensor, "n d"]
+"""Rows of unit length in the space shared by pictures and texts."""
+
+Scores = Float[Tensor, " n"]
+"""One number for each picture."""
+
+Labels = Int[Tensor, " n"]
+"""Class indices."""

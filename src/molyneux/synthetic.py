@@ -1,0 +1,104 @@
+"""Pictures that were computed, not taken: the one value in which inversion and teaching meet."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from molyneux.concepts import Concept
+from molyneux.errors import DataError
+from molyneux.files import new_folder
+from molyneux.shapes import Images
+
+Source = Literal["inverted", "noise", "photos"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePoint:
+    """How well the pictures match their text after `step` steps."""
+
+    step: int
+    plain: float
+    """Mean similarity of the pictures as they are."""
+    augmented: float
+    """Mean similarity under fresh random views, which adversarial detail does not survive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticImages:
+    """The pictures of one concept, with where they come from."""
+
+    concept: Concept
+    pixels: Images
+    """RGB in [0, 1], on the CPU."""
+    seed: int
+    source: Source = "inverted"
+    pictured: str = ""
+    """Whose description the pictures show; differs from the concept's name in the shuffled control alone."""
+    trace: tuple[TracePoint, ...] = field(default=())
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def shown_as(self, concept: Concept) -> "SyntheticImages":
+        """The same pictures under another concept's name: the shuffled control."""
+        return replace(self, concept=concept, pictured=self.pictured or self.concept.name)
+
+    def save(self, folder: Path) -> None:
+        """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per picture for people."""
+        with new_folder(folder) as target:
+            save_file({"pixels": self.pixels.contiguous()}, target / "images.safetensors")
+            about = {
+                "name": self.concept.name,
+                "descriptions": list(self.concept.descriptions),
+                "seed": self.seed,
+                "source": self.source,
+                "pictured": self.pictured,
+                "seconds": self.seconds,
+                "trace": [asdict(point) for point in self.trace],
+            }
+            (target / "images.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+            for index, picture in enumerate(self.pixels):
+                as_png(picture).save(target / f"{index:02d}.png")
+
+    @staticmethod
+    def load(folder: Path) -> "SyntheticImages":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: if a file is missing or not as `save` writes it.
+        """
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "images.json").read_text(encoding="utf-8"))
+            return SyntheticImages(
+                concept=Concept(about["name"], about["descriptions"]),
+                pixels=load_file(folder / "images.safetensors")["pixels"],
+                seed=about["seed"],
+                source=about["source"],
+                pictured=about["pictured"],
+                seconds=about["seconds"],
+                trace=tuple(TracePoint(**point) for point in about["trace"]),
+            )
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
+
+
+def as_png(picture: torch.Tensor) -> Image.Image:
+    """One picture, (3, h, w) in [0, 1], as an 8-bit image."""
+    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(values.numpy()))
+
+
+def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:
+    """Uniform random pixels under a concept's name: the control for what the pictures contribute."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.rand(count, 3, size, size, generator=generator)
+    return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", pictured="noise")
