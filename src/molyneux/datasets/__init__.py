@@ -1,0 +1,1 @@
+"""Photos in folders, lists of names, and pictures drawn in memory."""

@@ -1,0 +1,135 @@
+"""A folder per class, `CLASS/IMAGE`: how ImageNet's validation photos and most small collections come."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from molyneux.datasets.imagenet import name_of_wnid
+from molyneux.errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file and the index of its class."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoFolder:
+    """What a folder per class holds; nothing is decoded yet."""
+
+    root: Path
+    names: tuple[str, ...]
+    """Distinct, in the order of the sub-folders."""
+    photos: tuple[Photo, ...]
+    """Class by class, by file name within a class."""
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The photos' files."""
+        return tuple(photo.path for photo in self.photos)
+
+
+def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
+    """List the photos of a folder per class; with `only`, of the classes with these names (in any case).
+
+    Sub-folders are read in sorted order. A WordNet id becomes the ImageNet class's name, underscores become
+    spaces. Two WordNet ids with the same name (ImageNet has two such pairs) make one class. Hidden files,
+    and files that are not .jpg, .jpeg, .png or .webp, are ignored.
+
+    Raises:
+        DataError: if the folder is missing or none, has no class sub-folders (or none of `only`), a class has
+            no photos, or two sub-folders give the same name.
+    """
+    root = Path(root)
+    wanted = None if only is None else {" ".join(name.split()).casefold() for name in only}
+    classes: dict[str, list[Path]] = {}
+    spelled: dict[str, str] = {}
+    for folder in _class_folders(root):
+        if wanted is not None and (_known_name(folder.name) or "").casefold() not in wanted:
+            continue
+        name = class_name(folder.name)
+        first = spelled.setdefault(name.casefold(), folder.name)
+        if first != folder.name and not (_is_wnid(first) and _is_wnid(folder.name)):
+            raise DataError(
+                f"{root}: the folders {first!r} and {folder.name!r} both mean {name!r}: rename one of them"
+            )
+        classes.setdefault(name, []).extend(_photos_of(folder))
+    if not classes:
+        raise DataError(
+            f"{root} has no sub-folder for any of {_listed(only or ())}: expected one folder for each class"
+        )
+    photos = (Photo(path, label) for label, paths in enumerate(classes.values()) for path in paths)
+    return PhotoFolder(root=root, names=tuple(classes), photos=tuple(photos))
+
+
+def class_name(folder: str) -> str:
+    """The class that a sub-folder's name stands for.
+
+    Raises:
+        DataError: for a WordNet id outside ImageNet-1k, whose name is not known here.
+
+    >>> class_name("n01440764"), class_name("great_white__shark")
+    ('tench', 'great white shark')
+    """
+    name = _known_name(folder)
+    if name is None:
+        raise DataError(
+            f"the folder {folder!r} is a WordNet id outside ImageNet-1k: rename it to the class's name"
+        )
+    return name
+
+
+def _known_name(folder: str) -> str | None:
+    if _is_wnid(folder):
+        return name_of_wnid(folder)
+    return " ".join(folder.replace("_", " ").split()) or folder
+
+
+def _is_wnid(folder: str) -> bool:
+    return re.fullmatch(r"n\d{8}", folder) is not None
+
+
+def _class_folders(root: Path) -> list[Path]:
+    if not root.exists():
+        raise DataError(f"no folder at {root}: expected a folder per class (CLASS/IMAGE)")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file: expected a folder per class (CLASS/IMAGE)")
+    try:
+        entries = sorted(root.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot list {root}: {error.strerror or error}") from error
+    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
+    if not folders:
+        raise DataError(
+            f"{root} has no sub-folders: expected one for each class, with its photos (CLASS/IMAGE)"
+        )
+    return folders
+
+
+def _photos_of(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot list {folder}: {error.strerror or error}") from error
+    photos = [
+        p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    ]
+    if not photos:
+        raise DataError(
+            f"the class folder {folder} has no photos: expected {', '.join(SUFFIXES)} files in it"
+        )
+    return photos
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = ", ".join(repr(name) for name in sorted(names)[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,148 @@
+"""From files that nobody has vouched for to tensors: checked, decoded, resized, in batches."""
+
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from molyneux.errors import DataError
+from molyneux.shapes import Images
+
+LARGEST_PHOTO = 25_000_000
+"""Pixels; a larger picture is refused before it is decoded."""
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DECODERS = 2
+_WARNING_FILTERS = threading.Lock()
+
+
+def read_photo(path: Path) -> Image.Image:
+    """The picture in a JPEG, PNG or WebP file as 8-bit RGB, upright as its EXIF orientation says.
+
+    Transparent parts become white, 16-bit greys are scaled, of an animation the first frame counts.
+
+    Raises:
+        DataError: if the file is missing, is no such picture, is cut short, or has more than 25 megapixels;
+            the size is checked before anything is decoded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no photo at {path}: expected a JPEG, PNG or WebP file")
+    try:
+        with _open(path) as image:
+            _check_size(path, image.size)
+            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+            picture = _as_rgb(image)
+            return picture if turn is None else picture.transpose(turn)
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; remove it"
+        ) from error
+    except Exception as error:  # decoders meet broken files with errors of every kind
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"cannot read the photo {path}: {reason}; replace or remove it") from error
+
+
+def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875) -> Images:
+    """The photos as `square` makes them, (n, 3, size, size) in [0, 1], in the order of `paths`.
+
+    Raises:
+        DataError: if a photo cannot be read.
+    """
+    pixels = [_pixels(path, size, crop) for path in paths]
+    return _as_images(pixels, size)
+
+
+def batches(paths: Sequence[Path], size: int, crop: float = 0.875, count: int = 50) -> Iterator[Images]:
+    """`load_batch` for `count` photos at a time, the next batch being decoded while this one is used.
+
+    Raises:
+        DataError: if a photo cannot be read.
+    """
+    groups = [paths[start : start + count] for start in range(0, len(paths), count)]
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="photos") as pool:
+        waiting: list[list[Future[np.ndarray]]] = []
+        try:
+            for group in groups:
+                waiting.append([pool.submit(_pixels, path, size, crop) for path in group])
+                if len(waiting) == 2:
+                    yield _as_images([future.result() for future in waiting.pop(0)], size)
+            if waiting:
+                yield _as_images([future.result() for future in waiting.pop(0)], size)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def square(image: Image.Image, size: int, crop: float = 0.875) -> Image.Image:
+    """The middle of the picture, (size, size): shorter side to round(size / crop), bicubic, then cut.
+
+    Both steps are one resampling of the part that remains, so a very long picture costs no more than others.
+    """
+    width, height = image.size
+    shorter = max(size, round(size / crop))
+    wide, high = (
+        (shorter, int(shorter * height / width))
+        if width <= height
+        else (int(shorter * width / height), shorter)
+    )
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    across, down = width / wide, height / high
+    box = (left * across, top * down, min((left + size) * across, width), min((top + size) * down, height))
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _open(path: Path) -> Image.Image:
+    # Warning filters belong to the whole process: one thread at a time. Opening reads the header only.
+    with _WARNING_FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(path, formats=FORMATS)
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > LARGEST_PHOTO:
+        raise DataError(
+            f"the photo {path} has {width} x {height} pixels: expected at most "
+            f"{LARGEST_PHOTO // 1_000_000} megapixels; make it smaller"
+        )
+    if width < 1 or height < 1:
+        raise DataError(f"the photo {path} has {width} x {height} pixels: expected at least one; remove it")
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.float64) / 257
+        image = Image.fromarray(deep.round().clip(0, 255).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _pixels(path: Path, size: int, crop: float) -> np.ndarray:
+    return np.array(square(read_photo(path), size, crop))
+
+
+def _as_images(pixels: Sequence[np.ndarray], size: int) -> Images:
+    if not pixels:
+        return torch.zeros(0, 3, size, size)
+    values = torch.from_numpy(np.stack(pixels))
+    return values.permute(0, 3, 1, 2).contiguous().float() / 255

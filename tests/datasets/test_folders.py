@@ -1,0 +1,99 @@
+"""A folder per class: what is read, what is ignored, what is refused."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from molyneux.datasets.folders import class_name, read_folder
+from molyneux.errors import DataError
+
+
+def fill(root: Path, *files: str) -> Path:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path, format="PNG")
+    return root
+
+
+def test_classes_and_photos_come_in_sorted_order_with_their_labels(tmp_path):
+    fill(tmp_path, "zebra/b.png", "zebra/a.JPG", "n01440764/x.jpeg", "great_white_shark/y.WebP")
+    folder = read_folder(tmp_path)
+    assert folder.names == ("great white shark", "tench", "zebra")
+    found = [(photo.path.name, folder.names[photo.label]) for photo in folder.photos]
+    assert found == [
+        ("y.WebP", "great white shark"),
+        ("x.jpeg", "tench"),
+        ("a.JPG", "zebra"),
+        ("b.png", "zebra"),
+    ]
+    assert len(folder) == 4
+    assert folder.paths[0] == tmp_path / "great_white_shark" / "y.WebP"
+
+
+def test_hidden_and_other_files_are_ignored(tmp_path):
+    fill(
+        tmp_path,
+        "okapi/a.png",
+        "okapi/.hidden.png",
+        "okapi/notes.gif",
+        ".cache/b.png",
+        "__MACOSX/c.png",
+        "top.png",
+    )
+    (tmp_path / "concepts.json").write_text("{}")
+    (tmp_path / "okapi" / "more.png").mkdir()
+    folder = read_folder(tmp_path)
+    assert folder.names == ("okapi",)
+    assert [path.name for path in folder.paths] == ["a.png"]
+
+
+def test_two_wordnet_ids_of_one_name_make_one_class(tmp_path):
+    folder = read_folder(fill(tmp_path, "n03773504/a.png", "n04008634/b.png", "okapi/c.png"))
+    assert folder.names == ("missile", "okapi")
+    assert [photo.label for photo in folder.photos] == [0, 0, 1]
+
+
+def test_only_chosen_classes_are_looked_at(tmp_path):
+    fill(tmp_path, "okapi/a.png", "red_panda/b.png", "n99999999/c.png")
+    (tmp_path / "empty").mkdir()
+    assert read_folder(tmp_path, only=["Red Panda", "unheard of"]).names == ("red panda",)
+    with pytest.raises(DataError, match="no sub-folder for any of 'wombat'"):
+        read_folder(tmp_path, only=["wombat"])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["great_white/a.png", "great white/b.png"], "both mean 'great white'"),
+        (["okapi/a.png", "Okapi/b.png"], "both mean 'okapi'"),
+        (["tench/a.png", "n01440764/b.png"], "both mean 'tench'"),
+        (["n99999999/a.png"], "outside ImageNet-1k"),
+        (["okapi/a.gif"], "okapi has no photos"),
+        (["a.png"], "no sub-folders"),
+    ],
+)
+def test_what_cannot_be_sorted_is_refused_in_one_line(tmp_path, files, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_folder(fill(tmp_path, *files))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_and_a_file_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no folder at"):
+        read_folder(tmp_path / "none")
+    with pytest.raises(DataError, match="is a file"):
+        read_folder(fill(tmp_path, "file.png") / "file.png")
+
+
+def test_a_name_of_underscores_stays_itself():
+    assert class_name("_") == "_"
+
+
+@pytest.mark.real_data
+def test_the_sample_folders_are_read(sample_data):
+    novel = read_folder(sample_data / "novel-concepts")
+    assert (len(novel.names), len(novel)) == (12, 360)
+    known = read_folder(sample_data / "imagenet1k-sample")
+    assert (len(known.names), len(known)) == (998, 1000)

@@ -1,0 +1,193 @@
+"""Reading single files: what is refused, what is made of the rest, and how it is resized and batched."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from molyneux.datasets import photos
+from molyneux.datasets.photos import batches, load_batch, read_photo, square
+from molyneux.errors import DataError
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def picture(random: np.random.Generator, width: int, height: int) -> Image.Image:
+    return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG's head for a picture of any size, without the pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(5001, 5000), (10_000, 10_000), (60_000, 60_000), (1, 25_000_001)]
+)
+def test_a_gigantic_picture_is_refused_before_it_is_decoded(tmp_path, width, height):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_that_claims(width, height))  # decoding would fail otherwise: there are no pixels
+    with pytest.raises(DataError, match=r"bomb\.png.*(megapixels|decompression bomb)"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", png_that_claims(0, 5)]
+)
+def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+    path = tmp_path / "odd.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"odd\.jpg") as caught:
+        read_photo(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_truncated_file_is_refused(tmp_path, random, kind):
+    path = tmp_path / "cut.jpg"
+    picture(random, 90, 80).save(path, format=kind)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(DataError, match=r"cut\.jpg"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
+def test_other_formats_are_refused_whatever_the_suffix(tmp_path, random, kind):
+    path = tmp_path / "photo.jpg"
+    picture(random, 20, 20).save(path, format=kind)
+    with pytest.raises(DataError, match="no JPEG, PNG or WebP"):
+        read_photo(path)
+
+
+def test_a_missing_file_and_a_folder_are_no_photos(tmp_path):
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(DataError, match="no photo at"):
+            read_photo(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
+def test_every_mode_becomes_rgb(tmp_path, random, mode):
+    path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
+    picture(random, 30, 20).convert(mode).save(path)
+    photo = read_photo(path)
+    assert (photo.mode, photo.size) == ("RGB", (30, 20))
+
+
+def test_sixteen_bit_greys_keep_their_tones(tmp_path):
+    path = tmp_path / "deep.png"
+    greys = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(greys * 257).save(path)
+    np.testing.assert_array_equal(np.asarray(read_photo(path))[..., 1], greys)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_transparent_parts_become_white(tmp_path, mode):
+    path = tmp_path / "clear.png"
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    clear.putpixel((0, 0), (10, 20, 30, 255))
+    clear.convert(mode).save(path)
+    photo = read_photo(path)
+    assert photo.getpixel((3, 3)) == (255, 255, 255)
+    assert photo.getpixel((0, 0)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(tmp_path, random, orientation):
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(random, 7, 5).save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(np.asarray(read_photo(path)), expected)
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path):
+    path = tmp_path / "moving.webp"
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    assert read_photo(path).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (160, 90), (91, 203), (20, 31), (1000, 40)])
+@pytest.mark.parametrize("crop", [0.875, 1.0])
+def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shape, crop):
+    image, size = picture(random, *shape), 32
+    shorter = round(size / crop)
+    scale = shorter / min(shape)
+    wide, high = (max(shorter, int(side * scale + 1e-9)) for side in shape)
+    resized = image.resize((wide, high), Image.Resampling.BICUBIC)
+    left, top = round((wide - size) / 2), round((high - size) / 2)
+    expected = np.asarray(resized.crop((left, top, left + size, top + size))).astype(int)
+    found = np.asarray(square(image, size, crop)).astype(int)
+    assert np.abs(found - expected).max() <= 1  # rounding between the two passes
+
+
+def test_a_hair_thin_picture_costs_no_memory(random):
+    assert square(picture(random, 100_000, 1), 64).size == (64, 64)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
+def test_batching_does_not_change_the_pictures(tmp_path, random, count):
+    paths = []
+    for index in range(7):
+        paths.append(tmp_path / f"{index}.png")
+        picture(random, 20 + index, 30).save(paths[-1])
+    whole = load_batch(paths, 16)
+    parts = list(batches(paths, 16, count=count))
+    assert [len(part) for part in parts] == [min(count, 7 - start) for start in range(0, 7, count)]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=0)
+    assert whole.shape == (7, 3, 16, 16)
+    assert 0 <= whole.min() < whole.max() <= 1
+
+
+def test_no_photos_make_no_batches_and_an_empty_tensor():
+    assert list(batches([], 16)) == []
+    assert load_batch([], 16).shape == (0, 3, 16, 16)
+
+
+def test_a_broken_photo_in_a_batch_is_named(tmp_path, random):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    picture(random, 20, 20).save(good)
+    bad.write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        list(batches([good] * 5 + [bad], 16, count=2))
+
+
+def test_a_colour_survives_reading_resizing_and_scaling(tmp_path):
+    path = tmp_path / "flat.png"
+    Image.new("RGB", (40, 50), (255, 128, 0)).save(path)
+    flat = load_batch([path], 8)
+    torch.testing.assert_close(flat.mean(dim=(0, 2, 3)), torch.tensor([1.0, 128 / 255, 0.0]))
+    torch.testing.assert_close(flat.std(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
+
+
+def test_the_cap_is_twenty_five_megapixels(tmp_path, monkeypatch, random):
+    path = tmp_path / "photo.png"
+    picture(random, 10, 10).save(path)
+    monkeypatch.setattr(photos, "LARGEST_PHOTO", 100)
+    assert read_photo(path).size == (10, 10)
+    monkeypatch.setattr(photos, "LARGEST_PHOTO", 99)
+    with pytest.raises(DataError, match="10 x 10 pixels"):
+        read_photo(path)
+
+
+@pytest.mark.real_data
+def test_real_photos_are_read(sample_data: Path):
+    paths = sorted((sample_data / "novel-concepts" / "okapi").glob("*.jpg"))[:5]
+    images = load_batch(paths, 224)
+    assert images.shape == (5, 3, 224, 224)
+    assert images.std() > 0.1
