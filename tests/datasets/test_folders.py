@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sample_folder import SAMPLES, needs_samples
 
 from molyneux.datasets.folders import class_name, read_folder
 from molyneux.errors import DataError
@@ -92,8 +93,9 @@ def test_a_name_of_underscores_stays_itself():
 
 
 @pytest.mark.real_data
-def test_the_sample_folders_are_read(sample_data):
-    novel = read_folder(sample_data / "novel-concepts")
+@needs_samples
+def test_the_sample_folders_are_read():
+    novel = read_folder(SAMPLES / "novel-concepts")
     assert (len(novel.names), len(novel)) == (12, 360)
-    known = read_folder(sample_data / "imagenet1k-sample")
+    known = read_folder(SAMPLES / "imagenet1k-sample")
     assert (len(known.names), len(known)) == (998, 1000)

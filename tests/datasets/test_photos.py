@@ -2,12 +2,12 @@
 
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from sample_folder import SAMPLES, needs_samples
 
 from molyneux.datasets import photos
 from molyneux.datasets.photos import batches, load_batch, read_photo, square
@@ -186,8 +186,9 @@ def test_the_cap_is_twenty_five_megapixels(tmp_path, monkeypatch, random):
 
 
 @pytest.mark.real_data
-def test_real_photos_are_read(sample_data: Path):
-    paths = sorted((sample_data / "novel-concepts" / "okapi").glob("*.jpg"))[:5]
+@needs_samples
+def test_real_photos_are_read():
+    paths = sorted((SAMPLES / "novel-concepts" / "okapi").glob("*.jpg"))[:5]
     images = load_batch(paths, 224)
     assert images.shape == (5, 3, 224, 224)
     assert images.std() > 0.1

@@ -1,0 +1,1 @@
+"""What a model knows before and after teaching, and at what price."""

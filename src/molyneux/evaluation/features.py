@@ -1,0 +1,158 @@
+"""Photos and names as a model sees them: computed once, scored as often as wanted."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from molyneux.backends.base import DualEncoder, frozen
+from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.photos import batches
+from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.shapes import Embeddings, Features, Labels
+
+PROMPTS = ("a photo of a {}.",)
+"""What a class is called by, unless said otherwise."""
+
+OnStep = Callable[[str, int, int], None]
+"""Told what is being worked on, how much of it is done, and how much there is."""
+
+_TEXTS_AT_ONCE = 100
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PhotoFeatures:
+    """A folder's photos below the projection: what stays the same while only the projection is taught."""
+
+    root: Path
+    names: tuple[str, ...]
+    """The folder's classes, distinct."""
+    labels: Labels
+    """Index into `names` for each photo."""
+    paths: tuple[str, ...]
+    """Relative to `root`, with forward slashes."""
+    features: Features
+    """On the CPU."""
+    image_size: int
+    crop_fraction: float
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def only(self, names: Collection[str]) -> "PhotoFeatures":
+        """The photos of the classes with these names (in any case).
+
+        Raises:
+            DataError: if no class has one of them.
+        """
+        wanted = {name.casefold() for name in names}
+        kept = [index for index, name in enumerate(self.names) if name.casefold() in wanted]
+        if not kept:
+            raise DataError(
+                f"{self.root} has no photos of any of {', '.join(names)}: expected at least one of them"
+            )
+        rows = torch.isin(self.labels, torch.tensor(kept)).nonzero()[:, 0]
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in kept),
+            labels=torch.tensor([kept.index(label) for label in self.labels[rows].tolist()]),
+            paths=tuple(self.paths[row] for row in rows.tolist()),
+            features=self.features[rows],
+        )
+
+
+def photo_features(
+    model: DualEncoder, folder: PhotoFolder, on_step: OnStep | None = None, what: str = "photos"
+) -> PhotoFeatures:
+    """Features of every photo of a folder, in the folder's order, at the model's own size and crop.
+
+    Raises:
+        DataError: if a photo cannot be read.
+    """
+    rows: list[Features] = []
+    done = 0
+    with torch.no_grad(), frozen(model.native):
+        for images in batches(folder.paths, model.image_size, model.crop_fraction):
+            rows.append(model.features(images.to(model.device)).float().cpu())
+            done += len(images)
+            if on_step is not None:
+                on_step(what, done, len(folder))
+    return PhotoFeatures(
+        root=folder.root,
+        names=folder.names,
+        labels=torch.tensor([photo.label for photo in folder.photos]),
+        paths=tuple(path.relative_to(folder.root).as_posix() for path in folder.paths),
+        features=torch.cat(rows),
+        image_size=model.image_size,
+        crop_fraction=model.crop_fraction,
+    )
+
+
+def name_embeddings(
+    model: DualEncoder,
+    names: Sequence[str],
+    prompts: Sequence[str] = PROMPTS,
+    described: Mapping[str, str] | None = None,
+) -> Embeddings:
+    """One unit row for each name, on the CPU: the mean direction of the name put into each prompt.
+
+    A name in `described` is represented by that text alone instead.
+
+    Raises:
+        ConfigError: if there is no prompt, or one does not hold '{}' exactly once.
+        ModelError: if a text has more tokens than the model reads.
+    """
+    check_prompts(prompts)
+    texts = [_texts(name, prompts, described or {}) for name in names]
+    flat = [text for group in texts for text in group]
+    rows = [
+        model.embed_texts(flat[start : start + _TEXTS_AT_ONCE]).float().cpu()
+        for start in range(0, len(flat), _TEXTS_AT_ONCE)
+    ]
+    if not rows:
+        return model.embed_texts(["nothing"]).float().cpu()[:0]
+    groups = torch.split(torch.cat(rows), [len(group) for group in texts])
+    return torch.nn.functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=1)
+
+
+def scores_from_features(
+    model: DualEncoder, features: Features, texts: Float[Tensor, "c d"]
+) -> Float[Tensor, "n c"]:
+    """Cosines between photos, given as features, and texts: (photos, texts), on the CPU.
+
+    Raises:
+        ModelError: if a score is not a number, as after a diverged training.
+    """
+    columns = texts.to(model.device).T
+    with torch.no_grad(), frozen(model.projection_module()):
+        rows = [
+            (model.project(part.to(model.device)).float() @ columns).cpu()
+            for part in torch.split(features, _ROWS_AT_ONCE)
+        ]
+    scores = torch.cat(rows)
+    if not scores.isfinite().all():
+        raise ModelError(
+            f"{model.name!r} scores photos with values that are no numbers: teach it more gently"
+        )
+    return scores
+
+
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Raise ConfigError unless there are prompts and each holds '{}' exactly once."""
+    if not prompts:
+        raise ConfigError(f"no prompt given: expected at least one, such as {PROMPTS[0]!r}")
+    for prompt in prompts:
+        if prompt.count("{}") != 1:
+            raise ConfigError(
+                f"the prompt {prompt!r} must hold '{{}}' once, where the name goes: try {PROMPTS[0]!r}"
+            )
+
+
+def _texts(name: str, prompts: Sequence[str], described: Mapping[str, str]) -> list[str]:
+    if name in described:
+        return [described[name]]
+    return [prompt.replace("{}", name) for prompt in prompts]

@@ -1,0 +1,279 @@
+"""Zero-shot classification before and after teaching: what was gained, and what it cost.
+
+The label set of a novel concept is all known names plus that one name; known names come first, so a novel
+name loses ties. Every number can be computed again from the `Protocol` beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from molyneux.backends.base import DualEncoder
+from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.errors import ConfigError
+from molyneux.evaluation.features import (
+    PROMPTS,
+    OnStep,
+    PhotoFeatures,
+    check_prompts,
+    name_embeddings,
+    photo_features,
+    scores_from_features,
+)
+from molyneux.evaluation.labels import LabelSet, label_set, labels_among, name_key
+from molyneux.evaluation.metrics import (
+    ScoreMatrix,
+    bootstrap_interval,
+    captured,
+    median_rank,
+    ranks,
+    top1_accuracy,
+)
+from molyneux.evaluation.results import (
+    BOOTSTRAP_SEED,
+    LEVEL,
+    RESAMPLES,
+    ConceptScores,
+    Evaluation,
+    Measurement,
+    Opinion,
+    Prediction,
+    Protocol,
+)
+from molyneux.shapes import Embeddings
+
+
+def evaluate(
+    model: DualEncoder,
+    *,
+    novel: Path | PhotoFeatures | None = None,
+    known: Path | PhotoFeatures | None = None,
+    names: Sequence[str] | None = None,
+    base: DualEncoder | None = None,
+    concepts: Sequence[str] | None = None,
+    prompts: Sequence[str] = PROMPTS,
+    described: Mapping[str, str] | None = None,
+    shared_trunk: bool = False,
+    shared_texts: bool = False,
+    on_step: OnStep | None = None,
+) -> Evaluation:
+    """Score `model`, and `base` where given, on folders of photos (`CLASS/IMAGE`).
+
+    The known names are the known folder's classes or, with `names`, those: repeated names count once.
+    The novel names are the novel folder's classes or, with `concepts`, those: other sub-folders are ignored,
+    and a concept without a sub-folder is scored by what it captures among the known photos alone.
+    `described` lets a text stand for a novel name in place of the prompts (what a description achieves
+    without teaching). Features computed before (`photo_features`) may take a folder's place; they serve both
+    models. With `shared_trunk` photos' features, with `shared_texts` names' embeddings are computed once, by
+    `model`: right where teaching left the trunk, or the text tower, as it was. Without photos of a kind, what
+    needs them is None.
+
+    Raises:
+        DataError: if a folder cannot be read, `names` lacks one of the known folder's classes, or a novel
+            name is known already.
+        ConfigError: if a prompt does not hold '{}' once, or `described` names no novel name.
+        ModelError: if a text is too long for a model, or its scores are no numbers.
+    """
+    check_prompts(prompts)
+    known_photos = known if known is None or isinstance(known, PhotoFeatures) else read_folder(known)
+    novel_photos = _chosen(novel, concepts)
+    labels = label_set(
+        known=None if known_photos is None else known_photos.names,
+        novel=() if novel_photos is None else novel_photos.names,
+        names=names,
+        concepts=concepts,
+    )
+    texts = _described(described or {}, labels.novel)
+
+    seen = _seen(model, known_photos, novel_photos, on_step)
+    columns = name_embeddings(model, labels.all, prompts, texts)
+    after = score_photos(model, labels, columns, known=seen.known, novel=seen.novel)
+    before = None
+    if base is not None:
+        seen_before = seen if shared_trunk else _seen(base, known_photos, novel_photos, on_step)
+        if not shared_texts:
+            columns = name_embeddings(base, labels.all, prompts, texts)
+        before = score_photos(base, labels, columns, known=seen_before.known, novel=seen_before.novel)
+
+    protocol = Protocol(
+        prompts=tuple(prompts),
+        described=texts,
+        known_names=labels.known,
+        novel_names=labels.novel,
+        known_photos=0 if known_photos is None else len(known_photos),
+        novel_photos=0 if novel_photos is None else len(novel_photos),
+        image_size=model.image_size,
+        crop_fraction=model.crop_fraction,
+        known_folder=None if known_photos is None else str(known_photos.root),
+        novel_folder=None if novel_photos is None else str(novel_photos.root),
+    )
+    return Evaluation(
+        model=model.name,
+        base=None if base is None else base.name,
+        protocol=protocol,
+        before=None if before is None else measure(labels, before),
+        after=measure(labels, after),
+        predictions=() if seen.novel is None else _predictions(labels, seen.novel.paths, before, after),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PhotoScores:
+    """One model's scores of photos: columns are a label set's known names, then its novel names."""
+
+    known: Float[Tensor, "k c"] | None = None
+    known_labels: Int[Tensor, " k"] | None = None
+    """For each photo of a known class, its index among the known names."""
+    novel: Float[Tensor, "p c"] | None = None
+    novel_labels: Int[Tensor, " p"] | None = None
+    """For each novel photo, its index among the novel names."""
+
+
+def score_photos(
+    model: DualEncoder,
+    labels: LabelSet,
+    columns: Embeddings,
+    *,
+    known: PhotoFeatures | None = None,
+    novel: PhotoFeatures | None = None,
+) -> PhotoScores:
+    """Cosines of photos, given as features, with `columns`, the embeddings of `labels.all`.
+
+    Raises:
+        ModelError: if a score is not a number.
+    """
+    return PhotoScores(
+        known=None if known is None else scores_from_features(model, known.features, columns),
+        known_labels=None if known is None else labels_among(known, labels.known),
+        novel=None if novel is None else scores_from_features(model, novel.features, columns),
+        novel_labels=None if novel is None else labels_among(novel, labels.novel),
+    )
+
+
+def measure(labels: LabelSet, scores: PhotoScores, *, intervals: bool = True) -> Measurement:
+    """All numbers of one model; `intervals` may be left out where they would be computed a thousand times."""
+    count = len(labels.known)
+    accuracy, joint = None, None
+    if scores.known is not None and scores.known_labels is not None:
+        accuracy = top1_accuracy(scores.known[:, :count], scores.known_labels)
+        joint = top1_accuracy(scores.known, scores.known_labels)
+    return Measurement(
+        known_accuracy=accuracy,
+        known_accuracy_joint=joint,
+        concepts={
+            name: _concept_scores(scores, count, index, intervals) for index, name in enumerate(labels.novel)
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Seen:
+    known: PhotoFeatures | None
+    novel: PhotoFeatures | None
+
+
+def _chosen(
+    novel: Path | PhotoFeatures | None, concepts: Sequence[str] | None
+) -> PhotoFolder | PhotoFeatures | None:
+    if isinstance(novel, PhotoFeatures):
+        return novel if concepts is None else novel.only(concepts)
+    return None if novel is None else read_folder(novel, only=concepts)
+
+
+def _seen(
+    model: DualEncoder,
+    known: PhotoFolder | PhotoFeatures | None,
+    novel: PhotoFolder | PhotoFeatures | None,
+    on_step: OnStep | None,
+) -> _Seen:
+    return _Seen(
+        known=photo_features(model, known, on_step, "known photos")
+        if isinstance(known, PhotoFolder)
+        else known,
+        novel=photo_features(model, novel, on_step, "novel photos")
+        if isinstance(novel, PhotoFolder)
+        else novel,
+    )
+
+
+def _concept_scores(scores: PhotoScores, known: int, index: int, intervals: bool) -> ConceptScores:
+    photos, recall, interval, median = 0, None, None, None
+    if scores.novel is not None and scores.novel_labels is not None:
+        own = scores.novel[scores.novel_labels == index]
+        photos = len(own)
+        if photos and known:
+            hits = captured(own[:, :known], own[:, known + index])
+            recall = float(hits.double().mean())
+            median = median_rank(_target_ranks(own[:, :known], own[:, known + index]))
+            interval = bootstrap_interval(hits, BOOTSTRAP_SEED, LEVEL, RESAMPLES) if intervals else None
+    rate, count = None, None
+    if scores.known is not None:
+        wrong = captured(scores.known[:, :known], scores.known[:, known + index])
+        rate, count = float(wrong.double().mean()), int(wrong.sum())
+    return ConceptScores(
+        photos=photos,
+        target_recall=recall,
+        target_recall_interval=interval,
+        median_rank=median,
+        false_positive_rate=rate,
+        false_positives=count,
+    )
+
+
+def _predictions(
+    labels: LabelSet, paths: Sequence[str], before: PhotoScores | None, after: PhotoScores
+) -> tuple[Prediction, ...]:
+    assert after.novel is not None
+    assert after.novel_labels is not None
+    own = after.novel_labels.tolist()
+    earlier = None if before is None or before.novel is None else _opinions(labels, before.novel, own)
+    later = _opinions(labels, after.novel, own)
+    return tuple(
+        Prediction(
+            path=path,
+            concept=labels.novel[own[row]],
+            before=None if earlier is None else earlier[row],
+            after=later[row],
+        )
+        for row, path in enumerate(paths)
+    )
+
+
+def _opinions(labels: LabelSet, scores: ScoreMatrix, own: Sequence[int]) -> list[Opinion]:
+    count = len(labels.known)
+    places = count + torch.tensor(own)
+    targets = scores.gather(1, places[:, None])
+    known = scores[:, :count]
+    position = _target_ranks(known, targets[:, 0]).tolist()
+    values, columns = torch.cat([known, targets], dim=1).sort(dim=1, descending=True, stable=True)
+    found = []
+    for row, index in enumerate(own):
+        top = zip(columns[row, :3].tolist(), values[row, :3].tolist(), strict=True)
+        found.append(
+            Opinion(
+                top=tuple((labels.known[c] if c < count else labels.novel[index], value) for c, value in top),
+                rank=position[row],
+                margin=float(targets[row, 0] - known[row].max()) if count else None,
+            )
+        )
+    return found
+
+
+def _target_ranks(known: ScoreMatrix, target: Tensor) -> Tensor:
+    """Ranks of a target that stands behind the known names."""
+    last = torch.full((len(known),), known.shape[1])
+    return ranks(torch.cat([known, target[:, None]], dim=1), last)
+
+
+def _described(described: Mapping[str, str], novel: Sequence[str]) -> dict[str, str]:
+    spelled = {name_key(name): name for name in novel}
+    unknown = next((name for name in described if name_key(name) not in spelled), None)
+    if unknown is not None:
+        raise ConfigError(
+            f"a text is given for {unknown!r}, which is no novel name: known are {', '.join(novel)}"
+        )
+    return {spelled[name_key(name)]: text for name, text in described.items()}
