@@ -1,0 +1,275 @@
+"""One file, whole and safe, from whatever a run folder holds."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from molyneux.errors import DataError
+from molyneux.files import slug
+from molyneux.report import write_report
+
+HOSTILE = "<script>alert('a')</script>\"'&"
+VOID = {"meta", "img", "input", "br"}
+SECTIONS = (
+    "The pictures",
+    "How they came about",
+    "Before and after",
+    "Photo by photo",
+    "What was done",
+    "Please note",
+)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the visible text; fails where tags do not nest."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.pieces: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.pieces))
+
+    def count(self, tag: str) -> int:
+        return sum(found == tag for found, _ in self.tags)
+
+
+MakeRun = Callable[..., Path]
+
+
+def edited(folder: Path, name: str, edit: Callable[[dict[str, Any]], object]) -> Path:
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    edit(content)
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_a_whole_run_has_every_section(make_run: MakeRun) -> None:
+    folder = make_run()
+    path = write_report(folder)
+    page = Page(path)
+    assert path == folder / "report.html"
+    assert all(title in page.text for title in SECTIONS)
+    assert "the model now recognises it in 13 of 30 real photos (before: 0)" in page.text
+    assert "13 of 30 · 27\u2060–\u206061 %" in page.text
+    assert "the result’s 95\u00a0% interval" in page.text
+    assert "0–" not in page.text, "an interval without width is not shown"
+    assert page.count("img") == 10 + 6
+    assert {"trace-chart", "change-chart", "time-chart"} <= {
+        attrs.get("class") for tag, attrs in page.tags if tag == "svg"
+    }
+    assert "molyneux teach okapi" in page.text
+    assert "not computed" not in page.text
+
+
+def test_drawing_again_gives_the_same_bytes(make_run: MakeRun) -> None:
+    folder = make_run()
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+    assert not list(folder.glob(".report*"))
+
+
+def test_the_file_asks_for_nothing_from_outside(make_run: MakeRun) -> None:
+    path = write_report(make_run())
+    text = path.read_text(encoding="utf-8")
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    page = Page(path)
+    assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        assert (attributes.get("src") or "data:").startswith("data:image/") or "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_whatever_a_user_writes_is_text_and_nothing_else(make_run: MakeRun) -> None:
+    name = HOSTILE.replace("/", "")
+    folder = make_run({name: [HOSTILE]}, with_predictions=False)
+    photo = {"photo": HOSTILE, "after": {"top3": [[HOSTILE, 0.3]], "rank": 0, "margin": 0.1}}
+    (folder / "predictions.json").write_text(json.dumps({name: [photo]}), encoding="utf-8")
+    edited(folder, "environment.json", lambda content: content["versions"].update({HOSTILE: HOSTILE}))
+    edited(folder, "environment.json", lambda content: content["timings"].update({HOSTILE: 2.0}))
+    edited(
+        folder,
+        "scores.json",
+        lambda content: content["controls"].update({HOSTILE: content["controls"]["noise"]}),
+    )
+    edited(folder, "scores.json", lambda content: content.update({"known_accuracy": {"reason": HOSTILE}}))
+    path = write_report(folder)
+    assert "<script" not in path.read_text(encoding="utf-8")
+    page = Page(path)
+    assert page.text.count(HOSTILE) >= 6
+    assert name in page.text
+
+
+def test_several_concepts_have_a_summary_and_a_part_each(make_run: MakeRun) -> None:
+    names = ["okapi", "octopus", "helicopter"]
+    page = Page(write_report(make_run({name: [f"What a {name} looks like."] for name in names})))
+    anchors = {attrs.get("href") for tag, attrs in page.tags if tag == "a"}
+    identities = {f"#{attrs['id']}" for tag, attrs in page.tags if tag == "article"}
+    assert anchors == identities
+    assert len(anchors) == 3
+    assert page.text.index("Concept by concept") < page.text.index("What a okapi looks like")
+    assert "recognises them in 40 of 90 real photos (before: 1)" in page.text
+    assert "--concepts concepts.json" in page.text
+
+
+@pytest.mark.parametrize("missing", ["scores.json", "environment.json", "predictions.json", "synthetic"])
+def test_a_missing_part_is_not_computed_and_the_rest_is_shown(make_run: MakeRun, missing: str) -> None:
+    folder = make_run(with_predictions=missing != "predictions.json")
+    if missing != "predictions.json":
+        (folder / missing).rename(folder.parent / missing)
+    page = Page(write_report(folder))
+    assert "not computed" in page.text
+    assert all(title in page.text for title in SECTIONS)
+
+
+def test_a_missing_number_takes_its_reason_and_is_never_zero(make_run: MakeRun) -> None:
+    scores = {
+        "known_accuracy": {"reason": "not computed: no known photos were given"},
+        "concepts": {"okapi": {"target_recall": {"reason": "no photos of it"}, "false_positive_rate": None}},
+        "text_only": {"okapi": {"median_rank": {"before": 412, "after": 3}}},
+    }
+    page = Page(write_report(make_run(scores=scores, with_predictions=False)))
+    assert "not computed : no known photos were given" in page.text
+    assert "Recognition in real photos was not computed: no photos of it." in page.text
+    assert "moved from median rank 412 to 3" in page.text
+    assert "0.0\u00a0%" not in page.text
+    assert page.text.count("not computed") >= 6
+
+
+def test_a_number_with_no_before_stands_alone(make_run: MakeRun) -> None:
+    def forget(content: dict[str, Any]) -> None:
+        del content["concepts"]["okapi"]["target_recall"]["before"]
+
+    page = Page(write_report(edited(make_run(), "scores.json", forget)))
+    assert "in 13 of 30 real photos (before teaching: not measured)" in page.text
+
+
+def test_a_control_run_says_so_first(make_run: MakeRun) -> None:
+    page = Page(write_report(make_run(control="noise")))
+    assert "This is a control run ( noise )" in page.text
+    assert "Taught on noise, the model" in page.text
+    assert "uniform random noise" in page.text
+    assert "from words alone" not in page.text
+    assert "--control noise" in page.text
+
+
+def test_most_and_least_improved_photos_are_chosen_by_their_margin(make_run: MakeRun) -> None:
+    folder = make_run()
+    text = Page(write_report(folder)).text
+    photos = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["okapi"]
+    ordered = sorted(photos, key=lambda photo: photo["after"]["margin"], reverse=True)
+    best, worst = text.index("Most improved"), text.index("Least improved")
+    for photo in ordered[:3]:
+        assert best < text.index(photo["photo"]) < worst
+    for photo in ordered[-3:]:
+        assert text.index(photo["photo"]) > worst
+    assert all(photo["photo"] not in text for photo in ordered[3:-3])
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 1), (2, 2), (5, 5), (6, 6), (9, 6)])
+def test_no_photo_is_shown_twice(make_run: MakeRun, count: int, shown: int) -> None:
+    def keep(content: dict[str, Any]) -> None:
+        content["okapi"] = content["okapi"][:count]
+
+    page = Page(write_report(edited(make_run(pictures=0), "predictions.json", keep)))
+    assert page.count("img") == shown
+
+
+def test_a_thumbnail_that_is_absent_broken_or_elsewhere_is_left_blank(make_run: MakeRun) -> None:
+    folder = make_run(pictures=0)
+    outside = folder.parent / "outside.png"
+    (folder / "photos" / slug("okapi") / "00.jpg").rename(outside)
+    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+
+    def point(content: dict[str, Any]) -> None:
+        content["okapi"] = content["okapi"][:3]
+        for photo, place in zip(
+            content["okapi"], ["../outside.png", "photos/none.jpg", "photos/broken.jpg"], strict=True
+        ):
+            photo["thumbnail"] = place
+
+    page = Page(write_report(edited(folder, "predictions.json", point)))
+    assert page.count("img") == 0
+    assert page.text.count("photo not kept") == 3
+
+
+def test_a_recorded_command_is_shown_as_it_was_given(make_run: MakeRun) -> None:
+    given = ["molyneux", "teach", "moon gate", "--out", "here"]
+    folder = edited(make_run(), "environment.json", lambda content: content.update({"command": given}))
+    assert "molyneux teach 'moon gate' --out here" in Page(write_report(folder)).text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", None),
+        ("config.yaml", "concepts: [\n"),
+        ("config.yaml", "- a list\n"),
+        ("config.yaml", "model: mini\n"),
+        ("config.yaml", "concepts: [{descriptions: [no name]}]\n"),
+        ("scores.json", "{"),
+        ("scores.json", "[1, 2]"),
+        ("scores.json", '{"known_accuracy": {"before": NaN}}'),
+        ("scores.json", '{"known_accuracy": {"before": "high"}}'),
+        ("scores.json", '{"known_accuracy": {"before": true}}'),
+        ("scores.json", '{"concepts": {"okapi": {"photos": 2.5}}}'),
+        ("predictions.json", '{"okapi": [{"after": {"top3": [["name"]]}}]}'),
+        ("environment.json", '{"timings": [1]}'),
+        ("synthetic/okapi/images.json", '{"trace": 3}'),
+        ("synthetic/okapi/00.png", "no picture"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_an_error_of_one_line(
+    make_run: MakeRun, name: str, content: str | None
+) -> None:
+    folder = make_run()
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        write_report(folder)
+    assert "\n" not in str(caught.value)
+    assert Path(name).name in str(caught.value)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_report_is_drawn_without_torch() -> None:
+    program = "import sys, molyneux.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
