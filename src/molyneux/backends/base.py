@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+
 
 import torch
 from torch import nn
@@ -40,6 +40,11 @@ class VisionLanguageModel(abc.ABC):
         """Side of the square picture that the vision tower was trained on."""
 
     @property
+    def crop_fraction(self) -> float:
+        """Side of the central square that is looked at, as a share of a photo's shorter side."""
+        return 1.0
+
+    @property
     @abc.abstractmethod
     def inversion_size(self) -> int:
         """Side of the view used in inversion: smaller than `image_size` where the tower takes any size."""
@@ -62,7 +67,7 @@ class VisionLanguageModel(abc.ABC):
         """Write the model where its own library can load it; `folder` must not exist."""
 
     @abc.abstractmethod
-    def copy(self) -> Self:
+    def copy(self) -> "VisionLanguageModel":
         """An independent copy of the weights."""
 
     @abc.abstractmethod

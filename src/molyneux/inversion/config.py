@@ -1,1 +1,112 @@
-"""The settings of inversion, readable without torch."""
+"""The settings of inversion; importing this needs no torch."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, Self
+
+from molyneux.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InversionConfig:
+    """How a description becomes pictures. The defaults are Molyneux's own; see `paper` and `authors_code`."""
+
+    images: int = 10
+    """Pictures per concept."""
+    steps: int = 150
+    """Optimiser steps."""
+    size: int = 0
+    """Side of the finished picture in pixels; 0 takes the model's inversion size."""
+    canvas: Literal["pixels", "pyramid"] = "pyramid"
+    """What is optimised: the pixels, or a sum of pictures of every resolution."""
+    color: Literal["rgb", "squashed", "decorrelated"] = "decorrelated"
+    """How canvas values become RGB: as they are, through a sigmoid, or through a natural colour basis and a sigmoid."""
+    learning_rate: float = 0.05
+    """Adam's step size."""
+    schedule: Literal["cosine", "constant", "restarts"] = "cosine"
+    """Cosine to zero over the run, constant, or the authors' cosine that restarts whenever the canvas grows."""
+    growth: tuple[tuple[float, int], ...] = ()
+    """Pixel canvas only: (fraction of the run, side) from which the canvas has that side; empty keeps full size."""
+    affine_probability: float = 1.0
+    """Share of views that are turned, moved and scaled."""
+    rotation: float = 30.0
+    """Largest rotation in degrees, either way."""
+    translation: float = 0.1
+    """Largest shift as a share of the side, either way."""
+    scale: tuple[float, float] = (0.7, 1.2)
+    """Range of the zoom; below 1 the picture shrinks and its border is repeated."""
+    color_shift: float = 0.0
+    """Largest random shift of each channel, and of the logarithm of its gain."""
+    noise: float = 0.0
+    """Standard deviation of the noise added to each view, falling linearly to zero over the run."""
+    total_variation: float = 0.0
+    """Weight of the total variation of the pictures."""
+    variation_norm: Literal["mean", "frobenius"] = "mean"
+    """Mean absolute difference of neighbours, or the authors' four Frobenius norms that grow with the resolution."""
+    batch_norm: float = 0.0
+    """Weight of the distance to the vision tower's own batch-norm statistics; no effect where it has none."""
+    gradient_clip: float = 0.0
+    """Largest norm of the gradient of all pictures together; 0 leaves it."""
+    trace_every: int = 25
+    """Steps between two measurements of the similarity."""
+
+    def __post_init__(self) -> None:
+        for name in ("images", "steps", "trace_every"):
+            _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
+        _check(self, "size", self.size == 0 or self.size >= 16, "0 or at least 16")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float):
+                _check(self, field.name, math.isfinite(value) and value >= 0, "a finite number of at least 0")
+        _check(self, "affine_probability", self.affine_probability <= 1, "a share between 0 and 1")
+        low, high = self.scale
+        _check(self, "scale", 0 < low <= high < math.inf, "two positive numbers, the smaller first")
+        starts = [start for start, _ in self.growth]
+        rising = starts == sorted(set(starts)) and all(0 <= start < 1 and side >= 4 for start, side in self.growth)
+        _check(self, "growth", not starts or (starts[0] == 0 and rising), "rising fractions from 0 and sides of at least 4")
+
+    @classmethod
+    def paper(cls, steps: int = 5000) -> Self:
+        """The paper's setting (C.1): pixels from noise, Adam 0.1, random affine of half the views, total variation.
+
+        The canvas grows 64 -> 128 -> 224 at the authors' 900 and 1,800 of 5,000 steps, here fractions of the run.
+        """
+        return cls(
+            steps=steps,
+            size=224,
+            canvas="pixels",
+            color="rgb",
+            learning_rate=0.1,
+            schedule="cosine",
+            growth=((0.0, 64), (0.18, 128), (0.36, 224)),
+            affine_probability=0.5,
+            scale=(0.7, 1.0),
+            total_variation=0.005,
+            variation_norm="frobenius",
+            gradient_clip=1.0,
+            trace_every=max(1, steps // 20),
+        )
+
+    @classmethod
+    def authors_code(cls, steps: int = 3000) -> Self:
+        """What the authors' released script does: zoom up to 1.2 and a cosine restarted at every growth."""
+        return cls(
+            steps=steps,
+            size=224,
+            canvas="pixels",
+            color="rgb",
+            learning_rate=0.1,
+            schedule="restarts",
+            growth=((0.0, 64), (900 / 3000, 128), (1800 / 3000, 224)),
+            affine_probability=0.5,
+            scale=(0.7, 1.2),
+            total_variation=0.005,
+            variation_norm="frobenius",
+            gradient_clip=1.0,
+            trace_every=max(1, steps // 20),
+        )
+
+
+def _check(config: InversionConfig, name: str, fine: bool, expected: str) -> None:
+    if not fine:
+        raise ConfigError(f"inversion.{name} is {getattr(config, name)!r}: expected {expected}")

@@ -1,0 +1,126 @@
+"""What is optimised, and how it becomes a picture: canvas values and colour are chosen separately."""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+from torch.nn.functional import interpolate
+
+from molyneux.inversion.config import InversionConfig
+from molyneux.shapes import Images
+
+Values = Float[Tensor, "n 3 h w"]
+
+# Principal axes of natural colours (luminance, blue-yellow, green-magenta), orthonormal rows, with the
+# deviations 1, 0.35 and 0.15 that photographs roughly have along them.
+_AXES = torch.tensor([[0.577, 0.577, 0.577], [0.707, 0.0, -0.707], [-0.408, 0.816, -0.408]])
+_DEVIATIONS = torch.tensor([1.0, 0.35, 0.15])
+
+
+class Canvas(abc.ABC):
+    """Free values that Adam moves, for all pictures of one job."""
+
+    @abc.abstractmethod
+    def leaves(self) -> list[Tensor]:
+        """The tensors to optimise; a new list of new tensors after `advance` returned True."""
+
+    @abc.abstractmethod
+    def values(self) -> Values:
+        """The canvas at its present resolution, before colour."""
+
+    @abc.abstractmethod
+    def advance(self, step: int, steps: int) -> bool:
+        """Called before each step; True if the canvas changed its shape, so that the optimiser starts afresh."""
+
+    @abc.abstractmethod
+    def settle(self) -> None:
+        """Called after each step: bring the values back into their range."""
+
+
+@final
+class Pixels(Canvas):
+    """The pixels themselves, from uniform noise, clamped to [0, 1]; grows by bicubic steps (C.1)."""
+
+    def __init__(self, config: InversionConfig, size: int, generators: Sequence[Generator], device: torch.device):
+        self._growth = config.growth or ((0.0, size),)
+        side = min(self._growth[0][1], size)
+        self._size = size
+        noise = torch.stack([torch.rand(3, side, side, generator=g) for g in generators])
+        self._pixels = noise.to(device).requires_grad_()
+
+    def leaves(self) -> list[Tensor]:
+        return [self._pixels]
+
+    def values(self) -> Values:
+        return self._pixels
+
+    def advance(self, step: int, steps: int) -> bool:
+        side = min([side for start, side in self._growth if step >= round(start * steps)][-1], self._size)
+        if side == self._pixels.shape[-1]:
+            return False
+        larger = interpolate(self._pixels.detach(), size=(side, side), mode="bicubic", align_corners=False)
+        self._pixels = larger.clamp(0, 1).requires_grad_()
+        return True
+
+    def settle(self) -> None:
+        with torch.no_grad():
+            self._pixels.clamp_(0, 1)
+
+
+@final
+class Pyramid(Canvas):
+    """A sum of pictures of sides 1, 2, 4, ... up to the full side, each free (after Fort, 2025, 2502.07753).
+
+    Coarse pictures move many pixels with one step, so that shapes come before texture.
+    """
+
+    def __init__(self, config: InversionConfig, size: int, generators: Sequence[Generator], device: torch.device):
+        del config
+        sides = [2**power for power in range(size.bit_length()) if 2**power < size] + [size]
+        self._size = size
+        self._levels = [
+            torch.stack([0.1 * torch.randn(3, side, side, generator=g) for g in generators]).to(device).requires_grad_()
+            for side in sides
+        ]
+
+    def leaves(self) -> list[Tensor]:
+        return self._levels
+
+    def values(self) -> Values:
+        total = self._levels[0]
+        for level in self._levels[1:]:
+            total = interpolate(total, size=level.shape[-2:], mode="bilinear", align_corners=False) + level
+        return total
+
+    def advance(self, step: int, steps: int) -> bool:
+        del step, steps
+        return False
+
+    def settle(self) -> None:
+        return
+
+
+def rgb(values: Values) -> Images:
+    """Canvas values as they are."""
+    return values
+
+
+def squashed(values: Values) -> Images:
+    """Each channel through a sigmoid."""
+    return values.sigmoid()
+
+
+def decorrelated(values: Values) -> Images:
+    """Values along the axes of natural colours, scaled as photographs vary along them, through a sigmoid.
+
+    Source: the idea of Olah, Mordvintsev & Schubert (2017); axes and scales are our own.
+    """
+    basis = (_AXES * _DEVIATIONS[:, None]).to(values)
+    return torch.einsum("nahw,ac->nchw", values, basis).mul(2.0).sigmoid()
+
+
+CANVASES: dict[str, type[Pixels] | type[Pyramid]] = {"pixels": Pixels, "pyramid": Pyramid}
+COLORS: dict[str, Callable[[Values], Images]] = {"rgb": rgb, "squashed": squashed, "decorrelated": decorrelated}

@@ -1,0 +1,210 @@
+"""Text to pictures: climb the model's own similarity from noise (Eq. 3)."""
+
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
+from molyneux.concepts import Concept
+from molyneux.errors import ModelError
+from molyneux.files import write_bytes
+from molyneux.inversion.canvas import CANVASES, COLORS, Canvas
+from molyneux.inversion.config import InversionConfig
+from molyneux.inversion.priors import batch_norm_inputs, frobenius_variation, statistics_distance, total_variation
+from molyneux.inversion.views import draw_views, view
+from molyneux.shapes import Images
+from molyneux.synthetic import SyntheticImages, TracePoint
+
+OnStep = Callable[[int, int], None]
+
+
+def invert(
+    model: VisionLanguageModel,
+    concept: Concept,
+    config: InversionConfig | None = None,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+) -> SyntheticImages:
+    """Optimise pictures until the model finds them similar to the concept's descriptions.
+
+    The name is not shown to the model, only the descriptions (paper, appendix G). All pictures of a concept
+    form one job: its result depends on the model, the concept, the settings and the seed alone.
+
+    Args:
+        model: stays as it is; its weights are frozen meanwhile.
+        concept: its descriptions are embedded once; several are averaged.
+        config: Molyneux's own defaults if None.
+        seed: each picture has its own stream of random numbers, made from this, the concept and its index.
+        checkpoint: a file that holds the job's state while it runs; if it is there, the job goes on from it
+            to the same pixels, and it is removed at the end.
+        on_step: called after each step with (steps done, steps in all).
+
+    Raises:
+        ModelError: if a description does not fit, or the similarity is not a number.
+    """
+    config = config or InversionConfig()
+    size = config.size or model.inversion_size
+    started = time.perf_counter()
+    alignment = model.alignment(concept.descriptions)
+    generators = [Generator().manual_seed(picture_seed(seed, concept, i)) for i in range(config.images)]
+    canvas = CANVASES[config.canvas](config, size, generators, model.device)
+    job = _Job(config, model, alignment, canvas, generators, _fingerprint(config, concept, seed, size))
+    if checkpoint is not None and checkpoint.exists():
+        job.restore(checkpoint)
+    with frozen(model.native):
+        try:
+            while job.step < config.steps:
+                job.advance(size)
+                if on_step is not None:
+                    on_step(job.step, config.steps)
+                if checkpoint is not None and job.step % 25 == 0:
+                    job.store(checkpoint)
+        except KeyboardInterrupt:
+            if checkpoint is not None:
+                job.store(checkpoint)
+            raise
+    pixels = job.pictures().detach().clamp(0, 1).cpu().float()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return SyntheticImages(
+        concept=concept,
+        pixels=pixels,
+        seed=seed,
+        pictured=concept.name,
+        trace=tuple(job.trace),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def picture_seed(seed: int, concept: Concept, index: int) -> int:
+    """A 63-bit seed from the run's seed, the concept and the picture's index; the same everywhere."""
+    text = repr((seed, concept.name, concept.descriptions, index))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class _Job:
+    """The state of one inversion between two steps."""
+
+    def __init__(
+        self,
+        config: InversionConfig,
+        model: VisionLanguageModel,
+        alignment: Alignment,
+        canvas: Canvas,
+        generators: Sequence[Generator],
+        fingerprint: str,
+    ) -> None:
+        self.config, self.alignment, self.canvas, self.generators = config, alignment, canvas, generators
+        self.fingerprint = fingerprint
+        self.color = COLORS[config.color]
+        self.variation = total_variation if config.variation_norm == "mean" else frobenius_variation
+        self.layers = model.vision_batch_norms() if config.batch_norm else []
+        self.optimiser = torch.optim.Adam(canvas.leaves(), lr=config.learning_rate)
+        self.step = 0
+        self.grown_at = 0
+        self.trace: list[TracePoint] = []
+
+    def pictures(self) -> Images:
+        return self.color(self.canvas.values())
+
+    def advance(self, size: int) -> None:
+        config = self.config
+        if self.canvas.advance(self.step, config.steps):
+            self.optimiser = torch.optim.Adam(self.canvas.leaves(), lr=config.learning_rate)
+            self.grown_at = self.step
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(config, self.step, self.grown_at)
+        noise = config.noise * (1 - self.step / config.steps)
+        draw = draw_views(config, size, noise, self.generators)
+        with batch_norm_inputs(self.layers) if self.layers else nullcontext([]) as seen:
+            pictures = self.pictures()
+            scores = self.alignment.score(view(pictures, draw, size))
+            loss = -scores.mean()
+            if self.layers:
+                loss = loss + config.batch_norm * statistics_distance(seen, self.layers)
+        if config.total_variation:
+            loss = loss + config.total_variation * self.variation(pictures).mean()
+        if not torch.isfinite(loss):
+            raise ModelError(f"the similarity became {float(loss)} at step {self.step}: try a smaller learning rate")
+        gradients = torch.autograd.grad(loss, self.canvas.leaves())
+        if config.gradient_clip:
+            norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+            gradients = tuple(g * (config.gradient_clip / norm.clamp(min=config.gradient_clip)) for g in gradients)
+        for leaf, gradient in zip(self.canvas.leaves(), gradients, strict=True):
+            leaf.grad = gradient
+        self.optimiser.step()
+        self.canvas.settle()
+        self.step += 1
+        if self.step % config.trace_every == 0 or self.step in (1, config.steps):
+            self.trace.append(self.measure(size, float(scores.detach().mean())))
+
+    @torch.no_grad()
+    def measure(self, size: int, augmented: float) -> TracePoint:
+        still = InversionConfig(affine_probability=0.0)
+        plain_view = draw_views(still, size, 0.0, [Generator() for _ in self.generators])
+        plain = self.alignment.score(view(self.pictures(), plain_view, size)).mean()
+        return TracePoint(step=self.step, plain=float(plain), augmented=augmented)
+
+    def store(self, path: Path) -> None:
+        buffer = io.BytesIO()
+        state: dict[str, Any] = {
+            "fingerprint": self.fingerprint,
+            "step": self.step,
+            "grown_at": self.grown_at,
+            "leaves": [leaf.detach().cpu() for leaf in self.canvas.leaves()],
+            "optimiser": self.optimiser.state_dict(),
+            "generators": [generator.get_state() for generator in self.generators],
+            "trace": [asdict(point) for point in self.trace],
+        }
+        torch.save(state, buffer)
+        write_bytes(path, buffer.getvalue())
+
+    def restore(self, path: Path) -> None:
+        """Go on from a stored state; one of another job, or one that cannot be read, is left aside."""
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        except Exception:  # whatever is wrong with the file, starting over gives the same pixels
+            return
+        if state["fingerprint"] != self.fingerprint:
+            return
+        self.step, self.grown_at = state["step"], state["grown_at"]
+        self.canvas.advance(max(self.grown_at, self.step - 1), self.config.steps)
+        leaves: list[Tensor] = self.canvas.leaves()
+        for leaf, stored in zip(leaves, state["leaves"], strict=True):
+            leaf.data.copy_(stored)
+        self.optimiser = torch.optim.Adam(leaves, lr=self.config.learning_rate)
+        self.optimiser.load_state_dict(state["optimiser"])
+        for generator, stored in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(stored)
+        self.trace = [TracePoint(**point) for point in state["trace"]]
+
+
+def learning_rate(config: InversionConfig, step: int, grown_at: int) -> float:
+    """Adam's step size at `step`.
+
+    `cosine` falls from the full rate to zero over the run. `restarts` is the authors' schedule: begun anew
+    whenever the canvas grows, with half a period of a third of the steps then left, after which it climbs
+    again, as PyTorch's does.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    half_period = max(1, (config.steps - grown_at) // 3)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - grown_at) / half_period))
+
+
+def _fingerprint(config: InversionConfig, concept: Concept, seed: int, size: int) -> str:
+    text = repr((asdict(config), concept.name, concept.descriptions, seed, size))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""What pictures should look like before any text is read."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from molyneux.shapes import Images, Scores
+
+
+def total_variation(images: Images) -> Scores:
+    """Mean absolute difference between neighbouring pixels, per picture.
+
+    A mean, not a sum, so one weight serves every resolution. Zero for a flat picture; at most 2 for
+    pixels in [0, 1].
+
+    Source: Rudin, Osher & Fatemi (1992), anisotropic form.
+
+    >>> total_variation(torch.ones(2, 3, 8, 8))
+    tensor([0., 0.])
+    """
+    rows = (images[..., 1:, :] - images[..., :-1, :]).abs()
+    columns = (images[..., :, 1:] - images[..., :, :-1]).abs()
+    return rows.mean(dim=(1, 2, 3)) + columns.mean(dim=(1, 2, 3))
+
+
+def frobenius_variation(images: Images) -> Scores:
+    """Four Frobenius norms of neighbour differences (rows, columns, both diagonals), per picture.
+
+    For each channel the norm over all pixels, not squared and not divided by their number, so its pull
+    grows with the resolution; channels are averaged and the four directions added. Zero for a flat picture.
+
+    Source: the form used by Kazemi et al. (2024) and by the paper's authors.
+    """
+    differences = (
+        images[..., :, 1:] - images[..., :, :-1],
+        images[..., 1:, :] - images[..., :-1, :],
+        images[..., 1:, 1:] - images[..., :-1, :-1],
+        images[..., 1:, :-1] - images[..., :-1, 1:],
+    )
+    # the constant keeps the gradient of a flat picture finite
+    norms = [(d.square().sum(dim=(-2, -1)) + 1e-12).sqrt().mean(dim=-1) for d in differences]
+    return torch.stack(norms).sum(dim=0)
+
+
+@contextmanager
+def batch_norm_inputs(layers: Sequence[nn.BatchNorm2d]) -> Iterator[list[Tensor]]:
+    """While open, collect what each layer receives, in order of the calls; the list is the caller's to clear."""
+    seen: list[Tensor] = []
+
+    def remember(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        del module
+        seen.append(arguments[0])
+
+    handles = [layer.register_forward_pre_hook(remember) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def statistics_distance(
+    inputs: Sequence[Float[Tensor, "n _ _ _"]], layers: Sequence[nn.BatchNorm2d]
+) -> Float[Tensor, ""]:
+    """How far the pictures' statistics are from what each batch-norm layer met in training.
+
+    Per layer and channel: squared difference of the means in units of the trained deviation, plus the
+    squared relative difference of the deviations; averaged over channels, then over layers. Zero when all
+    statistics agree. Taken over all pictures given, so they must be the pictures of one job.
+
+    Source: after Yin et al. (2020), DeepInversion, made free of scale.
+    """
+    distances = []
+    for layer_input, layer in zip(inputs, layers, strict=True):
+        running_mean, running_var = layer.running_mean, layer.running_var
+        assert running_mean is not None
+        assert running_var is not None
+        deviation = (running_var + layer.eps).sqrt()
+        variance, mean = torch.var_mean(layer_input, dim=(0, 2, 3), correction=0)
+        off_mean = ((mean - running_mean) / deviation).square()
+        off_deviation = ((variance + layer.eps).sqrt() / deviation - 1).square()
+        distances.append((off_mean + off_deviation).mean())
+    return torch.stack(distances).mean()

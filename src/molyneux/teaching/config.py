@@ -1,0 +1,88 @@
+"""The settings of teaching; importing this needs no torch."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Literal, Self
+
+from molyneux.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Full:
+    """Which part of the vision tower moves, all of its weights together; batch-norm statistics never do."""
+
+    part: Literal["projection", "blocks", "tower"] = "projection"
+    """The projection alone, the last blocks with it, or the whole tower."""
+    blocks: int = 1
+    """How many of the trunk's last blocks move, where `part` is 'blocks'."""
+
+    def __post_init__(self) -> None:
+        if self.blocks < 1:
+            raise ConfigError(f"teaching.update.blocks is {self.blocks}: expected a whole number of at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachingConfig:
+    """How pictures become weights. The defaults are Molyneux's own; see `paper`."""
+
+    loss: Literal["bank", "anchors"] = "bank"
+    """Eq. 2 with a fixed bank of other texts as negatives, or the authors' loss over 2B anchors."""
+    update: Full = field(default_factory=Full)
+    """Which weights move."""
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    steps: int = 40
+    """Optimiser steps; 0 with `epochs` set counts passes over the pictures instead."""
+    epochs: int = 0
+    """Passes over the pictures in shuffled batches; used where `steps` is 0."""
+    batch: int = 8
+    """Pictures in a step."""
+    temperature: float = 0.0
+    """Soft-max temperature over cosines; 0 takes the model's own."""
+    weight_decay: float = 0.0
+    """L2 term inside Adam's gradient, as the authors use it (not decoupled)."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's running averages."""
+    eps: float = 1e-6
+    """Adam's epsilon."""
+    texts: Literal["definition", "names", "both"] = "both"
+    """What a picture is pulled to: the definition caption, name templates, or both in turn."""
+    views: int = 4
+    """Random views of each picture, drawn once; 0 shows the pictures as they are."""
+    replay_batch: int = 48
+    """Replay pictures in a step; 0 turns replay off."""
+    replay_weight: float = 1.0
+    """Weight of keeping the old answers on the replay pictures."""
+    interpolate: float = 1.0
+    """Share of the change that is kept: 0 the old weights, 1 the taught ones."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            for number in numbers:
+                if isinstance(number, int | float) and not (math.isfinite(number) and number >= 0):
+                    raise ConfigError(f"teaching.{item.name} is {value!r}: expected finite numbers of at least 0")
+        if self.batch < 1:
+            raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
+        if self.steps == 0 and self.epochs == 0:
+            raise ConfigError("teaching.steps and teaching.epochs are both 0: expected one of them to be at least 1")
+        if self.interpolate > 1:
+            raise ConfigError(f"teaching.interpolate is {self.interpolate}: expected a share between 0 and 1")
+
+    @classmethod
+    def paper(cls, learning_rate: float = 2e-5) -> Self:
+        """The paper's setting as the authors coded it (C.1): whole tower, Adam with coupled decay, one epoch of fours."""
+        return cls(
+            loss="anchors",
+            update=Full(part="tower"),
+            learning_rate=learning_rate,
+            steps=0,
+            epochs=1,
+            batch=4,
+            temperature=0.07,
+            weight_decay=0.2,
+            texts="definition",
+            views=0,
+            replay_batch=0,
+        )
