@@ -1,0 +1,70 @@
+"""Molyneux teaches a vision-language model a concept from words alone.
+
+>>> import molyneux
+>>> molyneux.Concept("moongate", "A circular archway built of stone.").name
+'moongate'
+
+The names below are loaded when they are first asked for: importing the package imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from molyneux.backends.load import load as load
+    from molyneux.concepts import Concept as Concept
+    from molyneux.evaluation.zero_shot import evaluate as evaluate
+    from molyneux.inversion.config import InversionConfig as InversionConfig
+    from molyneux.inversion.invert import invert as invert
+    from molyneux.pipeline.citations import cite as cite
+    from molyneux.pipeline.public import teach as teach
+    from molyneux.report.html import write_report as write_report
+    from molyneux.synthetic import SyntheticImages as SyntheticImages
+    from molyneux.teaching.config import Full as Full
+    from molyneux.teaching.config import TeachingConfig as TeachingConfig
+    from molyneux.teaching.interpolate import interpolate as interpolate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Concept": "molyneux.concepts",
+    "Full": "molyneux.teaching.config",
+    "InversionConfig": "molyneux.inversion.config",
+    "SyntheticImages": "molyneux.synthetic",
+    "TeachingConfig": "molyneux.teaching.config",
+    "cite": "molyneux.pipeline.citations",
+    "evaluate": "molyneux.evaluation.zero_shot",
+    "interpolate": "molyneux.teaching.interpolate",
+    "invert": "molyneux.inversion.invert",
+    "load": "molyneux.backends.load",
+    "teach": "molyneux.pipeline.public",
+    "write_report": "molyneux.report.html",
+}
+
+__all__ = [  # noqa: RUF022 - in the order of use
+    "Concept",
+    "load",
+    "InversionConfig",
+    "invert",
+    "SyntheticImages",
+    "TeachingConfig",
+    "Full",
+    "teach",
+    "interpolate",
+    "evaluate",
+    "write_report",
+    "cite",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,125 @@
+"""Flags that several verbs share; a configuration's come from its dataclass, above a preset's values."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
+
+from molyneux.concepts import Concept, check_distinct, read_concepts
+from molyneux.errors import ConceptError
+from molyneux.inversion.config import InversionConfig
+from molyneux.teaching.config import TeachingConfig
+
+INVERSION = InversionConfig()
+TEACHING = TeachingConfig()
+
+PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
+    "inversion": {"paper": InversionConfig.paper, "authors-code": InversionConfig.authors_code},
+    "teaching": {"paper": TeachingConfig.paper},
+}
+
+_INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
+_TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
+
+Name = Annotated[str | None, Parameter(help="The concept's name.")]
+Descriptions = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--description",
+        show_default=False,
+        help="How it looks, without using the name; may be given several times.",
+    ),
+]
+ConceptFile = Annotated[
+    Path | None,
+    Parameter(help="A JSON or YAML file with several concepts: name to description, or to a list of them."),
+]
+Model = Annotated[str, Parameter(help="'mini', or a folder that holds a saved model.")]
+Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
+Seed = Annotated[int, Parameter(help="The same seed gives the same pictures, weights and scores.")]
+Novel = Annotated[
+    Path | None, Parameter(help="Photos of the new concepts to score on, a folder for each (CLASS/IMAGE).")
+]
+Known = Annotated[Path | None, Parameter(help="Photos of known classes, a folder for each (CLASS/IMAGE).")]
+Names = Annotated[
+    str | None,
+    Parameter(
+        help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."
+    ),
+]
+AsJson = Annotated[
+    bool,
+    Parameter(
+        name="--json", negative=(), show_default=False, help="Print the result as JSON, and nothing else."
+    ),
+]
+Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
+InversionPreset = Annotated[
+    Literal["default", "paper", "authors-code"],
+    Parameter(group=_INVERSION, help="Where the settings below start from."),
+]
+InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]
+TeachingPreset = Annotated[
+    Literal["default", "paper"], Parameter(group=_TEACHING, help="Where the settings below start from.")
+]
+TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
+
+
+def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give each setting that was not set by a flag the value of the chosen preset."""
+    del app, commands
+    for argument in arguments:
+        group, _, path = argument.name.removeprefix("--").partition(".")
+        if not path or argument.tokens or group not in PRESETS:
+            continue
+        preset = PRESETS[group].get(_chosen(arguments, f"--{group}-preset"))
+        if preset is None:
+            continue
+        value = _value(preset(), path)
+        if not is_dataclass(value):
+            argument.append(Token(keyword=argument.name, source="preset", implicit_value=value))
+
+
+def given_concepts(name: str | None, descriptions: Iterable[str], file: Path | None) -> tuple[Concept, ...]:
+    """One concept from its name and descriptions, or several from a file.
+
+    Raises:
+        ConceptError: if there are none, or both ways are used, or a concept is not well formed.
+    """
+    descriptions = tuple(descriptions)
+    if file is not None:
+        if name is not None or descriptions:
+            raise ConceptError("give either a NAME with --description, or --concepts FILE, not both")
+        return read_concepts(file)
+    if name is None:
+        raise ConceptError("no concept given: expected a NAME with --description TEXT, or --concepts FILE")
+    return check_distinct([Concept(name, descriptions)])
+
+
+def _chosen(arguments: Iterable[Argument], flag: str) -> str:
+    for argument in arguments:
+        if argument.name == flag and argument.tokens:
+            return argument.tokens[0].value
+    return ""
+
+
+def _value(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = getattr(config, part.replace("-", "_"))
+    return config
+
+
+@contextmanager
+def continuable(out: Path) -> Iterator[None]:
+    """Within the block, an interruption says how to go on, where the run left something to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from molyneux.pipeline.run_folder import is_unfinished
+
+        if is_unfinished(out):
+            raise KeyboardInterrupt(f"the same command continues the run in {out}") from None
+        raise

@@ -1,0 +1,48 @@
+"""`molyneux invert`."""
+
+from molyneux.cli import flags
+from molyneux.cli.progress import progress
+from molyneux.cli.show import print_json
+
+
+def invert(
+    name: flags.Name = None,
+    /,
+    *,
+    out: flags.Out,
+    description: flags.Descriptions = (),
+    concepts: flags.ConceptFile = None,
+    model: flags.Model = "mini",
+    seed: flags.Seed = 0,
+    as_json: flags.AsJson = False,
+    quiet: flags.Quiet = False,
+    inversion_preset: flags.InversionPreset = "default",
+    inversion: flags.InversionFlags = flags.INVERSION,
+) -> None:
+    """Turn words into pictures, as the model imagines them."""
+    del inversion_preset  # taken into account where flags are read
+    found = flags.given_concepts(name, description, concepts)
+
+    from molyneux.pipeline.invert_run import invert_concepts
+    from molyneux.pipeline.settings import InvertSettings
+
+    settings = InvertSettings(concepts=found, out=out, model=model, seed=seed, inversion=inversion)
+    with flags.continuable(out), progress(quiet) as on_step:
+        pictures = invert_concepts(settings, on_step=on_step)
+    result = {
+        one.concept.name: {
+            "folder": str(out / "synthetic" / one.concept.slug),
+            "pictures": len(one),
+            "seed": one.seed,
+            "similarity": one.trace[-1].plain,
+            "similarity_of_fresh_views": one.trace[-1].augmented,
+        }
+        for one in pictures
+    }
+    if as_json:
+        print_json({"model": model, "concepts": result})
+        return
+    for title, entry in result.items():
+        print(
+            f"{title}: {entry['pictures']} pictures, similarity {entry['similarity']:.3f}: {entry['folder']}"
+        )

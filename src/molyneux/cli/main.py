@@ -1,0 +1,59 @@
+"""The command `molyneux`: its verbs, and how every error becomes one line."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+from molyneux import __version__
+from molyneux.cli.cite import cite
+from molyneux.cli.demo import demo
+from molyneux.cli.env import env
+from molyneux.cli.evaluate import evaluate
+from molyneux.cli.flags import presets
+from molyneux.cli.invert import invert
+from molyneux.cli.list import app as listing
+from molyneux.cli.report import report
+from molyneux.cli.teach import teach
+from molyneux.errors import MolyneuxError
+
+USAGE = 2
+INTERRUPTED = 130
+
+app = App(
+    name="molyneux",
+    help="Teach a vision-language model to recognise what it has only read about.",
+    version=__version__,
+    config=presets,
+    default_parameter=Parameter(negative_iterable=()),
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, report, demo, env, cite)
+
+for place, verb in enumerate(VERBS):
+    app.command(verb, None, sort_key=place)
+app.command(listing)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 fine, 2 bad input, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code. Errors that are not ours keep their traceback."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (CycloptsError, MolyneuxError) as error:
+        say(f"error: {error}")
+        return USAGE
+    except KeyboardInterrupt as interrupt:
+        say(f"interrupted{''.join(f'; {reason}' for reason in interrupt.args)}")
+        return INTERRUPTED
+    return 0
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print("molyneux:", " ".join(text.split()), file=sys.stderr)

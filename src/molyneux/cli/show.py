@@ -1,0 +1,77 @@
+"""Results on stdout: JSON for programs, a table for people."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "–"
+
+
+def print_json(value: Any) -> None:
+    """The value as JSON, and nothing else."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_scores(scores: Mapping[str, Any]) -> None:
+    """A row for each concept, and what happened to the known classes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if scores["concepts"]:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("concept", "recognised", "false positives", "median rank", "pictures"):
+            table.add_column(heading, justify="left" if heading == "concept" else "right")
+        for name, concept in scores["concepts"].items():
+            table.add_row(
+                name,
+                change(concept["target_recall"], percent),
+                change(concept["false_positive_rate"], percent),
+                change(concept["median_rank"], number),
+                str(concept["photos"]),
+            )
+        console.print(table)
+    for key, label in (
+        ("known_accuracy", "known classes right"),
+        ("known_accuracy_joint", "with the new names among them"),
+    ):
+        console.print(f"{label}: {change(scores[key], percent)}", highlight=False)
+    for name, found in scores.get("text_only", {}).items():
+        console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
+
+
+def from_text(found: Mapping[str, Any]) -> str:
+    """What text alone can tell of one concept, as a sentence."""
+    rank = change(found["median_rank"], number)
+    share = change(found["replay_captured"], percent)
+    similarity = change(found["similarity"], lambda value: f"{value:.3f}")
+    return (
+        f"on fresh inverted pictures (not photos): median rank {rank}, similarity {similarity}; "
+        f"pictures of known classes that it captures: {share}"
+    )
+
+
+def change(pair: Mapping[str, Any], written: Any) -> str:
+    """Before and after, as far as they are known."""
+    values = [
+        MISSING if pair[key] is None else written(pair[key]) for key in ("before", "after") if key in pair
+    ]
+    return MISSING if set(values) == {MISSING} else " → ".join(values)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.125)
+    '12.5 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def number(value: float) -> str:
+    """A number without needless decimals.
+
+    >>> number(3.0), number(1.5)
+    ('3', '1.5')
+    """
+    return f"{value:g}"

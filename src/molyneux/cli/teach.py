@@ -1,0 +1,66 @@
+"""`molyneux teach`."""
+
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from molyneux.cli import flags
+from molyneux.cli.progress import progress
+from molyneux.cli.show import print_json, print_scores
+
+
+def teach(
+    name: flags.Name = None,
+    /,
+    *,
+    out: flags.Out,
+    description: flags.Descriptions = (),
+    concepts: flags.ConceptFile = None,
+    model: flags.Model = "mini",
+    seed: flags.Seed = 0,
+    novel: flags.Novel = None,
+    known: flags.Known = None,
+    names: flags.Names = None,
+    control: Annotated[
+        Literal["noise", "shuffled"] | None,
+        Parameter(help="Teach on noise, or on another concept's pictures, instead."),
+    ] = None,
+    controls: Annotated[
+        bool, Parameter(help="Score the controls beside the run, where there are photos.")
+    ] = True,
+    as_json: flags.AsJson = False,
+    quiet: flags.Quiet = False,
+    inversion_preset: flags.InversionPreset = "default",
+    inversion: flags.InversionFlags = flags.INVERSION,
+    teaching_preset: flags.TeachingPreset = "default",
+    teaching: flags.TeachingFlags = flags.TEACHING,
+) -> None:
+    """Teach concepts from words: picture them, fine-tune on the pictures, score, save and report."""
+    del inversion_preset, teaching_preset  # taken into account where flags are read
+    found = flags.given_concepts(name, description, concepts)
+
+    from molyneux.pipeline.run import read_scores, teach_concepts
+    from molyneux.pipeline.settings import TeachSettings
+
+    settings = TeachSettings(
+        concepts=found,
+        out=out,
+        model=model,
+        seed=seed,
+        novel=novel,
+        known=known,
+        names=names,
+        control=control,
+        controls=controls,
+        inversion=inversion,
+        teaching=teaching,
+    )
+    with flags.continuable(out), progress(quiet) as on_step:
+        teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
+    scores = read_scores(out)
+    if as_json:
+        print_json(scores)
+        return
+    print_scores(scores)
+    print(f"report: {out / 'report.html'}")

@@ -1,0 +1,42 @@
+"""`molyneux invert`: words in, a folder of pictures for each concept out."""
+
+from molyneux.backends.load import load
+from molyneux.concepts import check_distinct
+from molyneux.pipeline.pictures import inverted
+from molyneux.pipeline.replay import weights_digest
+from molyneux.pipeline.run_folder import check_out, open_run
+from molyneux.pipeline.settings import InvertSettings, Progress
+from molyneux.synthetic import SyntheticImages
+
+
+def invert_concepts(
+    settings: InvertSettings, *, on_step: Progress | None = None
+) -> tuple[SyntheticImages, ...]:
+    """Write `synthetic/SLUG/` for each concept and `config.yaml` into `settings.out`; returns the pictures.
+
+    An unfinished run of the same settings there is continued, to the same pixels.
+
+    Raises:
+        MolyneuxError: if the request cannot be fulfilled; one line says why.
+    """
+    check_distinct(settings.concepts)
+    check_out(settings.out, settings.resolved())
+    model = load(settings.model)
+    for concept in settings.concepts:
+        for text in concept.descriptions:
+            model.check_text(text)
+    folder = open_run(settings.out, settings.resolved(), weights_digest(model))
+    found = tuple(
+        inverted(
+            model,
+            concept,
+            settings.inversion,
+            folder.root / "synthetic" / concept.slug,
+            folder.work,
+            settings.seed,
+            on_step,
+        )
+        for concept in settings.concepts
+    )
+    folder.finish()
+    return found

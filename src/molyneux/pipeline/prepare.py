@@ -1,0 +1,101 @@
+"""Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.concepts import check_distinct
+from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.names import read_names
+from molyneux.datasets.photos import FORMATS, LARGEST_PHOTO
+from molyneux.errors import DataError
+from molyneux.evaluation.features import PROMPTS
+from molyneux.evaluation.labels import LabelSet, label_set, name_key
+from molyneux.pipeline.pictures import stand_in
+from molyneux.pipeline.settings import TeachSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A request that has been checked: the photos to score on and the names involved."""
+
+    labels: LabelSet
+    bank: tuple[str, ...]
+    """Known names that the concepts are told apart from in teaching."""
+    novel: PhotoFolder | None
+    known: PhotoFolder | None
+
+
+def prepare(settings: TeachSettings) -> Plan:
+    """Read the lists and folders, and the header of every photo.
+
+    Raises:
+        ConceptError: if a concept's name occurs twice.
+        DataError: if a folder, a photo's header or a list of names cannot be read, or names contradict.
+    """
+    check_distinct(settings.concepts)
+    given = None if settings.names is None else read_names(settings.names)
+    known = None if settings.known is None else read_folder(settings.known)
+    novel = None if settings.novel is None else read_folder(settings.novel, only=settings.concept_names)
+    names = given
+    if names is None and known is None:
+        names = without(imagenet_names(), settings.concept_names)
+    labels = label_set(
+        known=None if known is None else known.names, names=names, concepts=settings.concept_names
+    )
+    for folder in (novel, known):
+        check_photos(() if folder is None else folder.paths)
+    bank = without(given or imagenet_names(), settings.concept_names)
+    return Plan(labels=labels, bank=bank, novel=novel, known=known)
+
+
+def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan) -> None:
+    """Raise ModelError for the first text of the run that the model cannot read to its end."""
+    concepts = settings.concepts
+    if len(concepts) == 1 and (settings.compares or settings.control == "shuffled"):
+        concepts = (*concepts, stand_in(concepts[0]))
+    for concept in concepts:
+        for text in (*concept.descriptions, *concept.captions):
+            model.check_text(text)
+    for name in plan.labels.all:
+        for prompt in PROMPTS:
+            model.check_text(prompt.replace("{}", name))
+
+
+def check_photos(paths: Iterable[Path]) -> None:
+    """Open every photo's header, decoding nothing.
+
+    Raises:
+        DataError: naming the first that is no picture, or too large.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        for path in paths:
+            _check_photo(path)
+
+
+def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
+    """The distinct names, in order, without those of `left_out` (in any case)."""
+    keys = {name_key(name) for name in left_out}
+    return tuple(name for name in dict.fromkeys(names) if name_key(name) not in keys)
+
+
+def _check_photo(path: Path) -> None:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        width = height = LARGEST_PHOTO
+    except Exception as error:  # decoders meet broken files with errors of every kind
+        raise DataError(
+            f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; replace or remove it"
+        ) from error
+    if width * height > LARGEST_PHOTO:
+        raise DataError(
+            f"the photo {path} has more than {LARGEST_PHOTO // 1_000_000} megapixels: make it smaller"
+        )

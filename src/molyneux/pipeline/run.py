@@ -1,0 +1,189 @@
+"""`molyneux teach`: words in, a folder with a taught model, its scores and a report out."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.load import load
+from molyneux.evaluation.results import Evaluation
+from molyneux.files import write_json
+from molyneux.pipeline.environment import machine, versions
+from molyneux.pipeline.from_text import FRESH, read_from_text
+from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
+from molyneux.pipeline.predictions import write_predictions
+from molyneux.pipeline.prepare import Plan, check_texts, prepare, without
+from molyneux.pipeline.replay import replay_pictures, weights_digest
+from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
+from molyneux.pipeline.scoring import Scoring
+from molyneux.pipeline.settings import Control, Progress, TeachSettings
+from molyneux.report.html import write_report
+from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.teach import teach
+from molyneux.teaching.updates import shares_trunk
+
+SCORES = "scores.json"
+
+CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
+
+
+def teach_concepts(
+    settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None
+) -> Path:
+    """Teach a model concepts from words, score it, write everything into `settings.out` and return that.
+
+    All that is cheap to check is checked before the folder is made. An unfinished run of the same settings
+    there is continued, and ends as if it had never been interrupted.
+
+    Args:
+        settings: all that decides the result.
+        command: the command line, for the record.
+        on_step: told of the progress.
+
+    Raises:
+        MolyneuxError: if the request cannot be fulfilled; one line says why.
+    """
+    plan = prepare(settings)
+    check_out(settings.out, settings.resolved())
+    started = time.perf_counter()
+    base = dual_encoder(load(settings.model), "teaching")
+    check_texts(base, settings, plan)
+    job = _Job(settings, plan, base, on_step)
+    if not (settings.out / SCORES).exists():
+        job.look()
+    folder = open_run(settings.out, settings.resolved(), weights_digest(base))
+    folder.add_time("load", time.perf_counter() - started)
+    if not (folder.root / SCORES).exists():
+        job.score(folder)
+    _write_environment(folder, base, command)
+    write_report(folder.root)
+    folder.finish()
+    return folder.root
+
+
+def read_scores(root: Path) -> dict[str, Any]:
+    """The scores of a finished run, with the taught model's folder as a path from here."""
+    content = json.loads((root / SCORES).read_text(encoding="utf-8"))
+    return cast(dict[str, Any], content | {"model": str(root / "model")})
+
+
+@dataclass(slots=True)
+class _Job:
+    """The stages of one run, in the order in which they are called."""
+
+    settings: TeachSettings
+    plan: Plan
+    base: DualEncoder
+    on_step: Progress | None
+    scoring: Scoring | None = None
+    replay: tuple[SyntheticImages, ...] = ()
+
+    def look(self) -> None:
+        """Read the photos, so that one that cannot be decoded is met before anything slow."""
+        shared = shares_trunk(self.settings.teaching)
+        self.scoring = Scoring.of(self.base, self.plan, shared_trunk=shared, on_step=self.on_step)
+
+    def score(self, folder: RunFolder) -> None:
+        """Everything up to `scores.json`."""
+        assert self.scoring is not None
+        with folder.timed("invert"):
+            pictures = run_pictures(
+                self.base, self.settings, folder.root / "synthetic", folder.work, self.on_step
+            )
+        if self.settings.teaching.replay_batch:
+            with folder.timed("replay"):
+                self.replay = self.known_pictures()
+        with folder.timed("teach"):
+            taught = self.taught(folder, pictures)
+        with folder.timed("evaluate"):
+            evaluation = self.scoring(taught, self.base)
+            write_predictions(folder.root, self.settings.novel, evaluation.predictions)
+        scores = evaluation.as_dict() | {"model": "model"}
+        if self.settings.drawn:
+            scores["protocol"]["novel_pictures"] = "drawings, not photos"
+        if self.settings.novel is None:
+            with folder.timed("fresh pictures"):
+                scores["text_only"] = self.text_only(folder, taught)
+        if self.settings.compares:
+            with folder.timed("controls"):
+                scores["controls"] = self.controls(folder, pictures)
+        scores["replay"] = {
+            "pictures": sum(len(one) for one in self.replay),
+            "names": len(self.replay),
+        }
+        write_json(folder.root / SCORES, scores)
+
+    def known_pictures(self) -> tuple[SyntheticImages, ...]:
+        """Replay pictures of all classes but the concepts."""
+        found = replay_pictures(self.base, self.settings.replay, on_step=self.on_step)
+        kept = set(without([one.concept.name for one in found], self.settings.concept_names))
+        return tuple(one for one in found if one.concept.name in kept)
+
+    def taught(self, folder: RunFolder, pictures: Sequence[SyntheticImages]) -> DualEncoder:
+        """The model taught on `pictures`, from the run folder where it is there already."""
+        target = folder.root / "model"
+        if target.is_dir():
+            return dual_encoder(load(target), "teaching")
+        taught = self.lesson(pictures, "teaching")
+        taught.save(target)
+        return taught
+
+    def lesson(self, pictures: Sequence[SyntheticImages], what: str) -> DualEncoder:
+        """A model taught on `pictures` as the settings say."""
+        on_step = self.on_step
+        return teach(
+            self.base,
+            pictures,
+            self.settings.teaching,
+            known=self.plan.bank,
+            replay=self.replay,
+            seed=self.settings.seed,
+            on_step=None if on_step is None else lambda done, total: on_step(what, done, total),
+        )
+
+    def text_only(self, folder: RunFolder, taught: DualEncoder) -> dict[str, Any]:
+        """For each concept, how both models read fresh pictures of it."""
+        found = {}
+        for concept in self.settings.concepts:
+            fresh = fresh_pictures(self.base, concept, self.settings, FRESH, folder.work, self.on_step)
+            found[concept.name] = read_from_text(
+                self.base, taught, fresh, self.plan.labels.known, self.replay
+            )
+        return found
+
+    def controls(self, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
+        """The concepts' scores without their lesson: other pictures, or the description as the prompt."""
+        assert self.scoring is not None
+        found: dict[str, Any] = {control: self.control(control, folder, own) for control in CONTROLS}
+        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
+        found["description_prompt"] = _concepts(self.scoring(self.base, described=described))
+        return found
+
+    def control(self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
+        """The concepts' scores after the same teaching on a control's pictures."""
+        assert self.scoring is not None
+        pictures = control_pictures(control, self.base, self.settings, own, folder.work, self.on_step)
+        return _concepts(self.scoring(self.lesson(pictures, f"{control} control")))
+
+
+def _concepts(evaluation: Evaluation) -> dict[str, Any]:
+    concepts: dict[str, Any] = evaluation.as_dict()["concepts"]
+    return concepts
+
+
+def _write_environment(folder: RunFolder, base: DualEncoder, command: Sequence[str]) -> None:
+    content = {
+        "versions": versions(),
+        "machine": machine() | {"device": base.device.type},
+        "timings": folder.timings,
+        "model": {
+            "weights": f"sha256:{folder.weights}",
+            "parameters": sum(value.numel() for value in base.native.parameters()),
+            "image_size": base.image_size,
+        },
+        "command": list(command),
+    }
+    write_json(folder.root / "environment.json", content)

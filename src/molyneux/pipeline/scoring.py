@@ -1,0 +1,124 @@
+"""Scoring on a plan's photos: what the models share is computed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.load import load
+from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.names import read_names
+from molyneux.evaluation.features import PhotoFeatures, photo_features
+from molyneux.evaluation.labels import LabelSet, label_set
+from molyneux.evaluation.results import Evaluation
+from molyneux.evaluation.zero_shot import evaluate
+from molyneux.pipeline.prepare import Plan, check_photos
+from molyneux.pipeline.settings import EvaluateSettings, Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scoring:
+    """Scores one model after the other on the same photos and names."""
+
+    labels: LabelSet
+    novel: Path | PhotoFeatures | None
+    known: Path | PhotoFeatures | None
+    shared_trunk: bool
+    on_step: Progress | None = None
+
+    @classmethod
+    def of(
+        cls, base: DualEncoder, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None
+    ) -> "Scoring":
+        """With a shared trunk, every photo is decoded and its features computed here, by `base`.
+
+        Raises:
+            DataError: if a photo cannot be read.
+        """
+        novel, known = (
+            _photos(base, folder, what, shared_trunk, on_step)
+            for folder, what in ((plan.novel, "novel photos"), (plan.known, "known photos"))
+        )
+        return cls(labels=plan.labels, novel=novel, known=known, shared_trunk=shared_trunk, on_step=on_step)
+
+    def __call__(
+        self, model: DualEncoder, base: DualEncoder | None = None, described: Mapping[str, str] | None = None
+    ) -> Evaluation:
+        """Score `model`, beside `base` where given; `described` puts texts in place of novel names."""
+        return evaluate(
+            model,
+            base=base,
+            novel=self.novel,
+            known=self.known,
+            names=self.labels.known,
+            concepts=self.labels.novel,
+            described=described,
+            shared_trunk=self.shared_trunk,
+            # teaching never moves the text tower
+            shared_texts=True,
+            on_step=self.on_step,
+        )
+
+
+def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = None) -> Evaluation:
+    """The job of `molyneux evaluate`: check the folders, load the models, score.
+
+    Parts of the two models with equal weights (the trunk, the text tower) are computed once.
+
+    Raises:
+        DataError: if a folder, a photo or a list of names cannot be read, or names contradict.
+        ModelError: if a model cannot be loaded, or a name is too long for it.
+    """
+    names = None if settings.names is None else read_names(settings.names)
+    folders = [None if folder is None else read_folder(folder) for folder in (settings.novel, settings.known)]
+    novel, known = folders
+    label_set(
+        known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
+    )
+    for folder in folders:
+        check_photos(() if folder is None else folder.paths)
+    model = dual_encoder(load(settings.model), "evaluation")
+    base = None if settings.base is None else dual_encoder(load(settings.base), "evaluation")
+    return evaluate(
+        model,
+        base=base,
+        novel=settings.novel,
+        known=settings.known,
+        names=names,
+        shared_trunk=base is not None and equal_weights(_trunk(model), _trunk(base)),
+        shared_texts=base is not None and equal_weights(_texts(model), _texts(base)),
+        on_step=on_step,
+    )
+
+
+def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether two sets of weights have the same names and the same values, bit by bit.
+
+    >>> equal_weights({"a": torch.ones(2)}, {"a": torch.ones(2)}), equal_weights({}, {"a": torch.ones(2)})
+    (True, False)
+    """
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def _photos(
+    base: DualEncoder, folder: PhotoFolder | None, what: str, shared: bool, on_step: Progress | None
+) -> Path | PhotoFeatures | None:
+    if folder is None or not shared:
+        return None if folder is None else folder.root
+    return photo_features(base, folder, on_step, what)
+
+
+def _trunk(model: DualEncoder) -> dict[str, Tensor]:
+    return _weights_outside(model.vision_module(), model.projection_module())
+
+
+def _texts(model: DualEncoder) -> dict[str, Tensor]:
+    return _weights_outside(model.native, model.vision_module())
+
+
+def _weights_outside(whole: nn.Module, part: nn.Module) -> dict[str, Tensor]:
+    inside = {value.data_ptr() for value in part.state_dict().values() if value.numel()}
+    return {name: value for name, value in whole.state_dict().items() if value.data_ptr() not in inside}

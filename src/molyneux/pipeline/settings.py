@@ -1,0 +1,149 @@
+"""What a whole run is asked to do; importing this needs no torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from molyneux.concepts import Concept
+from molyneux.errors import ConfigError
+from molyneux.inversion.config import InversionConfig
+from molyneux.teaching.config import TeachingConfig
+
+Control = Literal["noise", "shuffled"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being worked on, how much of it is done, and how much there is."""
+
+LARGEST_SEED = 2**63 - 1
+
+MOST_REPLAYED = 993
+"""ImageNet's distinct names without a slash."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """Which inverted pictures of known classes stand for what must not be forgotten."""
+
+    count: int = 100
+    """Known classes, drawn at random from ImageNet's names."""
+    seed: int = 0
+    """Decides which classes, and their pictures; not the run's seed, so that runs share the set."""
+    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(images=1))
+    """How each class is pictured."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.count <= MOST_REPLAYED:
+            raise ConfigError(f"replay.count is {self.count}: expected 1 to {MOST_REPLAYED}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachSettings:
+    """All that decides the result of a run, and where it goes."""
+
+    concepts: tuple[Concept, ...]
+    out: Path
+    model: str = "mini"
+    seed: int = 0
+    novel: Path | None = None
+    """Photos of the concepts, a folder each, to score on."""
+    known: Path | None = None
+    """Photos of known classes, a folder each, to see what teaching costs."""
+    names: str | None = None
+    """The known names: 'imagenet-1k' or a file; else the known folder's classes, else ImageNet's."""
+    drawn: bool = False
+    """Whether the novel pictures are drawings, so that nobody takes them for photos."""
+    control: Control | None = None
+    """Teach on pictures that cannot carry the concept, instead."""
+    controls: bool = True
+    """Beside a scored run, score the same teaching on noise and on another concept's pictures."""
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    teaching: TeachingConfig = field(default_factory=TeachingConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
+    @property
+    def concept_names(self) -> tuple[str, ...]:
+        """The concepts' names, in order."""
+        return tuple(concept.name for concept in self.concepts)
+
+    @property
+    def compares(self) -> bool:
+        """Whether the controls are scored beside the run."""
+        return self.controls and self.control is None and self.novel is not None
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data for YAML: everything that decides the result."""
+        return {
+            "model": self.model,
+            "seed": self.seed,
+            "control": self.control,
+            "concepts": _concepts(self.concepts),
+            "inversion": _plain(asdict(self.inversion)),
+            "teaching": _plain(asdict(self.teaching)),
+            "replay": _plain(asdict(self.replay)) if self.teaching.replay_batch else None,
+            "evaluation": {
+                "novel": None if self.novel is None else str(self.novel),
+                "known": None if self.known is None else str(self.known),
+                "names": self.names,
+                **({"drawn": True} if self.drawn else {}),
+                "controls": self.compares,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvertSettings:
+    """Concepts to picture, and where the pictures go."""
+
+    concepts: tuple[Concept, ...]
+    out: Path
+    model: str = "mini"
+    seed: int = 0
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data for YAML: everything that decides the result."""
+        return {
+            "model": self.model,
+            "seed": self.seed,
+            "concepts": _concepts(self.concepts),
+            "inversion": _plain(asdict(self.inversion)),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """A model to score, and on what."""
+
+    model: str
+    base: str | None = None
+    novel: Path | None = None
+    known: Path | None = None
+    names: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.novel is None and self.known is None:
+            raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
+
+
+def check_seed(seed: int) -> None:
+    """Raise ConfigError unless `seed` is a whole number that every generator takes."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ConfigError(f"the seed is {seed}: expected a whole number from 0 to {LARGEST_SEED}")
+
+
+def _concepts(concepts: Sequence[Concept]) -> list[dict[str, Any]]:
+    return [{"name": concept.name, "descriptions": list(concept.descriptions)} for concept in concepts]
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists for tuples, as YAML and JSON give it back."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
