@@ -1,5 +1,6 @@
 """The command `molyneux`: its verbs, and how every error becomes one line."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -51,6 +52,9 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt as interrupt:
         say(f"interrupted{''.join(f'; {reason}' for reason in interrupt.args)}")
         return INTERRUPTED
+    except BrokenPipeError:
+        # whoever reads stdout has seen enough; nothing is to be written to it when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -35,7 +35,7 @@ def machine() -> dict[str, Any]:
     """Operating system, processor and the number of cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "processor": platform.machine(),
         "cores": cores,
     }
