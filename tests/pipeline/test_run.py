@@ -223,7 +223,9 @@ def test_the_configuration_written_is_the_one_resolved(tmp_path, photos):
         ({"names": "nowhere.txt"}, DataError),
     ],
 )
-def test_what_is_cheap_to_check_is_checked_before_anything_is_written(tmp_path, photos, changed, error, monkeypatch):
+def test_what_is_cheap_to_check_is_checked_before_anything_is_written(
+    tmp_path, photos, changed, error, monkeypatch
+):
     monkeypatch.setattr("molyneux.pipeline.pictures.invert", lambda *_, **__: pytest.fail("slow work began"))
     with pytest.raises(error):
         teach_concepts(settings_for(tmp_path / "run", photos, **changed))

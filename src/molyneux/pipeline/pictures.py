@@ -14,7 +14,8 @@ from molyneux.synthetic import SyntheticImages, noise_images
 
 STAND_IN = Concept(
     "windsock",
-    "A tapering cloth tube with broad orange and white stripes, blown out sideways from the top of a tall pole.",
+    "A tapering cloth tube with broad orange and white stripes, blown out sideways from the top "
+    "of a tall pole.",
 )
 """Whose pictures a single concept is taught on in the shuffled control."""
 

@@ -62,7 +62,12 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan)
     for concept in concepts:
         for text in (*concept.descriptions, *concept.captions):
             model.check_text(text)
-    for name in plan.labels.all:
+    check_names(model, plan.labels.all)
+
+
+def check_names(model: VisionLanguageModel, names: Iterable[str]) -> None:
+    """Raise ModelError for the first name that the model cannot read to its end within a prompt."""
+    for name in names:
         for prompt in PROMPTS:
             model.check_text(prompt.replace("{}", name))
 

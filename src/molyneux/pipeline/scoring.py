@@ -15,7 +15,7 @@ from molyneux.evaluation.features import PhotoFeatures, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set
 from molyneux.evaluation.results import Evaluation
 from molyneux.evaluation.zero_shot import evaluate
-from molyneux.pipeline.prepare import Plan, check_photos
+from molyneux.pipeline.prepare import Plan, check_names, check_photos
 from molyneux.pipeline.settings import EvaluateSettings, Progress
 
 
@@ -75,13 +75,16 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     names = None if settings.names is None else read_names(settings.names)
     folders = [None if folder is None else read_folder(folder) for folder in (settings.novel, settings.known)]
     novel, known = folders
-    label_set(
+    labels = label_set(
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
     )
     for folder in folders:
         check_photos(() if folder is None else folder.paths)
     model = dual_encoder(load(settings.model), "evaluation")
     base = None if settings.base is None else dual_encoder(load(settings.base), "evaluation")
+    for one in (model, base):
+        if one is not None:
+            check_names(one, labels.all)
     return evaluate(
         model,
         base=base,

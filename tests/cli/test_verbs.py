@@ -1,0 +1,198 @@
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from command import RING, Command
+from runs import use_tiny, write_photos
+
+from molyneux.inversion.config import InversionConfig
+from molyneux.teaching.config import TeachingConfig
+
+
+@pytest.fixture
+def molyneux(capsys, monkeypatch, tmp_path):
+    use_tiny(monkeypatch, tmp_path / "cache")
+    return Command(capsys)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+def scoring(photos):
+    return ("--novel", photos / "novel", "--known", photos / "known", "--names", photos / "names.txt")
+
+
+def in_a_process(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "molyneux.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_teach_and_evaluate_print_the_same_object(molyneux, tmp_path, photos):
+    out = tmp_path / "run"
+    taught = molyneux("teach", *RING, "--out", out, *scoring(photos), "--json")
+    assert (taught.code, taught.err) == (0, "")
+    ended = molyneux(
+        "evaluate", "--model", out / "model", "--base", "tiny", *scoring(photos), "--json", "--quiet"
+    )
+    assert (ended.code, ended.err) == (0, "")
+    first, second = json.loads(taught.out), json.loads(ended.out)
+    assert first.keys() - second.keys() == {"controls", "replay"}
+    assert second.keys() - first.keys() == set()
+    assert first["model"] == second["model"] == str(out / "model")
+    assert first["base"] == second["base"] == "tiny"
+    # with both novel folders' classes as new names, the numbers of one are the same
+    assert first["concepts"]["ring"] == second["concepts"]["ring"]
+    assert first["known_accuracy"] == second["known_accuracy"]
+
+
+def test_evaluate_without_a_base_tells_of_after_alone(molyneux, photos):
+    ended = molyneux("evaluate", "--model", "tiny", "--known", photos / "known", "--json", "--quiet")
+    scores = json.loads(ended.out)
+    assert scores["base"] is None
+    assert scores["known_accuracy"].keys() == {"after"}
+    assert scores["concepts"] == {}
+
+
+def test_people_get_a_table_and_the_report(molyneux, tmp_path, photos):
+    ended = molyneux("teach", *RING, "--out", tmp_path / "run", *scoring(photos))
+    assert "recognised" in ended.out
+    assert "ring" in ended.out
+    assert ended.out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
+
+
+def test_progress_goes_to_stderr(molyneux, tmp_path):
+    ended = molyneux(
+        "teach", *(flag for flag in RING if flag != "--quiet"), "--out", tmp_path / "run", "--json"
+    )
+    assert "pictures of ring: 6 of 6" in ended.err.splitlines()
+    json.loads(ended.out)
+
+
+def test_an_interruption_says_how_to_continue(molyneux, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("molyneux.pipeline.pictures.invert", interrupted)
+        ended = molyneux("teach", *RING, "--out", out)
+    assert ended.code == 130
+    assert ended.err == f"molyneux: interrupted; the same command continues the run in {out}\n"
+    assert molyneux("teach", *RING, "--out", out).code == 0
+
+
+def test_invert_writes_pictures_for_people_and_programs(molyneux, tmp_path):
+    out = tmp_path / "pictures"
+    ended = molyneux(
+        "invert", *RING[:6], "--inversion.steps=4", "--inversion.images=2", "--out", out, "--json"
+    )
+    found = json.loads(ended.out)["concepts"]["ring"]
+    assert found["pictures"] == 2
+    assert sorted(path.name for path in Path(found["folder"]).iterdir()) == [
+        "00.png",
+        "01.png",
+        "images.json",
+        "images.safetensors",
+    ]
+
+
+def test_report_is_written_anew(molyneux, tmp_path):
+    molyneux("teach", *RING, "--out", tmp_path / "run")
+    page = tmp_path / "run" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert molyneux("report", tmp_path / "run").out == f"{page}\n"
+    assert page.read_bytes() == before
+
+
+def test_a_preset_keeps_what_single_flags_do_not_change(molyneux, tmp_path):
+    out = tmp_path / "run"
+    ended = molyneux(
+        "teach", *RING[:6], "--out", out, "--inversion-preset=paper", "--inversion.steps=4",
+        "--inversion.images=2", "--inversion.size=16", "--inversion.growth", "0", "8",
+        "--inversion.growth", "0.5", "16", "--teaching-preset", "paper", "--teaching.update.part=projection",
+    )  # fmt: skip
+    assert ended.code == 0
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    paper = InversionConfig.paper()
+    assert config["inversion"]["steps"] == 4
+    assert config["inversion"]["growth"] == [[0.0, 8], [0.5, 16]]
+    assert config["inversion"]["total_variation"] == paper.total_variation
+    assert config["inversion"]["trace_every"] == paper.trace_every
+    assert config["teaching"]["update"] == {"part": "projection", "blocks": 1}
+    assert config["teaching"]["loss"] == "anchors"
+    assert config["teaching"]["learning_rate"] == TeachingConfig.paper().learning_rate
+
+
+def test_small_verbs_print_text_or_json(molyneux):
+    assert "mini" in json.loads(molyneux("list", "models", "--json").out)
+    assert "torch" in json.loads(molyneux("env", "--json").out)["versions"]
+    assert "2411.15611" in json.loads(molyneux("cite", "--json").out)["bibtex"]
+    assert molyneux("list", "models").out.startswith("mini")
+    assert "torch: " in molyneux("env").out
+    assert molyneux("cite").out.startswith("@")
+
+
+def test_help_names_every_setting_with_its_meaning(molyneux):
+    text = " ".join(molyneux("teach", "--help").out.split())
+    assert "--inversion.steps" in text
+    assert "--teaching.update.part" in text
+    assert "Adam's step size." in text
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; from molyneux.cli.main import run; run(sys.argv[1:]); "
+        "heavy = {'torch', 'numpy', 'PIL'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    for arguments in (["--help"], ["teach", "--help"], ["--version"]):
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
+            times.append(time.perf_counter() - started)
+            assert ended.returncode == 0, ended.stderr
+        assert min(times) < 0.5 if arguments == ["--help"] else min(times) < 1
+
+
+def test_the_command_exits_as_it_should():
+    assert in_a_process("--version").stdout.strip() == "0.1.0"
+    ended = in_a_process("teach", "", "--description", "A band.", "--out", "nowhere")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("molyneux: error: the concept's name is empty")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
+    from molyneux.cli.demo import fresh
+
+    assert fresh(tmp_path / "demo") == tmp_path / "demo"
+    for name in ("demo", "demo-2"):
+        (tmp_path / name).mkdir()
+    assert fresh(tmp_path / "demo") == tmp_path / "demo-3"
+
+
+def test_the_demo_says_that_drawings_are_no_photos(molyneux, tmp_path, monkeypatch):
+    from tiny_model import TinyModel
+
+    monkeypatch.setattr("molyneux.pipeline.run.load", lambda name: TinyModel(str(name)))
+    monkeypatch.setattr("molyneux.pipeline.run.replay_pictures", lambda *_, **__: ())
+    monkeypatch.setattr("molyneux.cli.demo.DRAWINGS", 3)
+    ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")
+    assert ended.code == 0
+    assert "drawings, not photos" in ended.out
+    scores = json.loads((tmp_path / "runs" / "demo" / "scores.json").read_text())
+    assert scores["protocol"]["novel_pictures"] == "drawings, not photos"
+    assert scores["concepts"]["sunflower"]["photos"] == 3
