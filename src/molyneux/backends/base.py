@@ -59,6 +59,10 @@ class VisionLanguageModel(abc.ABC):
         """Encode the texts once; score pictures against their mean direction."""
 
     @abc.abstractmethod
+    def alignment_each(self, texts: Sequence[str]) -> Alignment:
+        """Encode the texts once; score the i-th picture against the i-th text."""
+
+    @abc.abstractmethod
     def check_text(self, text: str) -> None:
         """Raise ModelError, with the token count and the part that would be lost, if the text does not fit."""
 
@@ -124,6 +128,11 @@ class DualEncoder(VisionLanguageModel):
         mean = self.embed_texts(texts).mean(dim=0)
         target = mean / mean.norm()
         return Alignment(lambda images: self.embed_images(images) @ target)
+
+    def alignment_each(self, texts: Sequence[str]) -> Alignment:
+        """Cosine between the i-th picture and the i-th text."""
+        targets = self.embed_texts(texts)
+        return Alignment(lambda images: (self.embed_images(images) * targets).sum(dim=-1))
 
 
 def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:

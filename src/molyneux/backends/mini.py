@@ -66,7 +66,7 @@ def build_towers() -> OpenClipModel:
     state = load_file(text_weights)
     text.load_state_dict({k: v for k, v in state.items() if k in text.state_dict()}, strict=True)
     with torch.no_grad():
-        model.native.logit_scale.fill_(math.log(1 / 0.05))  # type: ignore[operator, union-attr]
+        model.native.logit_scale.fill_(math.log(1 / 0.05))  # type: ignore[operator]
     return model
 
 

@@ -56,7 +56,7 @@ class OpenClipModel(DualEncoder):
 
     @property
     def temperature(self) -> float:
-        return float(1 / self._native.logit_scale.exp())  # type: ignore[operator, union-attr]
+        return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
 
     def features(self, images: Images) -> Features:
         return self._visual.trunk(self._normalized(images))  # type: ignore[no-any-return, operator]

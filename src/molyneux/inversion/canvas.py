@@ -78,11 +78,10 @@ class Pyramid(Canvas):
     """
 
     def __init__(self, config: InversionConfig, size: int, generators: Sequence[Generator], device: torch.device):
-        del config
         sides = [2**power for power in range(size.bit_length()) if 2**power < size] + [size]
-        self._size = size
+        self._gains = [min(1.0, (4 / side) ** config.falloff) for side in sides]
         self._levels = [
-            torch.stack([0.1 * torch.randn(3, side, side, generator=g) for g in generators]).to(device).requires_grad_()
+            torch.stack([0.3 * torch.randn(3, side, side, generator=g) for g in generators]).to(device).requires_grad_()
             for side in sides
         ]
 
@@ -90,9 +89,9 @@ class Pyramid(Canvas):
         return self._levels
 
     def values(self) -> Values:
-        total = self._levels[0]
-        for level in self._levels[1:]:
-            total = interpolate(total, size=level.shape[-2:], mode="bilinear", align_corners=False) + level
+        total: Tensor = self._levels[0] * self._gains[0]
+        for level, gain in zip(self._levels[1:], self._gains[1:], strict=True):
+            total = interpolate(total, size=level.shape[-2:], mode="bilinear", align_corners=False) + gain * level
         return total
 
     def advance(self, step: int, steps: int) -> bool:

@@ -16,9 +16,13 @@ class InversionConfig:
     steps: int = 150
     """Optimiser steps."""
     size: int = 0
-    """Side of the finished picture in pixels; 0 takes the model's inversion size."""
+    """Side of the finished picture in pixels; 0 takes the model's image size."""
+    view: int = 0
+    """Side of the views that the tower sees while inverting; 0 takes the model's inversion size."""
     canvas: Literal["pixels", "pyramid"] = "pyramid"
     """What is optimised: the pixels, or a sum of pictures of every resolution."""
+    falloff: float = 0.5
+    """Pyramid only: how the reach of a step falls with the side s, as (4 / s) to this power above 4 pixels."""
     color: Literal["rgb", "squashed", "decorrelated"] = "decorrelated"
     """How canvas values become RGB: as they are, through a sigmoid, or through a natural colour basis and a sigmoid."""
     learning_rate: float = 0.05
@@ -53,7 +57,8 @@ class InversionConfig:
     def __post_init__(self) -> None:
         for name in ("images", "steps", "trace_every"):
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
-        _check(self, "size", self.size == 0 or self.size >= 16, "0 or at least 16")
+        for name in ("size", "view"):
+            _check(self, name, getattr(self, name) == 0 or getattr(self, name) >= 16, "0 or at least 16")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float):
@@ -74,6 +79,7 @@ class InversionConfig:
         return cls(
             steps=steps,
             size=224,
+            view=224,
             canvas="pixels",
             color="rgb",
             learning_rate=0.1,
@@ -93,6 +99,7 @@ class InversionConfig:
         return cls(
             steps=steps,
             size=224,
+            view=224,
             canvas="pixels",
             color="rgb",
             learning_rate=0.1,

@@ -5,7 +5,6 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,18 +53,67 @@ def invert(
         ModelError: if a description does not fit, or the similarity is not a number.
     """
     config = config or InversionConfig()
-    size = config.size or model.inversion_size
+    generators = [Generator().manual_seed(picture_seed(seed, concept, i)) for i in range(config.images)]
     started = time.perf_counter()
     alignment = model.alignment(concept.descriptions)
-    generators = [Generator().manual_seed(picture_seed(seed, concept, i)) for i in range(config.images)]
+    fingerprint = _fingerprint(model, config, [concept], seed)
+    pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, on_step)
+    return SyntheticImages(
+        concept=concept,
+        pixels=pixels,
+        seed=seed,
+        pictured=concept.name,
+        trace=trace,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def invert_each(
+    model: VisionLanguageModel,
+    concepts: Sequence[Concept],
+    config: InversionConfig | None = None,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[SyntheticImages, ...]:
+    """One picture of each concept's first description, all in one job: what replay of known classes is made of.
+
+    Arguments and errors as for `invert`; `config.images` is not used.
+    """
+    config = config or InversionConfig()
+    generators = [Generator().manual_seed(picture_seed(seed, concept, 0)) for concept in concepts]
+    started = time.perf_counter()
+    alignment = model.alignment_each([concept.descriptions[0] for concept in concepts])
+    fingerprint = _fingerprint(model, config, concepts, seed)
+    pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, on_step)
+    seconds = (time.perf_counter() - started) / len(concepts)
+    return tuple(
+        SyntheticImages(
+            concept=concept, pixels=picture[None], seed=seed, pictured=concept.name, trace=trace, seconds=seconds
+        )
+        for concept, picture in zip(concepts, pixels, strict=True)
+    )
+
+
+def _climb(
+    model: VisionLanguageModel,
+    alignment: Alignment,
+    config: InversionConfig,
+    generators: Sequence[Generator],
+    fingerprint: str,
+    checkpoint: Path | None,
+    on_step: OnStep | None,
+) -> tuple[Images, tuple[TracePoint, ...]]:
+    size, view_size = config.size or model.image_size, config.view or model.inversion_size
     canvas = CANVASES[config.canvas](config, size, generators, model.device)
-    job = _Job(config, model, alignment, canvas, generators, _fingerprint(config, concept, seed, size))
+    job = _Job(config, model, alignment, canvas, generators, fingerprint)
     if checkpoint is not None and checkpoint.exists():
         job.restore(checkpoint)
     with frozen(model.native):
         try:
             while job.step < config.steps:
-                job.advance(size)
+                job.advance(view_size)
                 if on_step is not None:
                     on_step(job.step, config.steps)
                 if checkpoint is not None and job.step % 25 == 0:
@@ -77,14 +125,7 @@ def invert(
     pixels = job.pictures().detach().clamp(0, 1).cpu().float()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return SyntheticImages(
-        concept=concept,
-        pixels=pixels,
-        seed=seed,
-        pictured=concept.name,
-        trace=tuple(job.trace),
-        seconds=time.perf_counter() - started,
-    )
+    return pixels, tuple(job.trace)
 
 
 def picture_seed(seed: int, concept: Concept, index: int) -> int:
@@ -127,7 +168,7 @@ class _Job:
             group["lr"] = learning_rate(config, self.step, self.grown_at)
         noise = config.noise * (1 - self.step / config.steps)
         draw = draw_views(config, size, noise, self.generators)
-        with batch_norm_inputs(self.layers) if self.layers else nullcontext([]) as seen:
+        with batch_norm_inputs(self.layers) as seen:
             pictures = self.pictures()
             scores = self.alignment.score(view(pictures, draw, size))
             loss = -scores.mean()
@@ -205,6 +246,7 @@ def learning_rate(config: InversionConfig, step: int, grown_at: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - grown_at) / half_period))
 
 
-def _fingerprint(config: InversionConfig, concept: Concept, seed: int, size: int) -> str:
-    text = repr((asdict(config), concept.name, concept.descriptions, seed, size))
+def _fingerprint(model: VisionLanguageModel, config: InversionConfig, concepts: Sequence[Concept], seed: int) -> str:
+    described = [(concept.name, concept.descriptions) for concept in concepts]
+    text = repr((model.name, model.image_size, model.inversion_size, asdict(config), described, seed))
     return hashlib.sha256(text.encode()).hexdigest()

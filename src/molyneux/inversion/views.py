@@ -63,8 +63,10 @@ _IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 def _matrix(config: InversionConfig, u: list[float]) -> list[list[float]]:
     angle = math.radians(config.rotation) * (2 * u[1] - 1)
-    across, down = (2 * config.translation * (2 * v - 1) for v in u[2:4])  # the side is 2 in grid units
     low, high = config.scale
     zoom = low + (high - low) * u[4]
+    # the side is 2 in grid units; a view that is zoomed in may lie anywhere in the picture
+    reach = 2 * config.translation + max(0.0, 1 - 1 / zoom)
+    across, down = (reach * (2 * v - 1) for v in u[2:4])
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     return [[cos, sin, across], [-sin, cos, down]]

@@ -47,8 +47,6 @@ class TeachingConfig:
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both"] = "both"
     """What a picture is pulled to: the definition caption, name templates, or both in turn."""
-    views: int = 4
-    """Random views of each picture, drawn once; 0 shows the pictures as they are."""
     replay_batch: int = 48
     """Replay pictures in a step; 0 turns replay off."""
     replay_weight: float = 1.0
@@ -83,6 +81,5 @@ class TeachingConfig:
             temperature=0.07,
             weight_decay=0.2,
             texts="definition",
-            views=0,
             replay_batch=0,
         )

@@ -1,0 +1,34 @@
+"""Between two models, weight by weight (WiSE-FT, Wortsman et al., 2022)."""
+
+import torch
+
+from molyneux.backends.base import DualEncoder
+from molyneux.errors import ConfigError, ModelError
+
+
+@torch.no_grad()
+def interpolate(base: DualEncoder, taught: DualEncoder, alpha: float) -> DualEncoder:
+    """A new model with the weights (1 - alpha) * base + alpha * taught.
+
+    Only tensors of floats are mixed; counters and other integers are the base's. At 0 the result is the
+    base, at 1 the taught model, to the bit.
+
+    Raises:
+        ConfigError: if alpha is outside [0, 1].
+        ModelError: if the two models' weights differ in name or shape.
+    """
+    if not 0 <= alpha <= 1:
+        raise ConfigError(f"alpha is {alpha}: expected a share between 0 and 1")
+    old, new = base.native.state_dict(), taught.native.state_dict()
+    different = sorted(old.keys() ^ new.keys()) or [k for k in old if old[k].shape != new[k].shape]
+    if different:
+        raise ModelError(f"cannot interpolate: the models differ in {different[0]!r}; expected two of one architecture")
+    result = taught.copy()
+    assert isinstance(result, DualEncoder)
+    own = result.native.state_dict()
+    for key, start in old.items():
+        if not start.is_floating_point() or alpha == 0:
+            own[key].copy_(start)
+        elif alpha < 1 and not torch.equal(start, new[key]):
+            own[key].copy_(torch.lerp(start, new[key], alpha))
+    return result

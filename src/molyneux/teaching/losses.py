@@ -1,0 +1,68 @@
+"""What teaching descends, as functions over unit-length embeddings."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy, log_softmax
+
+from molyneux.shapes import Embeddings
+
+
+def anchors_loss(images: Embeddings, texts: Embeddings, temperature: float) -> Float[Tensor, ""]:
+    """The authors' contrastive loss: the i-th picture and the i-th text are each other's only positive.
+
+    All 2B embeddings are anchors; the negatives of each are all other embeddings but itself and its
+    positive, those of its own kind included. With one concept the texts are copies, so the loss has a
+    floor above zero.
+
+    Source: the authors' fine-tuning script for the paper (C.1); SimCLR's form (Chen et al., 2020).
+
+    Args:
+        images: (b, d), unit length.
+        texts: (b, d), unit length, row by row the pictures' captions.
+        temperature: positive.
+    """
+    count = len(images)
+    everything = torch.cat([images, texts])
+    logits = everything @ everything.T / temperature
+    logits = logits.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=logits.device), float("-inf"))
+    positives = torch.arange(2 * count, device=logits.device).roll(count)
+    return cross_entropy(logits, positives)
+
+
+def bank_loss(
+    images: Embeddings,
+    positives: Float[Tensor, "n d"],
+    bank: Float[Tensor, "m d"],
+    allowed: Bool[Tensor, "n m"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Eq. 2 with a fixed bank of other texts: each picture against its own text and all allowed others.
+
+    Zero in the limit where every picture is far nearer to its text than to any other; log(1 + m) where
+    all are equally near.
+
+    Args:
+        images: (n, d), unit length.
+        positives: (n, d), unit length, each picture's own text.
+        bank: (m, d), unit length.
+        allowed: False where a text of the bank is no negative of a picture: its own concept's texts.
+        temperature: positive.
+    """
+    own = (images * positives).sum(dim=-1, keepdim=True) / temperature
+    others = (images @ bank.T / temperature).masked_fill(~allowed, float("-inf"))
+    return -log_softmax(torch.cat([own, others], dim=1), dim=1)[:, 0].mean()
+
+
+def distillation_loss(
+    images: Embeddings, texts: Float[Tensor, "m d"], answers: Float[Tensor, "n m"], temperature: float
+) -> Float[Tensor, ""]:
+    """Cross-entropy between old answers and present ones: least, but not zero, where they agree.
+
+    Args:
+        images: (n, d), unit length.
+        texts: (m, d), unit length.
+        answers: (n, m), the soft-max of the untaught model over the texts; rows sum to 1.
+        temperature: positive.
+    """
+    return -(answers * log_softmax(images @ texts.T / temperature, dim=1)).sum(dim=1).mean()
