@@ -137,9 +137,7 @@ def test_corrupted_weights(molyneux, tmp_path, monkeypatch, photos):
 
 def test_a_name_beyond_the_limit_is_met_before_the_photos_are_read(molyneux, tmp_path, photos):
     (tmp_path / "names.txt").write_text("circle\nsquare\n" + "very " * 40 + "round\n")
-    ended = molyneux(
-        "evaluate", "--model=tiny", "--known", photos / "known", "--names", tmp_path / "names.txt"
-    )
+    ended = molyneux("evaluate", "--model=tiny", "--known", photos / "known", "--names", tmp_path / "names.txt")
     check_refused(ended, "45 tokens")
 
 
@@ -236,6 +234,4 @@ def test_errors_of_a_json_run_leave_stdout_empty(molyneux, tmp_path):
 def test_a_concept_of_the_file_is_written_under_a_safe_name(molyneux, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({"Tour d'Éole": "A tower."}))
     assert teach(molyneux, tmp_path / "run", "--concepts", tmp_path / "c.json").code == 0
-    assert [path.name.startswith("tour-d-eole-") for path in (tmp_path / "run" / "synthetic").iterdir()] == [
-        True
-    ]
+    assert [path.name.startswith("tour-d-eole-") for path in (tmp_path / "run" / "synthetic").iterdir()] == [True]

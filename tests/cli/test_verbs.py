@@ -42,9 +42,7 @@ def test_teach_and_evaluate_print_the_same_object(molyneux, tmp_path, photos):
     out = tmp_path / "run"
     taught = molyneux("teach", *RING, "--out", out, *scoring(photos), "--json")
     assert (taught.code, taught.err) == (0, "")
-    ended = molyneux(
-        "evaluate", "--model", out / "model", "--base", "tiny", *scoring(photos), "--json", "--quiet"
-    )
+    ended = molyneux("evaluate", "--model", out / "model", "--base", "tiny", *scoring(photos), "--json", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     first, second = json.loads(taught.out), json.loads(ended.out)
     assert first.keys() - second.keys() == {"controls", "replay"}
@@ -72,9 +70,7 @@ def test_people_get_a_table_and_the_report(molyneux, tmp_path, photos):
 
 
 def test_progress_goes_to_stderr(molyneux, tmp_path):
-    ended = molyneux(
-        "teach", *(flag for flag in RING if flag != "--quiet"), "--out", tmp_path / "run", "--json"
-    )
+    ended = molyneux("teach", *(flag for flag in RING if flag != "--quiet"), "--out", tmp_path / "run", "--json")
     assert "pictures of ring: 6 of 6" in ended.err.splitlines()
     json.loads(ended.out)
 
@@ -95,9 +91,7 @@ def test_an_interruption_says_how_to_continue(molyneux, tmp_path, monkeypatch):
 
 def test_invert_writes_pictures_for_people_and_programs(molyneux, tmp_path):
     out = tmp_path / "pictures"
-    ended = molyneux(
-        "invert", *RING[:6], "--inversion.steps=4", "--inversion.images=2", "--out", out, "--json"
-    )
+    ended = molyneux("invert", *RING[:6], "--inversion.steps=4", "--inversion.images=2", "--out", out, "--json")
     found = json.loads(ended.out)["concepts"]["ring"]
     assert found["pictures"] == 2
     assert sorted(path.name for path in Path(found["folder"]).iterdir()) == [

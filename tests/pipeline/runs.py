@@ -17,8 +17,8 @@ from molyneux.teaching.config import TeachingConfig
 RING = Concept("ring", "A round band of one colour with a hole.")
 CROSS = Concept("cross", ["Two bars that meet in the middle.", "A plus sign."])
 QUICK = InversionConfig(images=2, steps=6, trace_every=3)
-SHORT = TeachingConfig(steps=4, learning_rate=0.01, views=2, replay_batch=2)
-REPLAY = ReplayConfig(count=3, inversion=InversionConfig(images=1, steps=2))
+SHORT = TeachingConfig(steps=4, learning_rate=0.01, replay_batch=2)
+REPLAY = ReplayConfig(count=3, together=2, inversion=InversionConfig(steps=2))
 
 
 def use_tiny(patch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -2,10 +2,11 @@ import subprocess
 import sys
 
 import pytest
-from runs import QUICK, RING, SHORT
+from runs import QUICK, RING
 from tiny_model import TinyModel
 
 import molyneux
+from molyneux.concepts import Concept
 
 
 def test_importing_the_package_and_naming_settings_loads_no_torch():
@@ -23,16 +24,29 @@ def test_every_public_name_is_there():
         _ = molyneux.nosuch
 
 
-def test_three_lines_teach(monkeypatch, tmp_path):
-    monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: ())
+def test_three_lines_teach():
     model = TinyModel()
     pictures = molyneux.invert(model, RING, QUICK)
-    taught = molyneux.teach(model, [pictures], SHORT)
-    before, after = (
-        (one.embed_images(pictures.pixels) @ one.embed_texts(["a photo of a ring."]).T).mean()
-        for one in (model, taught)
+    lesson = molyneux.TeachingConfig(steps=40, learning_rate=0.03, texts="names")
+    taught = molyneux.teach(model, [pictures], lesson, known=("circle", "square"), replay=())
+
+    texts = model.embed_texts([f"a photo of a {name}." for name in ("ring", "circle", "square")])
+    before, after = ((one.embed_images(pictures.pixels) @ texts.T).mean(dim=0) for one in (model, taught))
+    assert after[0] - after[1:].max() > before[0] - before[1:].max()
+
+
+def test_teaching_takes_the_names_and_pictures_that_a_whole_run_would(monkeypatch):
+    model, seen = TinyModel(), {}
+    pictures = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
+    replay = tuple(pictures.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
+    monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: replay)
+    monkeypatch.setattr(
+        "molyneux.pipeline.public.teach_with", lambda model, pictures, config, **given: seen.update(given) or model
     )
-    assert after > before
+    molyneux.teach(model, [pictures])
+    assert [one.concept.name for one in seen["replay"]] == ["goldfish"]
+    assert "tench" not in seen["known"]
+    assert "goldfish" in seen["known"]
 
 
 def test_the_paper_is_cited_first():

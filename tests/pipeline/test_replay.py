@@ -32,7 +32,7 @@ def test_the_set_is_made_once_and_then_read(cache, monkeypatch):
     made = replay_pictures(TinyModel(), REPLAY)
     assert [one.concept.name for one in made] == list(replay_names(REPLAY))
     assert len(list(cache.rglob(FILE))) == 1
-    monkeypatch.setattr("molyneux.pipeline.replay.invert", lambda *_, **__: pytest.fail("made again"))
+    monkeypatch.setattr("molyneux.pipeline.replay.invert_each", lambda *_, **__: pytest.fail("made again"))
     assert same(replay_pictures(TinyModel(), REPLAY), made)
 
 

@@ -167,7 +167,7 @@ def test_the_noise_control_teaches_on_noise_of_the_same_size(tmp_path, photos):
     out = teach_concepts(settings_for(tmp_path / "run", photos, control="noise"))
     pictures = SyntheticImages.load(out / "synthetic" / "ring")
     assert pictures.source == pictures.pictured == "noise"
-    assert pictures.pixels.shape == (2, 3, 16, 16)
+    assert pictures.pixels.shape == (2, 3, 24, 24)
     assert "controls" not in scores_of(out)
 
 
@@ -223,9 +223,7 @@ def test_the_configuration_written_is_the_one_resolved(tmp_path, photos):
         ({"names": "nowhere.txt"}, DataError),
     ],
 )
-def test_what_is_cheap_to_check_is_checked_before_anything_is_written(
-    tmp_path, photos, changed, error, monkeypatch
-):
+def test_what_is_cheap_to_check_is_checked_before_anything_is_written(tmp_path, photos, changed, error, monkeypatch):
     monkeypatch.setattr("molyneux.pipeline.pictures.invert", lambda *_, **__: pytest.fail("slow work began"))
     with pytest.raises(error):
         teach_concepts(settings_for(tmp_path / "run", photos, **changed))

@@ -61,18 +61,14 @@ class TinyModel(DualEncoder):
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         for text in texts:
             self.check_text(text)
-        rows = [
-            torch.stack([_direction(word) for word in text.lower().split()]).mean(dim=0) for text in texts
-        ]
+        rows = [torch.stack([_direction(word) for word in text.lower().split()]).mean(dim=0) for text in texts]
         return nn.functional.normalize(torch.stack(rows), dim=1)
 
     def check_text(self, text: str) -> None:
         words = text.split()
         if len(words) > LONGEST:
             lost = " ".join(words[LONGEST:])
-            raise ModelError(
-                f"the text has {len(words)} tokens and {self.name!r} reads {LONGEST}; lost: {lost!r}"
-            )
+            raise ModelError(f"the text has {len(words)} tokens and {self.name!r} reads {LONGEST}; lost: {lost!r}")
 
     def save(self, folder: Path) -> None:
         with new_folder(folder) as target:
@@ -101,9 +97,7 @@ def load_tiny(name: str | Path) -> TinyModel:
         return TinyModel()
     folder = Path(name)
     if not (folder / "tiny.json").is_file():
-        raise ModelError(
-            f"there is no model {str(name)!r}: expected 'mini' or a folder that holds a saved model"
-        )
+        raise ModelError(f"there is no model {str(name)!r}: expected 'mini' or a folder that holds a saved model")
     model = TinyModel(str(folder))
     model.native.load_state_dict(load_file(folder / "tiny.safetensors"))
     return model

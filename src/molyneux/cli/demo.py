@@ -15,8 +15,7 @@ from molyneux.concepts import Concept
 
 SUNFLOWER = Concept(
     "sunflower",
-    "A tall plant with a large round flower head, bright yellow petals "
-    "and a dark brown centre full of seeds.",
+    "A tall plant with a large round flower head, bright yellow petals and a dark brown centre full of seeds.",
 )
 DRAWINGS = 30
 
@@ -39,9 +38,7 @@ def demo(
             Path(temporary) / "drawings-not-photos",
             {SUNFLOWER.name: draw_sunflowers(DRAWINGS, size=256, seed=0)},
         )
-        settings = TeachSettings(
-            concepts=(SUNFLOWER,), out=out, novel=drawings, drawn=True, controls=controls
-        )
+        settings = TeachSettings(concepts=(SUNFLOWER,), out=out, novel=drawings, drawn=True, controls=controls)
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
     scores = read_scores(out)
     if as_json:
@@ -56,6 +53,4 @@ def fresh(folder: Path) -> Path:
     """The folder's name, or with the first number behind it that is not taken."""
     if not folder.exists():
         return folder
-    return next(
-        path for number in count(2) if not (path := folder.with_name(f"{folder.name}-{number}")).exists()
-    )
+    return next(path for number in count(2) if not (path := folder.with_name(f"{folder.name}-{number}")).exists())

@@ -46,15 +46,11 @@ Novel = Annotated[
 Known = Annotated[Path | None, Parameter(help="Photos of known classes, a folder for each (CLASS/IMAGE).")]
 Names = Annotated[
     str | None,
-    Parameter(
-        help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."
-    ),
+    Parameter(help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."),
 ]
 AsJson = Annotated[
     bool,
-    Parameter(
-        name="--json", negative=(), show_default=False, help="Print the result as JSON, and nothing else."
-    ),
+    Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON, and nothing else."),
 ]
 Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
 InversionPreset = Annotated[

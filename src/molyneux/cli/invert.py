@@ -43,6 +43,4 @@ def invert(
         print_json({"model": model, "concepts": result})
         return
     for title, entry in result.items():
-        print(
-            f"{title}: {entry['pictures']} pictures, similarity {entry['similarity']:.3f}: {entry['folder']}"
-        )
+        print(f"{title}: {entry['pictures']} pictures, similarity {entry['similarity']:.3f}: {entry['folder']}")

@@ -53,9 +53,7 @@ def from_text(found: Mapping[str, Any]) -> str:
 
 def change(pair: Mapping[str, Any], written: Any) -> str:
     """Before and after, as far as they are known."""
-    values = [
-        MISSING if pair[key] is None else written(pair[key]) for key in ("before", "after") if key in pair
-    ]
+    values = [MISSING if pair[key] is None else written(pair[key]) for key in ("before", "after") if key in pair]
     return MISSING if set(values) == {MISSING} else " → ".join(values)
 
 

@@ -26,9 +26,7 @@ def teach(
         Literal["noise", "shuffled"] | None,
         Parameter(help="Teach on noise, or on another concept's pictures, instead."),
     ] = None,
-    controls: Annotated[
-        bool, Parameter(help="Score the controls beside the run, where there are photos.")
-    ] = True,
+    controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     inversion_preset: flags.InversionPreset = "default",

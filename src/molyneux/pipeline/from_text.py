@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from molyneux.backends.base import DualEncoder, frozen
 from molyneux.evaluation.features import name_embeddings
 from molyneux.evaluation.metrics import captured, median_rank, ranks
-from molyneux.shapes import Embeddings
+from molyneux.shapes import Embeddings, Images
 from molyneux.synthetic import SyntheticImages
 
 FRESH = 4
@@ -60,5 +62,14 @@ def _read(
 
 def _embedded(model: DualEncoder, pictures: Sequence[SyntheticImages]) -> Embeddings:
     with torch.no_grad(), frozen(model.native):
-        rows = [model.embed_images(one.pixels.to(model.device)).float().cpu() for one in pictures]
+        rows = [model.embed_images(_sized(model, one.pixels)).float().cpu() for one in pictures]
     return torch.cat(rows)
+
+
+def _sized(model: DualEncoder, pixels: Images) -> Tensor:
+    """The pictures at the size of the photos that the model sees, on its device."""
+    size = (model.image_size, model.image_size)
+    pixels = pixels.to(model.device)
+    if pixels.shape[-2:] == size:
+        return pixels
+    return interpolate(pixels, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

@@ -9,9 +9,7 @@ from molyneux.pipeline.settings import InvertSettings, Progress
 from molyneux.synthetic import SyntheticImages
 
 
-def invert_concepts(
-    settings: InvertSettings, *, on_step: Progress | None = None
-) -> tuple[SyntheticImages, ...]:
+def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None) -> tuple[SyntheticImages, ...]:
     """Write `synthetic/SLUG/` for each concept and `config.yaml` into `settings.out`; returns the pictures.
 
     An unfinished run of the same settings there is continued, to the same pixels.

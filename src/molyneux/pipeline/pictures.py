@@ -14,8 +14,7 @@ from molyneux.synthetic import SyntheticImages, noise_images
 
 STAND_IN = Concept(
     "windsock",
-    "A tapering cloth tube with broad orange and white stripes, blown out sideways from the top "
-    "of a tall pole.",
+    "A tapering cloth tube with broad orange and white stripes, blown out sideways from the top of a tall pole.",
 )
 """Whose pictures a single concept is taught on in the shuffled control."""
 
@@ -56,7 +55,7 @@ def control_pictures(
     """The concepts' names on pictures that cannot carry them; `own` are their own, where made already."""
     config, seed = settings.inversion, settings.seed
     if control == "noise":
-        size = config.size or model.inversion_size
+        size = config.size or model.image_size
         # each concept has noise of its own
         return tuple(
             noise_images(concept, config.images, size, _noise_seed(seed, index))
@@ -72,9 +71,7 @@ def control_pictures(
         for concept in settings.concepts
     ]
     places = derangement(len(settings.concepts), seed)
-    return tuple(
-        originals[place].shown_as(concept) for concept, place in zip(settings.concepts, places, strict=True)
-    )
+    return tuple(originals[place].shown_as(concept) for concept, place in zip(settings.concepts, places, strict=True))
 
 
 def stand_in(concept: Concept) -> Concept:

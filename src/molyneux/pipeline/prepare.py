@@ -45,9 +45,7 @@ def prepare(settings: TeachSettings) -> Plan:
     names = given
     if names is None and known is None:
         names = without(imagenet_names(), settings.concept_names)
-    labels = label_set(
-        known=None if known is None else known.names, names=names, concepts=settings.concept_names
-    )
+    labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_photos(() if folder is None else folder.paths)
     bank = without(given or imagenet_names(), settings.concept_names)
@@ -101,6 +99,4 @@ def _check_photo(path: Path) -> None:
             f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; replace or remove it"
         ) from error
     if width * height > LARGEST_PHOTO:
-        raise DataError(
-            f"the photo {path} has more than {LARGEST_PHOTO // 1_000_000} megapixels: make it smaller"
-        )
+        raise DataError(f"the photo {path} has more than {LARGEST_PHOTO // 1_000_000} megapixels: make it smaller")

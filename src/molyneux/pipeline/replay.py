@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.errors import DataError
 from molyneux.files import write_bytes
-from molyneux.inversion.invert import invert
+from molyneux.inversion.invert import invert_each
 from molyneux.pipeline.settings import Progress, ReplayConfig
 from molyneux.synthetic import SyntheticImages
 
@@ -34,7 +34,7 @@ def replay_pictures(
 ) -> tuple[SyntheticImages, ...]:
     """Pictures of known classes as the model sees them: shipped with it, cached, or else made now.
 
-    The first making takes a while (one inversion for each class), survives an interruption, and is kept in
+    The first making takes a while (it inverts a picture of every class), survives an interruption, and is kept in
     the cache folder (`MOLYNEUX_CACHE`, else the user's) under the model's weights and the settings.
 
     Raises:
@@ -56,18 +56,29 @@ def replay_pictures(
 def make_replay(
     model: VisionLanguageModel, config: ReplayConfig, folder: Path, *, on_step: Progress | None = None
 ) -> tuple[SyntheticImages, ...]:
-    """Invert 'a photo of a NAME.' for each class; `folder` keeps the finished ones until all are there."""
+    """Invert 'a photo of a NAME.' for each class; `folder` keeps the finished groups until all are there."""
     found: list[SyntheticImages] = []
-    names = replay_names(config)
-    for done, name in enumerate(names):
-        kept = folder / f"{done:04d}.safetensors"
+    names, steps = replay_names(config), config.inversion.steps
+    starts = range(0, len(names), config.together)
+    for group, start in enumerate(starts):
+        kept = folder / f"{group:04d}.safetensors"
         if not kept.is_file():
-            concept = Concept(name, f"a photo of a {name}.")
-            save_replay([invert(model, concept, config.inversion, seed=config.seed)], kept, config)
+            made = invert_each(
+                model,
+                [pictured(name) for name in names[start : start + config.together]],
+                config.inversion,
+                seed=config.seed,
+                checkpoint=folder / f"{group:04d}.pt",
+                on_step=_part_of(on_step, group * steps, len(starts) * steps),
+            )
+            save_replay(made, kept, config)
         found += load_replay(kept)
-        if on_step is not None:
-            on_step(STAGE, done + 1, len(names))
     return tuple(found)
+
+
+def pictured(name: str) -> Concept:
+    """A known class, described as it is asked for."""
+    return Concept(name, f"a photo of a {name}.")
 
 
 def replay_names(config: ReplayConfig) -> tuple[str, ...]:
@@ -106,7 +117,7 @@ def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
         raise DataError(f"the replay pictures {path} cannot be read ({error}): remove the file") from error
     return tuple(
         SyntheticImages(
-            concept=Concept(name, f"a photo of a {name}."),
+            concept=pictured(name),
             pixels=pixels[[row for row, other in enumerate(names) if other == name]],
             seed=config["seed"],
             pictured=name,
@@ -142,6 +153,12 @@ def weights_digest(model: VisionLanguageModel) -> str:
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    if on_step is None:
+        return None
+    return lambda done, _: on_step(STAGE, before + done, total)
 
 
 def _key(model: VisionLanguageModel, config: ReplayConfig) -> str:

@@ -30,9 +30,7 @@ SCORES = "scores.json"
 CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
 
 
-def teach_concepts(
-    settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None
-) -> Path:
+def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None) -> Path:
     """Teach a model concepts from words, score it, write everything into `settings.out` and return that.
 
     All that is cheap to check is checked before the folder is made. An unfinished run of the same settings
@@ -90,9 +88,7 @@ class _Job:
         """Everything up to `scores.json`."""
         assert self.scoring is not None
         with folder.timed("invert"):
-            pictures = run_pictures(
-                self.base, self.settings, folder.root / "synthetic", folder.work, self.on_step
-            )
+            pictures = run_pictures(self.base, self.settings, folder.root / "synthetic", folder.work, self.on_step)
         if self.settings.teaching.replay_batch:
             with folder.timed("replay"):
                 self.replay = self.known_pictures()
@@ -149,9 +145,7 @@ class _Job:
         found = {}
         for concept in self.settings.concepts:
             fresh = fresh_pictures(self.base, concept, self.settings, FRESH, folder.work, self.on_step)
-            found[concept.name] = read_from_text(
-                self.base, taught, fresh, self.plan.labels.known, self.replay
-            )
+            found[concept.name] = read_from_text(self.base, taught, fresh, self.plan.labels.known, self.replay)
         return found
 
     def controls(self, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:

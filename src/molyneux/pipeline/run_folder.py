@@ -98,9 +98,7 @@ def open_run(root: Path, resolved: Mapping[str, Any], weights: str) -> RunFolder
         return RunFolder(root, weights, {})
     kept = _read_marker(root)
     if kept.get("weights", weights) != weights:
-        raise OutputError(
-            f"{root} holds an unfinished run of other weights: remove it or choose another folder"
-        )
+        raise OutputError(f"{root} holds an unfinished run of other weights: remove it or choose another folder")
     return RunFolder(root, weights, dict(kept.get("timings", {})))
 
 

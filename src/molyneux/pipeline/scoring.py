@@ -30,9 +30,7 @@ class Scoring:
     on_step: Progress | None = None
 
     @classmethod
-    def of(
-        cls, base: DualEncoder, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None
-    ) -> "Scoring":
+    def of(cls, base: DualEncoder, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None) -> "Scoring":
         """With a shared trunk, every photo is decoded and its features computed here, by `base`.
 
         Raises:

@@ -29,12 +29,16 @@ class ReplayConfig:
     """Known classes, drawn at random from ImageNet's names."""
     seed: int = 0
     """Decides which classes, and their pictures; not the run's seed, so that runs share the set."""
-    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(images=1))
-    """How each class is pictured."""
+    together: int = 25
+    """Classes inverted in one job; a prior on statistics holds over them together."""
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    """How the classes are pictured, one picture each."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST_REPLAYED:
             raise ConfigError(f"replay.count is {self.count}: expected 1 to {MOST_REPLAYED}")
+        if self.together < 1:
+            raise ConfigError(f"replay.together is {self.together}: expected a whole number of at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
