@@ -1,7 +1,7 @@
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -151,14 +151,17 @@ def test_help_is_quick_and_loads_nothing_heavy():
         "import sys; from molyneux.cli.main import run; run(sys.argv[1:]); "
         "heavy = {'torch', 'numpy', 'PIL'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    for arguments in (["--help"], ["teach", "--help"], ["--version"]):
-        times = []
-        for _ in range(3):
-            started = time.perf_counter()
-            ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
-            times.append(time.perf_counter() - started)
-            assert ended.returncode == 0, ended.stderr
-        assert min(times) < 0.5 if arguments == ["--help"] else min(times) < 1
+    for arguments, limit in ((["--help"], 0.5), (["teach", "--help"], 1.0), (["--version"], 0.5)):
+        before = processor_time()
+        ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        # what a busy machine cannot lengthen; on an idle one it is the time that passes
+        assert processor_time() - before < limit
+
+
+def processor_time():
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def test_the_command_exits_as_it_should():

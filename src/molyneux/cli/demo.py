@@ -11,12 +11,9 @@ from cyclopts import Parameter
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
 from molyneux.cli.show import print_json, print_scores
-from molyneux.concepts import Concept
 
-SUNFLOWER = Concept(
-    "sunflower",
-    "A tall plant with a large round flower head, bright yellow petals and a dark brown centre full of seeds.",
-)
+NAME = "sunflower"
+DESCRIPTION = "A tall plant with a large round flower head, bright yellow petals and a dark brown centre full of seeds."
 DRAWINGS = 30
 
 
@@ -28,6 +25,7 @@ def demo(
     quiet: flags.Quiet = False,
 ) -> None:
     """Teach 'mini' what a sunflower is, from words, and score it on drawn sunflowers (not photos)."""
+    from molyneux.concepts import Concept
     from molyneux.datasets.toy import draw_sunflowers, write_folder
     from molyneux.pipeline.run import read_scores, teach_concepts
     from molyneux.pipeline.settings import TeachSettings
@@ -36,9 +34,11 @@ def demo(
     with TemporaryDirectory(prefix="molyneux-") as temporary, progress(quiet) as on_step:
         drawings = write_folder(
             Path(temporary) / "drawings-not-photos",
-            {SUNFLOWER.name: draw_sunflowers(DRAWINGS, size=256, seed=0)},
+            {NAME: draw_sunflowers(DRAWINGS, size=256, seed=0)},
         )
-        settings = TeachSettings(concepts=(SUNFLOWER,), out=out, novel=drawings, drawn=True, controls=controls)
+        settings = TeachSettings(
+            concepts=(Concept(NAME, DESCRIPTION),), out=out, novel=drawings, drawn=True, controls=controls
+        )
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
     scores = read_scores(out)
     if as_json:

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
-from molyneux.concepts import Concept, check_distinct, read_concepts
 from molyneux.errors import ConceptError
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import TeachingConfig
+
+if TYPE_CHECKING:
+    from molyneux.concepts import Concept
 
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
@@ -79,12 +81,14 @@ def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
             argument.append(Token(keyword=argument.name, source="preset", implicit_value=value))
 
 
-def given_concepts(name: str | None, descriptions: Iterable[str], file: Path | None) -> tuple[Concept, ...]:
+def given_concepts(name: str | None, descriptions: Iterable[str], file: Path | None) -> "tuple[Concept, ...]":
     """One concept from its name and descriptions, or several from a file.
 
     Raises:
         ConceptError: if there are none, or both ways are used, or a concept is not well formed.
     """
+    from molyneux.concepts import Concept, check_distinct, read_concepts
+
     descriptions = tuple(descriptions)
     if file is not None:
         if name is not None or descriptions:
