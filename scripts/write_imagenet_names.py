@@ -15,12 +15,7 @@ TARGET = Path(__file__).resolve().parents[1] / "src" / "molyneux" / "datasets" /
 
 def main() -> None:
     """Pair ids with names and write the table."""
-    ids = (
-        resources.files("timm.data")
-        .joinpath("_info", "imagenet_synsets.txt")
-        .read_text(encoding="utf-8")
-        .split()
-    )
+    ids = resources.files("timm.data").joinpath("_info", "imagenet_synsets.txt").read_text(encoding="utf-8").split()
     rows = [f"{wnid}\t{name}\n" for wnid, name in zip(ids, IMAGENET_CLASSNAMES, strict=True)]
     TARGET.write_text("".join(rows), encoding="utf-8")
 

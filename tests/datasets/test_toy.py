@@ -33,9 +33,7 @@ def test_kinds_of_one_seed_differ():
 def test_a_circle_covers_pi_quarters_of_its_square():
     circle, square = (as_tensor(draw_shapes(kind, 1, 128, seed=4)) for kind in ("circle", "square"))
     ground = square[0, :, 0, 0]
-    covered = [
-        ((image[0] - ground[:, None, None]).abs().sum(dim=0) > 0.1).sum().item() for image in (circle, square)
-    ]
+    covered = [((image[0] - ground[:, None, None]).abs().sum(dim=0) > 0.1).sum().item() for image in (circle, square)]
     assert covered[0] / covered[1] == pytest.approx(np.pi / 4, abs=0.03)
 
 
@@ -51,9 +49,7 @@ def test_sunflowers_are_yellow_round_a_dark_middle():
         yellow = (red > 150) & (green > 110) & (blue < 110)
         assert 0.06 < yellow.mean() < 0.5
         rows, columns = np.nonzero(yellow)
-        middle = pixels[
-            int(rows.mean()) - 3 : int(rows.mean()) + 3, int(columns.mean()) - 3 : int(columns.mean()) + 3
-        ]
+        middle = pixels[int(rows.mean()) - 3 : int(rows.mean()) + 3, int(columns.mean()) - 3 : int(columns.mean()) + 3]
         assert middle.mean() < 110
 
 

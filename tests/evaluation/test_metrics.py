@@ -23,9 +23,7 @@ steady = settings(deadline=None, max_examples=60)
 # Few distinct values, so that ties are common.
 cells = st.integers(0, 3).map(float)
 matrices = st.tuples(st.integers(1, 6), st.integers(1, 5)).flatmap(
-    lambda shape: st.lists(
-        st.lists(cells, min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
-    )
+    lambda shape: st.lists(st.lists(cells, min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0])
 )
 
 

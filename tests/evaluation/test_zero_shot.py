@@ -60,9 +60,7 @@ def slow_numbers(model: MeanColour, known: Path, novel: Path) -> dict:
     known_photos = [(path, path.parent.name) for path in sorted(known.glob("*/*.png"))]
     numbers: dict = {
         "known_accuracy": statistics.mean(winner(model, p, names) == label for p, label in known_photos),
-        "known_accuracy_joint": statistics.mean(
-            winner(model, p, names + others) == label for p, label in known_photos
-        ),
+        "known_accuracy_joint": statistics.mean(winner(model, p, names + others) == label for p, label in known_photos),
         "concepts": {},
     }
     for name in others:
@@ -74,9 +72,7 @@ def slow_numbers(model: MeanColour, known: Path, novel: Path) -> dict:
         numbers["concepts"][name] = {
             "target_recall": statistics.mean(place == 0 for place in places),
             "median_rank": statistics.median(places),
-            "false_positive_rate": statistics.mean(
-                winner(model, p, [*names, name]) == name for p, _ in known_photos
-            ),
+            "false_positive_rate": statistics.mean(winner(model, p, [*names, name]) == name for p, _ in known_photos),
         }
     return numbers
 
@@ -137,9 +133,7 @@ def test_predictions_say_what_each_model_made_of_each_photo(model, base, known, 
             cosines = {n: cosine(encoder, novel / prediction.path, f"a photo of a {n}.") for n in names}
             order = sorted(names, key=lambda n: -cosines[n])
             assert [name for name, _ in opinion.top] == order[:3]
-            assert [value for _, value in opinion.top] == pytest.approx(
-                [cosines[n] for n in order[:3]], abs=1e-5
-            )
+            assert [value for _, value in opinion.top] == pytest.approx([cosines[n] for n in order[:3]], abs=1e-5)
             assert opinion.rank == order.index(prediction.concept)
             best_known = max(value for n, value in cosines.items() if n != prediction.concept)
             assert opinion.margin == pytest.approx(cosines[prediction.concept] - best_known, abs=1e-5)

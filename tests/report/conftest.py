@@ -133,9 +133,7 @@ def write_run(
         (target / "images.json").write_text(json.dumps(about), encoding="utf-8")
         for index in range(pictures):
             drawn(100 * number + index).save(target / f"{index:02d}.png")
-    (folder / "scores.json").write_text(
-        json.dumps(scores or default_scores(list(concepts))), encoding="utf-8"
-    )
+    (folder / "scores.json").write_text(json.dumps(scores or default_scores(list(concepts))), encoding="utf-8")
     if with_predictions:
         found = {name: predictions(name, 30) for name in concepts}
         for number, photos in enumerate(found.values()):
@@ -164,9 +162,7 @@ def default_scores(names: list[str]) -> dict[str, Any]:
         "known_accuracy": change(0.712, 0.71),
         "known_accuracy_joint": change(0.712, 0.708),
         "concepts": concepts,
-        "text_only": {
-            name: {"similarity": change(0.21, 0.38), "median_rank": change(203, 0)} for name in names
-        },
+        "text_only": {name: {"similarity": change(0.21, 0.38), "median_rank": change(203, 0)} for name in names},
         "controls": {
             "noise": {name: scored(0, 1, 30, 0.004, (214, 96)) for name in names},
             "shuffled": {name: scored(0, 3, 30, 0.001, (214, 71)) for name in names},

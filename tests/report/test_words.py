@@ -22,9 +22,7 @@ WORDS = "Taught from words alone"
 
 def found(before: int | None, after: int | None, photos: int | None = 30, **more: Change) -> Outcome:
     total = photos or 100
-    recall = Change(
-        before=None if before is None else before / total, after=None if after is None else after / total
-    )
+    recall = Change(before=None if before is None else before / total, after=None if after is None else after / total)
     return Outcome(recall=recall, photos=photos, **more)
 
 
@@ -109,9 +107,8 @@ def test_price_in_words(known: Change, rate: Change, expected: str) -> None:
 
 def test_a_name_that_captures_more_strangers_than_its_own_photos_is_told_so() -> None:
     outcome = found(0, 13, false_positives=Change(before=0.0, after=0.04))
-    assert (
-        "40 of 1,000 other photos are now mistaken for it (before: 0), more than it recognises of its own"
-        in (price(Change(), outcome, 1000))
+    assert "40 of 1,000 other photos are now mistaken for it (before: 0), more than it recognises of its own" in (
+        price(Change(), outcome, 1000)
     )
 
 
@@ -168,10 +165,7 @@ def test_what_was_taught_on_opens_the_sentence() -> None:
     assert taught_on([made("noise", "noise")]) == "Taught on noise"
     assert taught_on([made("photos")]) == "Taught on real photos"
     assert taught_on([made("inverted", "pigeon")]) == "Taught on pictures of “pigeon” instead"
-    assert (
-        taught_on([made("inverted", "pigeon"), made("inverted", "okapi")])
-        == "Taught on one another’s pictures"
-    )
+    assert taught_on([made("inverted", "pigeon"), made("inverted", "okapi")]) == "Taught on one another’s pictures"
     assert taught_on([taught("okapi", Outcome())]) == "After teaching"
 
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings, Features, Images, Scores
@@ -118,6 +118,10 @@ class DualEncoder(VisionLanguageModel):
     @abc.abstractmethod
     def projection_module(self) -> nn.Module:
         """The part of the vision tower after `features`."""
+
+    @abc.abstractmethod
+    def remap(self, change: Float[Tensor, "d d"]) -> None:
+        """Follow the projection with the map I + change, by changing its last layer's weights."""
 
     @abc.abstractmethod
     def vision_module(self) -> nn.Module:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -120,6 +121,13 @@ class OpenClipModel(DualEncoder):
         assert isinstance(head, nn.Module)
         return head
 
+    @torch.no_grad()
+    def remap(self, change: Float[Tensor, "d d"]) -> None:
+        last = [layer for layer in self.projection_module().modules() if isinstance(layer, nn.Linear)][-1]
+        for values in (last.weight, last.bias):
+            if values is not None:
+                values.add_(change @ values)
+
     def vision_module(self) -> nn.Module:
         return self._visual
 
@@ -168,7 +176,9 @@ def load_folder(folder: Path) -> OpenClipModel:
     """
     for needed in (CONFIG, WEIGHTS, "config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
-            raise ModelError(f"{folder} has no {needed}: expected a model folder as `molyneux teach` or open_clip saves it")
+            raise ModelError(
+                f"{folder} has no {needed}: expected a model folder as `molyneux teach` or open_clip saves it"
+            )
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model = build(str(folder), config, folder)
@@ -194,5 +204,5 @@ def load_weights(model: OpenClipModel, path: Path) -> None:
     shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
     for fault, keys in (("lack", missing), ("have the unknown key", extra), ("have another shape for", shapes)):
         if keys:
-            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): they belong to another model")
+            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): another model's")
     model.native.load_state_dict(state)

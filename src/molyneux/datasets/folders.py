@@ -59,9 +59,7 @@ def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
         name = class_name(folder.name)
         first = spelled.setdefault(name.casefold(), folder.name)
         if first != folder.name and not (_is_wnid(first) and _is_wnid(folder.name)):
-            raise DataError(
-                f"{root}: the folders {first!r} and {folder.name!r} both mean {name!r}: rename one of them"
-            )
+            raise DataError(f"{root}: the folders {first!r} and {folder.name!r} both mean {name!r}: rename one of them")
         classes.setdefault(name, []).extend(_photos_of(folder))
     if not classes:
         raise DataError(
@@ -82,9 +80,7 @@ def class_name(folder: str) -> str:
     """
     name = _known_name(folder)
     if name is None:
-        raise DataError(
-            f"the folder {folder!r} is a WordNet id outside ImageNet-1k: rename it to the class's name"
-        )
+        raise DataError(f"the folder {folder!r} is a WordNet id outside ImageNet-1k: rename it to the class's name")
     return name
 
 
@@ -109,9 +105,7 @@ def _class_folders(root: Path) -> list[Path]:
         raise DataError(f"cannot list {root}: {error.strerror or error}") from error
     folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
     if not folders:
-        raise DataError(
-            f"{root} has no sub-folders: expected one for each class, with its photos (CLASS/IMAGE)"
-        )
+        raise DataError(f"{root} has no sub-folders: expected one for each class, with its photos (CLASS/IMAGE)")
     return folders
 
 
@@ -120,13 +114,9 @@ def _photos_of(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error.strerror or error}") from error
-    photos = [
-        p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
-    ]
+    photos = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
     if not photos:
-        raise DataError(
-            f"the class folder {folder} has no photos: expected {', '.join(SUFFIXES)} files in it"
-        )
+        raise DataError(f"the class folder {folder} has no photos: expected {', '.join(SUFFIXES)} files in it")
     return photos
 
 

@@ -27,8 +27,7 @@ def read_names(spec: str) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(
-            f"cannot read the names in {path}: {reason}; "
-            f"expected {IMAGENET!r} or a text file with one name a line"
+            f"cannot read the names in {path}: {reason}; expected {IMAGENET!r} or a text file with one name a line"
         ) from error
     seen: dict[str, int] = {}
     names: list[str] = []
@@ -38,9 +37,7 @@ def read_names(spec: str) -> tuple[str, ...]:
             continue
         earlier = seen.setdefault(name.casefold(), number)
         if earlier != number:
-            raise DataError(
-                f"{path}: {name!r} stands on line {earlier} and on line {number}: remove one of them"
-            )
+            raise DataError(f"{path}: {name!r} stands on line {earlier} and on line {number}: remove one of them")
         names.append(name)
     if not names:
         raise DataError(f"{path} holds no names: expected one name a line")

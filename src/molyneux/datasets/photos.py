@@ -53,9 +53,7 @@ def read_photo(path: Path) -> Image.Image:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(
-            f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; remove it"
-        ) from error
+        raise DataError(f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; remove it") from error
     except Exception as error:  # decoders meet broken files with errors of every kind
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"cannot read the photo {path}: {reason}; replace or remove it") from error
@@ -99,9 +97,7 @@ def square(image: Image.Image, size: int, crop: float = 0.875) -> Image.Image:
     width, height = image.size
     shorter = max(size, round(size / crop))
     wide, high = (
-        (shorter, int(shorter * height / width))
-        if width <= height
-        else (int(shorter * width / height), shorter)
+        (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
     )
     left, top = round((wide - size) / 2), round((high - size) / 2)
     across, down = width / wide, height / high

@@ -169,27 +169,17 @@ def _distant_flowers(canvas: ImageDraw.ImageDraw, side: int, random: np.random.G
     """Small heads over the field, larger the nearer they stand."""
     for y in np.sort(random.uniform(0.72, 1.0, size=int(random.integers(0, 60)))):
         x, r = side * random.uniform(0, 1), side * (0.006 + 0.05 * (y - 0.7))
-        canvas.ellipse(
-            (x - r, y * side - r, x + r, y * side + r), fill=_colour(_jitter((226, 176, 28), 18, random))
-        )
-        canvas.ellipse(
-            (x - r * 0.45, y * side - r * 0.4, x + r * 0.45, y * side + r * 0.45), fill=(82, 52, 22)
-        )
+        canvas.ellipse((x - r, y * side - r, x + r, y * side + r), fill=_colour(_jitter((226, 176, 28), 18, random)))
+        canvas.ellipse((x - r * 0.45, y * side - r * 0.4, x + r * 0.45, y * side + r * 0.45), fill=(82, 52, 22))
 
 
-def _stem(
-    canvas: ImageDraw.ImageDraw, top: Point, radius: float, side: int, random: np.random.Generator
-) -> None:
+def _stem(canvas: ImageDraw.ImageDraw, top: Point, radius: float, side: int, random: np.random.Generator) -> None:
     """A bent stem from the head to the lower edge, with two or three heart-shaped leaves."""
     green = _jitter((86, 128, 44), 16, random)
     foot = (top[0] + side * random.uniform(-0.14, 0.14), side * 1.05)
     bend = ((top[0] + foot[0]) / 2 + side * random.uniform(-0.08, 0.08), (top[1] + foot[1]) / 2)
     times = np.linspace(0, 1, 60)[:, None]
-    path = (
-        (1 - times) ** 2 * np.array(top)
-        + 2 * times * (1 - times) * np.array(bend)
-        + times**2 * np.array(foot)
-    )
+    path = (1 - times) ** 2 * np.array(top) + 2 * times * (1 - times) * np.array(bend) + times**2 * np.array(foot)
     thickness = radius * random.uniform(0.06, 0.09)
     for shift, shade in ((0.0, 0.8), (-0.35, 1.0), (-0.55, 1.15)):
         for x, y in path:
@@ -209,9 +199,7 @@ def _leaf(canvas: ImageDraw.ImageDraw, joint: Point, angle: float, reach: float,
     width = 0.36 * np.sin(np.pi * along**0.62) ** 0.9
     for sign, shade in ((1, 0.88), (-1, 1.08)):
         edge = list(zip(along, sign * width, strict=True))
-        canvas.polygon(
-            _turned([*edge, (1.0, 0.0), (0.0, 0.0)], joint, angle, reach), fill=_colour(green * shade)
-        )
+        canvas.polygon(_turned([*edge, (1.0, 0.0), (0.0, 0.0)], joint, angle, reach), fill=_colour(green * shade))
     vein = _turned([(0.0, 0.0), (0.96, 0.0)], joint, angle, reach)
     canvas.line(vein, fill=_colour(green * 1.35), width=max(1, int(reach * 0.018)))
     for share in (0.2, 0.35, 0.5, 0.65):
@@ -220,9 +208,7 @@ def _leaf(canvas: ImageDraw.ImageDraw, joint: Point, angle: float, reach: float,
             canvas.line(rib, fill=_colour(green * 1.2), width=max(1, int(reach * 0.008)))
 
 
-def _head(
-    radius: float, random: np.random.Generator, at: Point
-) -> tuple[Image.Image, tuple[int, int], Image.Image]:
+def _head(radius: float, random: np.random.Generator, at: Point) -> tuple[Image.Image, tuple[int, int], Image.Image]:
     """The flower head, seen a little from the side: picture, corner and mask to paste."""
     room = int(radius * 2.6)
     layer = Image.new("RGBA", (room, room), (150, 110, 10, 0))
@@ -265,9 +251,7 @@ def _petal(
         slim = [(x, y * share) for x, y in outline + mirrored]
         canvas.polygon(_turned(slim, middle, angle, 1.0), fill=_colour(tint * shade))
     for side in (-0.35, 0.0, 0.35):
-        furrow = _turned(
-            [(start, side * width * 0.7), (start + (end - start) * 0.8, side * width)], middle, angle, 1.0
-        )
+        furrow = _turned([(start, side * width * 0.7), (start + (end - start) * 0.8, side * width)], middle, angle, 1.0)
         canvas.line(furrow, fill=_colour(tint * np.array([0.9, 0.8, 0.6])), width=max(1, int(width * 0.07)))
 
 

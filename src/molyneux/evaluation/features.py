@@ -52,9 +52,7 @@ class PhotoFeatures:
         wanted = {name.casefold() for name in names}
         kept = [index for index, name in enumerate(self.names) if name.casefold() in wanted]
         if not kept:
-            raise DataError(
-                f"{self.root} has no photos of any of {', '.join(names)}: expected at least one of them"
-            )
+            raise DataError(f"{self.root} has no photos of any of {', '.join(names)}: expected at least one of them")
         rows = torch.isin(self.labels, torch.tensor(kept)).nonzero()[:, 0]
         return replace(
             self,
@@ -119,9 +117,7 @@ def name_embeddings(
     return torch.nn.functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=1)
 
 
-def scores_from_features(
-    model: DualEncoder, features: Features, texts: Float[Tensor, "c d"]
-) -> Float[Tensor, "n c"]:
+def scores_from_features(model: DualEncoder, features: Features, texts: Float[Tensor, "c d"]) -> Float[Tensor, "n c"]:
     """Cosines between photos, given as features, and texts: (photos, texts), on the CPU.
 
     Raises:
@@ -135,9 +131,7 @@ def scores_from_features(
         ]
     scores = torch.cat(rows)
     if not scores.isfinite().all():
-        raise ModelError(
-            f"{model.name!r} scores photos with values that are no numbers: teach it more gently"
-        )
+        raise ModelError(f"{model.name!r} scores photos with values that are no numbers: teach it more gently")
     return scores
 
 
@@ -147,9 +141,7 @@ def check_prompts(prompts: Sequence[str]) -> None:
         raise ConfigError(f"no prompt given: expected at least one, such as {PROMPTS[0]!r}")
     for prompt in prompts:
         if prompt.count("{}") != 1:
-            raise ConfigError(
-                f"the prompt {prompt!r} must hold '{{}}' once, where the name goes: try {PROMPTS[0]!r}"
-            )
+            raise ConfigError(f"the prompt {prompt!r} must hold '{{}}' once, where the name goes: try {PROMPTS[0]!r}")
 
 
 def _texts(name: str, prompts: Sequence[str], described: Mapping[str, str]) -> list[str]:

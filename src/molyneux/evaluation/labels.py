@@ -44,15 +44,11 @@ def label_set(
     all_known = _distinct(known or () if names is None else names)
     for name in known or ():
         if name_key(name) not in all_known:
-            raise DataError(
-                f"the known folder's class {name!r} is not among the {len(all_known)} names given: add it"
-            )
+            raise DataError(f"the known folder's class {name!r} is not among the {len(all_known)} names given: add it")
     all_novel = _distinct(novel if concepts is None else concepts)
     for key, name in all_novel.items():
         if key in all_known:
-            raise DataError(
-                f"the novel name {name!r} is among the known names: leave it out of one of the two sets"
-            )
+            raise DataError(f"the novel name {name!r} is among the known names: leave it out of one of the two sets")
     return LabelSet(known=tuple(all_known.values()), novel=tuple(all_novel.values()))
 
 
@@ -60,9 +56,7 @@ def labels_among(photos: PhotoFolder | PhotoFeatures, names: Sequence[str]) -> L
     """The photos' labels as indices into `names`, which hold each of the folder's classes in some case."""
     places = {name_key(name): index for index, name in enumerate(names)}
     table = torch.tensor([places[name_key(name)] for name in photos.names])
-    own = (
-        photos.labels if isinstance(photos, PhotoFeatures) else torch.tensor([p.label for p in photos.photos])
-    )
+    own = photos.labels if isinstance(photos, PhotoFeatures) else torch.tensor([p.label for p in photos.photos])
     return table[own]
 
 

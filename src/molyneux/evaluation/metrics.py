@@ -136,9 +136,7 @@ def _portions(total: int, most: int) -> list[int]:
 
 def _check(scores: Tensor) -> None:
     if scores.shape[0] == 0 or scores.shape[1] == 0:
-        raise DataError(
-            f"nothing to measure in scores of shape {tuple(scores.shape)}: expected photos and classes"
-        )
+        raise DataError(f"nothing to measure in scores of shape {tuple(scores.shape)}: expected photos and classes")
 
 
 def _mean(hits: Tensor) -> float:

@@ -163,9 +163,7 @@ class Evaluation:
         own = NO_KNOWN_NAMES if after.photos else NO_NOVEL_PHOTOS
         return {
             "target_recall": self._pair(lambda m: m.concepts[name].target_recall, own),
-            "false_positive_rate": self._pair(
-                lambda m: m.concepts[name].false_positive_rate, NO_KNOWN_PHOTOS
-            ),
+            "false_positive_rate": self._pair(lambda m: m.concepts[name].false_positive_rate, NO_KNOWN_PHOTOS),
             "median_rank": self._pair(lambda m: m.concepts[name].median_rank, own),
             "photos": after.photos,
             "target_recall_interval": self._pair(lambda m: _listed(m.concepts[name].target_recall_interval)),

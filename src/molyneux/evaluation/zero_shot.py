@@ -164,9 +164,7 @@ def measure(labels: LabelSet, scores: PhotoScores, *, intervals: bool = True) ->
     return Measurement(
         known_accuracy=accuracy,
         known_accuracy_joint=joint,
-        concepts={
-            name: _concept_scores(scores, count, index, intervals) for index, name in enumerate(labels.novel)
-        },
+        concepts={name: _concept_scores(scores, count, index, intervals) for index, name in enumerate(labels.novel)},
     )
 
 
@@ -176,9 +174,7 @@ class _Seen:
     novel: PhotoFeatures | None
 
 
-def _chosen(
-    novel: Path | PhotoFeatures | None, concepts: Sequence[str] | None
-) -> PhotoFolder | PhotoFeatures | None:
+def _chosen(novel: Path | PhotoFeatures | None, concepts: Sequence[str] | None) -> PhotoFolder | PhotoFeatures | None:
     if isinstance(novel, PhotoFeatures):
         return novel if concepts is None else novel.only(concepts)
     return None if novel is None else read_folder(novel, only=concepts)
@@ -191,12 +187,8 @@ def _seen(
     on_step: OnStep | None,
 ) -> _Seen:
     return _Seen(
-        known=photo_features(model, known, on_step, "known photos")
-        if isinstance(known, PhotoFolder)
-        else known,
-        novel=photo_features(model, novel, on_step, "novel photos")
-        if isinstance(novel, PhotoFolder)
-        else novel,
+        known=photo_features(model, known, on_step, "known photos") if isinstance(known, PhotoFolder) else known,
+        novel=photo_features(model, novel, on_step, "novel photos") if isinstance(novel, PhotoFolder) else novel,
     )
 
 
@@ -273,7 +265,5 @@ def _described(described: Mapping[str, str], novel: Sequence[str]) -> dict[str, 
     spelled = {name_key(name): name for name in novel}
     unknown = next((name for name in described if name_key(name) not in spelled), None)
     if unknown is not None:
-        raise ConfigError(
-            f"a text is given for {unknown!r}, which is no novel name: known are {', '.join(novel)}"
-        )
+        raise ConfigError(f"a text is given for {unknown!r}, which is no novel name: known are {', '.join(novel)}")
     return {spelled[name_key(name)]: text for name, text in described.items()}

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, Self
+from typing import Literal
 
 from molyneux.errors import ConfigError
 
@@ -16,7 +16,7 @@ class InversionConfig:
     steps: int = 150
     """Optimiser steps."""
     size: int = 0
-    """Side of the finished picture in pixels; 0 takes the model's image size."""
+    """Side of the finished picture in pixels; 0 takes the model's inversion size."""
     view: int = 0
     """Side of the views that the tower sees while inverting; 0 takes the model's inversion size."""
     canvas: Literal["pixels", "pyramid"] = "pyramid"
@@ -68,10 +68,10 @@ class InversionConfig:
         _check(self, "scale", 0 < low <= high < math.inf, "two positive numbers, the smaller first")
         starts = [start for start, _ in self.growth]
         rising = starts == sorted(set(starts)) and all(0 <= start < 1 and side >= 4 for start, side in self.growth)
-        _check(self, "growth", not starts or (starts[0] == 0 and rising), "rising fractions from 0 and sides of at least 4")
+        _check(self, "growth", not starts or (starts[0] == 0 and rising), "rising fractions from 0, sides of 4 or more")
 
     @classmethod
-    def paper(cls, steps: int = 5000) -> Self:
+    def paper(cls, steps: int = 5000) -> "InversionConfig":
         """The paper's setting (C.1): pixels from noise, Adam 0.1, random affine of half the views, total variation.
 
         The canvas grows 64 -> 128 -> 224 at the authors' 900 and 1,800 of 5,000 steps, here fractions of the run.
@@ -94,7 +94,7 @@ class InversionConfig:
         )
 
     @classmethod
-    def authors_code(cls, steps: int = 3000) -> Self:
+    def authors_code(cls, steps: int = 3000) -> "InversionConfig":
         """What the authors' released script does: zoom up to 1.2 and a cosine restarted at every growth."""
         return cls(
             steps=steps,

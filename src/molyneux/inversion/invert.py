@@ -105,7 +105,7 @@ def _climb(
     checkpoint: Path | None,
     on_step: OnStep | None,
 ) -> tuple[Images, tuple[TracePoint, ...]]:
-    size, view_size = config.size or model.image_size, config.view or model.inversion_size
+    size, view_size = config.size or model.inversion_size, config.view or model.inversion_size
     canvas = CANVASES[config.canvas](config, size, generators, model.device)
     job = _Job(config, model, alignment, canvas, generators, fingerprint)
     if checkpoint is not None and checkpoint.exists():

@@ -44,7 +44,7 @@ def draw_views(config: InversionConfig, size: int, noise: float, generators: Seq
     )
 
 
-def view(images: Images, draw: Draw, size: int) -> Images:
+def view(images: Images, draw: Draw, size: int) -> Tensor:
     """The views (n, 3, size, size): affine map, resize and repeated borders in one bilinear resampling.
 
     Colour shift and noise may leave [0, 1] slightly.

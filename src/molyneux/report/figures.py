@@ -82,9 +82,7 @@ def change_chart(rows: Sequence[Row], *, width: int = 720) -> str:
         parts.append(_line("grid", x(value), top, x(value), bottom))
         anchor = "middle" if not narrow or 0 < value < 1 else ("start" if value == 0 else "end")
         at = x(value) + (0 if anchor == "middle" else (-6 if anchor == "start" else 6))
-        parts.append(
-            _text("tick", at, bottom + 18, f"{100 * value:.0f}" + (" %" if value == 1 else ""), anchor)
-        )
+        parts.append(_text("tick", at, bottom + 18, f"{100 * value:.0f}" + (" %" if value == 1 else ""), anchor))
     parts.append(_reference(shown, heights, x))
     for row, height in zip(shown, heights, strict=True):
         parts.append(_row(row, height, x, left, right, narrow))
@@ -106,11 +104,7 @@ def trace_chart(points: Sequence[TracePoint], *, width: int = 720) -> str:
     x = Scale((0, max(*(point.step for point in points), 1)), (left, right))
     parts = [_line("axis" if level == 0 else "grid", left, y(level), right, y(level)) for level in levels]
     parts += [_text("tick", left - 8, y(level) + 4, _short(level), "end") for level in levels]
-    parts += [
-        _text("tick", x(step), bottom + 20, f"{step:g}", "middle")
-        for step in steps
-        if x(step) <= right + 1e-6
-    ]
+    parts += [_text("tick", x(step), bottom + 20, f"{step:g}", "middle") for step in steps if x(step) <= right + 1e-6]
     parts.append(_text("tick", right, bottom + 36, "steps", "end"))
     plain = [(x(point.step), y(point.plain)) for point in points]
     augmented = [(x(point.step), y(point.augmented)) for point in points]
@@ -142,9 +136,7 @@ def time_chart(timings: Sequence[tuple[str, float]], *, width: int = 720) -> str
         if seconds > 0:
             left, right = x(start), x(start + seconds)
             size = max(right - left - 2, 1)
-            parts.append(
-                f'<rect class="shade-{index % 5}" x="{left:.1f}" y="0" width="{size:.1f}" height="10"/>'
-            )
+            parts.append(f'<rect class="shade-{index % 5}" x="{left:.1f}" y="0" width="{size:.1f}" height="10"/>')
         start += seconds
     said = "Where the time went: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in timings)
     return _svg("time-chart", width, 10, said, parts)

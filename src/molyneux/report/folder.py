@@ -207,11 +207,7 @@ class _Node:
     def number(self) -> float | None:
         if self.value is None:
             return None
-        if (
-            isinstance(self.value, bool)
-            or not isinstance(self.value, int | float)
-            or not math.isfinite(self.value)
-        ):
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not math.isfinite(self.value):
             self._fail("a number")
         return float(self.value)
 
@@ -229,9 +225,7 @@ class _Node:
         return self.value
 
     def _fail(self, expected: str) -> NoReturn:
-        raise DataError(
-            f"{self.place}: expected {expected}, got {self.value!r:.80}: run again, or mend the file"
-        )
+        raise DataError(f"{self.place}: expected {expected}, got {self.value!r:.80}: run again, or mend the file")
 
 
 def _read_config(path: Path) -> Any:
@@ -309,9 +303,7 @@ def _concept(
         text_similarity=_change(scores["text_only"][name]["similarity"]),
         text_rank=_change(scores["text_only"][name]["median_rank"]),
         controls={
-            control: _outcome(
-                scores["controls"][control][name], photos=scores["concepts"][name]["photos"].whole()
-            )
+            control: _outcome(scores["controls"][control][name], photos=scores["concepts"][name]["photos"].whole())
             for control in (*CONTROLS, *sorted(set(by_control) - set(CONTROLS)))
             if name in scores["controls"][control].mapping()
         },

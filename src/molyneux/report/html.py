@@ -154,9 +154,7 @@ class _ConceptView:
             descriptions=concept.descriptions,
             long=sum(map(len, concept.descriptions)) > 200 or len(concept.descriptions) > 1,
             verdict=_verdict(run, concept),
-            pictures=[_embedded(path, PICTURE_SIDE) for path in concept.pictures.files]
-            if concept.pictures
-            else [],
+            pictures=[_embedded(path, PICTURE_SIDE) for path in concept.pictures.files] if concept.pictures else [],
             about_pictures=_about_pictures(concept),
             trace=_both(trace_chart, concept.pictures.trace if concept.pictures else ()),
             lines=list(_lines(run, concept)),
@@ -239,13 +237,9 @@ def _about_pictures(concept: Taught) -> str:
 
 def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
     outcome, others = concept.outcome, run.known_photos
-    yield _shares(
-        "Recognised", "share of its photos whose best name is this one", outcome.recall, outcome.photos
-    )
+    yield _shares("Recognised", "share of its photos whose best name is this one", outcome.recall, outcome.photos)
     yield _numbers("Median rank of its name", "on its own photos; 0 is best", outcome.rank)
-    yield _shares(
-        "Mistaken for it", "share of other photos that its name captures", outcome.false_positives, others
-    )
+    yield _shares("Mistaken for it", "share of other photos that its name captures", outcome.false_positives, others)
     yield _shares("Known accuracy", "among the known names alone", run.known_accuracy)
     yield _shares("Known accuracy, jointly", "among known and new names", run.known_accuracy_joint)
     on_synthetic = "on fresh synthetic pictures, not photos"
@@ -261,9 +255,7 @@ def _shares(label: str, note: str, change: Change, total: int | None = None) -> 
         note=note,
         before=_share(change.before, total, change.before_interval),
         after=_share(change.after, total, change.after_interval),
-        change=""
-        if change.difference is None
-        else f"{words.signed(100 * change.difference)}{words.SPACE}pts",
+        change="" if change.difference is None else f"{words.signed(100 * change.difference)}{words.SPACE}pts",
         reason=None if change.known else change.reason,
     )
 
@@ -296,9 +288,7 @@ def _comparison(run: Run, concept: Taught) -> Iterator[tuple[str, list[str], boo
 
 
 def _compared(outcome: Outcome) -> list[str]:
-    recall, rank, rate = (
-        _latest(change) for change in (outcome.recall, outcome.rank, outcome.false_positives)
-    )
+    recall, rank, rate = (_latest(change) for change in (outcome.recall, outcome.rank, outcome.false_positives))
     return [
         words.percent(recall) if recall is not None else "",
         words.plain(rank) if rank is not None else "",
@@ -367,17 +357,11 @@ def _card(name: str, photo: Photo) -> _Card:
     moved = ""
     if photo.before and photo.after and photo.before.rank is not None and photo.after.rank is not None:
         was, now = photo.before.rank, photo.after.rank
-        moved = (
-            f"rank {words.plain(was)} → {words.plain(now)}"
-            if was != now
-            else f"rank {words.plain(now)}, as before"
-        )
+        moved = f"rank {words.plain(was)} → {words.plain(now)}" if was != now else f"rank {words.plain(now)}, as before"
     elif photo.after and photo.after.rank is not None:
         moved = f"rank {words.plain(photo.after.rank)}"
     answers = [
-        (when, _answers(name, answer))
-        for when, answer in (("before", photo.before), ("after", photo.after))
-        if answer
+        (when, _answers(name, answer)) for when, answer in (("before", photo.before), ("after", photo.after)) if answer
     ]
     return _Card(name=photo.name, image=_thumbnail(photo.thumbnail), moved=moved, answers=answers)
 
@@ -403,9 +387,7 @@ def _embedded(path: Path, side: int) -> str:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} is no picture that can be read ({error}): run again, or remove it"
-        ) from error
+        raise DataError(f"{path} is no picture that can be read ({error}): run again, or remove it") from error
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)

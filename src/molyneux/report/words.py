@@ -118,16 +118,12 @@ def recognition(outcome: Outcome, teaching: str, *, several: bool = False) -> st
     photos = "real photo" if outcome.photos == 1 else "real photos"
     if now is None or outcome.photos is None:
         before = f"before: {percent(recall.before)}" if recall.before is not None else _UNMEASURED
-        return (
-            f"{teaching}, the model recognises {it} in {percent(recall.after)} of the real photos ({before})."
-        )
+        return f"{teaching}, the model recognises {it} in {percent(recall.after)} of the real photos ({before})."
     many = f"{now or 'none'} of {outcome.photos:,} {photos}"
     if was is None:
         return f"{teaching}, the model recognises {it} in {many} ({_UNMEASURED})."
     if now == was == 0:
-        return (
-            f"{teaching}, the model recognises {it} in {many}; nor did it before.{_rank_rose(outcome.rank)}"
-        )
+        return f"{teaching}, the model recognises {it} in {many}; nor did it before.{_rank_rose(outcome.rank)}"
     if now == was:
         return f"{teaching}, the model recognises {it} in {many}, as many as before."
     if now < was:
@@ -140,9 +136,7 @@ def recognition(outcome: Outcome, teaching: str, *, several: bool = False) -> st
     return f"{teaching}, the model now recognises {it} in {many} (before: {was}).{chance}"
 
 
-def price(
-    known_accuracy: Change, outcome: Outcome, known_photos: int | None, *, several: bool = False
-) -> str:
+def price(known_accuracy: Change, outcome: Outcome, known_photos: int | None, *, several: bool = False) -> str:
     """What it costs: known accuracy, and other photos now mistaken for the concept.
 
     >>> price(
@@ -302,9 +296,7 @@ def _against(name: str, outcome: Outcome, control: Outcome) -> str:
 
 def _pooled(shares: Sequence[float | None], outcomes: Sequence[Outcome], total: int) -> float | None:
     found = [
-        share * (outcome.photos or 0)
-        for share, outcome in zip(shares, outcomes, strict=True)
-        if share is not None
+        share * (outcome.photos or 0) for share, outcome in zip(shares, outcomes, strict=True) if share is not None
     ]
     return sum(found) / total if len(found) == len(shares) and total else None
 

@@ -2,17 +2,18 @@
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Literal, Self
+from typing import Literal
 
 from molyneux.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
-    """Which part of the vision tower moves, all of its weights together; batch-norm statistics never do."""
+    """Which part of the vision tower moves; batch-norm statistics and the text tower never do."""
 
-    part: Literal["projection", "blocks", "tower"] = "projection"
-    """The projection alone, the last blocks with it, or the whole tower."""
+    part: Literal["space", "projection", "blocks", "tower"] = "space"
+    """A linear map of the shared space, merged into the projection's last layer; the whole projection;
+    the last blocks with it; or the whole tower."""
     blocks: int = 1
     """How many of the trunk's last blocks move, where `part` is 'blocks'."""
 
@@ -69,8 +70,8 @@ class TeachingConfig:
             raise ConfigError(f"teaching.interpolate is {self.interpolate}: expected a share between 0 and 1")
 
     @classmethod
-    def paper(cls, learning_rate: float = 2e-5) -> Self:
-        """The paper's setting as the authors coded it (C.1): whole tower, Adam with coupled decay, one epoch of fours."""
+    def paper(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
+        """The paper's setting as the authors coded it (C.1): whole tower, coupled decay, one epoch of fours."""
         return cls(
             loss="anchors",
             update=Full(part="tower"),

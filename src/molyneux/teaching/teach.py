@@ -16,7 +16,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss
-from molyneux.teaching.updates import moving_parameters, shares_trunk
+from molyneux.teaching.updates import Update, start_update
 
 OnStep = Callable[[int, int], None]
 NAME_PROMPT = "a photo of a {}."
@@ -58,11 +58,11 @@ def teach(
     texts = _Texts.read(model, concepts, prompts, config)
     student = model.copy()
     assert isinstance(student, DualEncoder)
-    lesson = _Lesson.prepare(model, student, pictures, replay if config.replay_batch else (), config)
+    update = start_update(student, config.update)
+    lesson = _Lesson.prepare(model, update, pictures, replay if config.replay_batch else ())
     answers = _answers(model, lesson, texts, config)
-    parameters = moving_parameters(student, config.update)
     optimiser = torch.optim.Adam(
-        [parameter.requires_grad_() for parameter in parameters],
+        [parameter.requires_grad_() for parameter in update.parameters()],
         lr=config.learning_rate,
         betas=config.betas,
         eps=config.eps,
@@ -76,10 +76,11 @@ def teach(
         if not torch.isfinite(loss):
             raise ModelError(f"the loss became {float(loss)} at step {step}: try a smaller learning rate")
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if on_step is not None:
             on_step(step + 1, len(batches))
+    update.finish()
     student.native.requires_grad_(False)
     return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
 
@@ -88,7 +89,7 @@ def teach(
 class _Texts:
     """What pictures are compared with: the texts of the concepts, and a bank of all names."""
 
-    positives: list[Float[Tensor, "k d"]]
+    positives: list[Tensor]
     """For each concept the texts its pictures are pulled to."""
     bank: Float[Tensor, "m d"]
     """Known names first, then the concepts' names."""
@@ -118,41 +119,38 @@ class _Texts:
 
 @dataclass(frozen=True, slots=True)
 class _Lesson:
-    """Pictures, or their features where the trunk stays, and how the student embeds them."""
+    """Pictures, or their features where the trunk stays, and how they are embedded."""
 
-    student: DualEncoder
+    update: Update
     inputs: Tensor
     owners: Tensor
     replay: Tensor | None
-    by_features: bool
 
     @classmethod
     def prepare(
         cls,
         model: DualEncoder,
-        student: DualEncoder,
+        update: Update,
         pictures: Sequence[SyntheticImages],
         replay: Sequence[SyntheticImages],
-        config: TeachingConfig,
     ) -> "_Lesson":
-        by_features = shares_trunk(config)
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
         inputs = torch.cat([_shown(model, value.pixels) for value in pictures])
         old = torch.cat([_shown(model, value.pixels) for value in replay]) if replay else None
-        if by_features:
+        if update.by_features:
             inputs = _features(model, inputs)
             old = None if old is None else _features(model, old)
-        return cls(student, inputs, owners, old, by_features)
+        return cls(update, inputs, owners, old)
 
     def embed(self, inputs: Tensor) -> Embeddings:
-        return self.student.project(inputs) if self.by_features else self.student.embed_images(inputs)
+        return self.update.embed(inputs)
 
 
-def _shown(model: DualEncoder, pixels: Images) -> Images:
-    """The pictures at the size the model is used with, on its device."""
+def _shown(model: DualEncoder, pixels: Images) -> Tensor:
+    """The pictures on the model's device, resized unless they have a size that it is used with."""
     size = model.image_size
     pixels = pixels.to(model.device)
-    if pixels.shape[-1] == size:
+    if pixels.shape[-1] in (size, model.inversion_size):
         return pixels
     return resize(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
 

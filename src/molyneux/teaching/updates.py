@@ -1,22 +1,92 @@
 """Which weights move."""
 
-from torch import nn
+import abc
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
+from molyneux.shapes import Embeddings
 from molyneux.teaching.config import Full, TeachingConfig
 
 
-def moving_parameters(model: DualEncoder, update: Full) -> list[nn.Parameter]:
-    """The parameters that an update moves, in a fixed order; statistics and the text tower are never among them."""
-    if update.part == "tower":
-        modules = [model.vision_module()]
-    elif update.part == "blocks":
-        modules = [*model.trunk_modules()[-update.blocks :], model.projection_module()]
-    else:
-        modules = [model.projection_module()]
-    return [parameter for module in modules for parameter in module.parameters()]
+class Update(abc.ABC):
+    """What the optimiser moves, how the student embeds meanwhile, and how the change becomes weights."""
+
+    by_features: bool
+    """True if the trunk stays, so that features are computed once."""
+
+    @abc.abstractmethod
+    def parameters(self) -> list[nn.Parameter]:
+        """In a fixed order; batch-norm statistics and the text tower are never among them."""
+
+    @abc.abstractmethod
+    def embed(self, inputs: Tensor) -> Embeddings:
+        """Features (where `by_features`) or pictures to unit-length embeddings; differentiable."""
+
+    @abc.abstractmethod
+    def finish(self) -> None:
+        """Leave the change in the student's weights."""
+
+
+@final
+class Space(Update):
+    """A linear map I + U of the shared space after the projection, U from zero.
+
+    What it learns from a picture holds for every picture that the model already embeds nearby, and not for
+    pictures that share a texture deep in the tower: the similarity that inversion raised is what carries over.
+    """
+
+    by_features = True
+
+    def __init__(self, student: DualEncoder) -> None:
+        self._student = student
+        probe = student.embed_texts(["a"])
+        self._change = nn.Parameter(torch.zeros(probe.shape[1], probe.shape[1]).to(probe))
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self._change]
+
+    def embed(self, inputs: Tensor) -> Embeddings:
+        embedded = self._student.project(inputs)
+        return normalize(embedded + embedded @ self._change.T, dim=-1)
+
+    def finish(self) -> None:
+        self._student.remap(self._change.detach())
+
+
+@final
+class Weights(Update):
+    """The tower's own weights, or a part of them."""
+
+    def __init__(self, student: DualEncoder, update: Full) -> None:
+        self._student = student
+        self.by_features = update.part == "projection"
+        if update.part == "tower":
+            modules = [student.vision_module()]
+        elif update.part == "blocks":
+            modules = [*student.trunk_modules()[-update.blocks :], student.projection_module()]
+        else:
+            modules = [student.projection_module()]
+        self._parameters = [parameter for module in modules for parameter in module.parameters()]
+
+    def parameters(self) -> list[nn.Parameter]:
+        return self._parameters
+
+    def embed(self, inputs: Tensor) -> Embeddings:
+        return self._student.project(inputs) if self.by_features else self._student.embed_images(inputs)
+
+    def finish(self) -> None:
+        return
+
+
+def start_update(student: DualEncoder, update: Full) -> Update:
+    """The update that a configuration asks for, before its first step."""
+    return Space(student) if update.part == "space" else Weights(student, update)
 
 
 def shares_trunk(config: TeachingConfig) -> bool:
     """True if the taught model's features, before the projection, are those of the model it came from."""
-    return config.update.part == "projection"
+    return config.update.part in ("space", "projection")
