@@ -41,7 +41,7 @@ style: install
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: install
 	@$(BIN)/python bench/novel_concepts.py
