@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from molyneux.errors import DataError
 from molyneux.files import slug
@@ -273,3 +274,26 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_report_is_drawn_without_torch() -> None:
     program = "import sys, molyneux.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("told_by", ["config.yaml", "scores.json"])
+def test_a_run_scored_on_drawings_says_so_and_shows_no_real_photo(make_run: Callable[..., Path], told_by: str) -> None:
+    folder = make_run()
+    photos = Page(write_report(folder)).text
+    assert "in 13 of 30 real photos" in photos
+    assert "drawing" not in photos
+
+    if told_by == "config.yaml":
+        config = yaml.safe_load((folder / told_by).read_text())
+        config["evaluation"]["drawn"] = True
+        (folder / told_by).write_text(yaml.safe_dump(config))
+    else:
+        scores = json.loads((folder / told_by).read_text())
+        scores["protocol"]["novel_pictures"] = "drawings, not photos"
+        (folder / told_by).write_text(json.dumps(scores))
+    drawings = Page(write_report(folder)).text
+    assert "the model now recognises it in 13 of 30 drawings (before: 0)" in drawings
+    assert "Drawing by drawing" in drawings
+    assert "share of its drawings whose best name is this one" in drawings
+    assert "real photo" not in drawings
+    assert "its photos" not in drawings

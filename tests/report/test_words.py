@@ -73,6 +73,17 @@ def test_a_failure_may_still_tell_that_the_name_rose() -> None:
     assert "rise" not in recognition(found(0, 0, rank=Change(before=36.0, after=36.0)), WORDS)
 
 
+def test_drawings_are_never_called_photos() -> None:
+    outcome = found(0, 13, false_positives=Change(before=0.0, after=0.002))
+    said = verdict(outcome, Change(before=0.7, after=0.7), None, {}, teaching=WORDS, drawn=True)
+    assert said[0] == f"{WORDS}, the model now recognises it in 13 of 30 drawings (before: 0)."
+    assert recognition(found(0, 1, 1), WORDS, drawn=True).startswith(
+        f"{WORDS}, the model now recognises it in 1 of 1 drawing "
+    )
+    assert "40.0 % of the drawings" in recognition(found(0, 40, None), WORDS, drawn=True).replace(SPACE, " ")
+    assert recognition(Outcome(), WORDS, drawn=True) == "Recognition in drawings was not computed."
+
+
 def test_without_a_count_of_photos_shares_are_said() -> None:
     said = recognition(found(0, 40, None), WORDS).replace(SPACE, " ")
     assert said == f"{WORDS}, the model recognises it in 40.0 % of the real photos (before: 0.0 %)."

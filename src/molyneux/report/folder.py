@@ -111,6 +111,8 @@ class Run:
     known_accuracy: Change
     known_accuracy_joint: Change
     known_photos: int | None
+    drawn: bool
+    """Whether the concepts were scored on drawings, which must not be taken for photos."""
     interval_level: float | None
     """Of the intervals that go with the shares, such as 0.95."""
     evaluation: Mapping[str, Any]
@@ -119,6 +121,11 @@ class Run:
     timings: tuple[tuple[str, float], ...]
     command: str
     """The command line as it was given, where the run recorded it."""
+
+    @property
+    def shown(self) -> str:
+        """What the concepts were scored on: 'drawings' or 'photos'."""
+        return "drawings" if self.drawn else "photos"
 
 
 def read_run(folder: Path) -> Run:
@@ -155,6 +162,8 @@ def read_run(folder: Path) -> Run:
         known_accuracy=_change(scores["known_accuracy"], no_known),
         known_accuracy_joint=_change(scores["known_accuracy_joint"], no_known),
         known_photos=_known_photos(protocol),
+        drawn=config["evaluation"].mapping().get("drawn") is True
+        or protocol["novel_pictures"].text().startswith("drawings"),
         interval_level=protocol["interval"]["level"].number(),
         evaluation=config["evaluation"].mapping(),
         settings={

@@ -174,6 +174,7 @@ def _verdict(run: Run, concept: Taught) -> list[str]:
         concept.controls,
         teaching=words.taught_on([concept]),
         is_control=bool(run.control),
+        drawn=run.drawn,
     )
     text_only = words.from_text(concept.text_rank, concept.text_similarity)
     return [*said, text_only] if text_only and concept.outcome.recall.after is None else list(said)
@@ -190,6 +191,7 @@ def _overall(run: Run) -> list[str]:
             teaching=words.taught_on(run.concepts),
             several=True,
             is_control=bool(run.control),
+            drawn=run.drawn,
         )
     )
 
@@ -236,9 +238,9 @@ def _about_pictures(concept: Taught) -> str:
 
 
 def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
-    outcome, others = concept.outcome, run.known_photos
-    yield _shares("Recognised", "share of its photos whose best name is this one", outcome.recall, outcome.photos)
-    yield _numbers("Median rank of its name", "on its own photos; 0 is best", outcome.rank)
+    outcome, others, shown = concept.outcome, run.known_photos, run.shown
+    yield _shares("Recognised", f"share of its {shown} whose best name is this one", outcome.recall, outcome.photos)
+    yield _numbers("Median rank of its name", f"on its own {shown}; 0 is best", outcome.rank)
     yield _shares("Mistaken for it", "share of other photos that its name captures", outcome.false_positives, others)
     yield _shares("Known accuracy", "among the known names alone", run.known_accuracy)
     yield _shares("Known accuracy, jointly", "among known and new names", run.known_accuracy_joint)

@@ -94,31 +94,36 @@ def verdict(
     teaching: str,
     several: bool = False,
     is_control: bool = False,
+    drawn: bool = False,
 ) -> tuple[str, ...]:
-    """The sentences that the numbers support: recognition, price, comparison with the controls."""
+    """The sentences that the numbers support: recognition, price, comparison with the controls.
+
+    `drawn` tells that recognition was measured on drawings, so that they are never called photos.
+    """
     sentences = (
-        recognition(outcome, teaching, several=several),
+        recognition(outcome, teaching, several=several, drawn=drawn),
         price(known_accuracy, outcome, known_photos, several=several),
         comparison(outcome, controls, several=several, is_control=is_control),
     )
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def recognition(outcome: Outcome, teaching: str, *, several: bool = False) -> str:
-    """In how many photos the model now finds the concept, and in how many before.
+def recognition(outcome: Outcome, teaching: str, *, several: bool = False, drawn: bool = False) -> str:
+    """In how many photos, or drawings, the model now finds the concept, and in how many before.
 
     >>> found = Outcome(recall=Change(before=0.0, after=13 / 30), photos=30)
     >>> recognition(found, "Taught from words alone")
     'Taught from words alone, the model now recognises it in 13 of 30 real photos (before: 0).'
     """
     recall, it = outcome.recall, "them" if several else "it"
+    kind = "drawing" if drawn else "real photo"
     if recall.after is None:
-        return f"Recognition in real photos was {NOT_COMPUTED}{_because(recall.reason)}."
+        return f"Recognition in {kind}s was {NOT_COMPUTED}{_because(recall.reason)}."
     now, was = counted(recall.after, outcome.photos), counted(recall.before, outcome.photos)
-    photos = "real photo" if outcome.photos == 1 else "real photos"
+    photos = kind if outcome.photos == 1 else f"{kind}s"
     if now is None or outcome.photos is None:
         before = f"before: {percent(recall.before)}" if recall.before is not None else _UNMEASURED
-        return f"{teaching}, the model recognises {it} in {percent(recall.after)} of the real photos ({before})."
+        return f"{teaching}, the model recognises {it} in {percent(recall.after)} of the {kind}s ({before})."
     many = f"{now or 'none'} of {outcome.photos:,} {photos}"
     if was is None:
         return f"{teaching}, the model recognises {it} in {many} ({_UNMEASURED})."
