@@ -80,7 +80,7 @@ def read_concepts(path: Path) -> tuple[Concept, ...]:
             content = json.loads(text, object_pairs_hook=_distinct_pairs)
         else:
             content = yaml.load(text, Loader=_DistinctLoader)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, yaml.YAMLError) as error:  # also impossible dates, and lists as YAML keys
         first = " ".join(str(error).split())
         raise ConceptError(f"the concept file {path} is not valid JSON or YAML: {first}") from error
     except ConceptError as error:

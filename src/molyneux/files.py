@@ -25,7 +25,8 @@ def slug(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     readable = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48].strip("-")
-    if readable == text:
+    # a name that looks like a hashed one is hashed too, so that no two names share a slug
+    if text and readable == text and not re.search(r"-[0-9a-f]{6}$", text):
         return readable
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     return f"{readable or 'name'}-{digest}"
@@ -34,6 +35,8 @@ def slug(text: str) -> str:
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target`; on success it takes the name `target`, on failure it goes.
+
+    What is in it gets the permissions of plain new files, whichever library wrote it (safetensors' are private).
 
     Raises:
         OutputError: if `target` exists and is not empty, or its parent cannot be written to.
@@ -48,7 +51,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write into {target.parent}: {error.strerror or error}") from error
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        mask = _umask()
+        for path in (temporary, *temporary.rglob("*")):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
         if target.exists():
             target.rmdir()
         temporary.replace(target)

@@ -1,0 +1,131 @@
+import hashlib
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from molyneux.errors import OutputError
+from molyneux.files import new_folder, sha256, slug, write_bytes, write_json, write_text
+
+
+@given(st.text())
+def test_a_slug_is_a_plain_short_file_name(text):
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug(text))
+    assert len(slug(text)) <= 60
+
+
+@given(st.text(), st.text())
+def test_distinct_names_have_distinct_slugs(one, other):
+    assert (slug(one) == slug(other)) == (one == other)
+
+
+@given(st.text())
+def test_a_slug_is_never_the_slug_of_another_name(text):
+    assert slug(slug(text)) != slug(text) or slug(text) == text
+
+
+@pytest.mark.parametrize("text", ["..", ".", "/", "../../etc/passwd", "C:\\x", "~", "-rf", "con\x00", ""])
+def test_a_slug_leads_nowhere(text):
+    assert not set(slug(text)) & set("/\\.:~\x00")
+    assert not slug(text).startswith("-")
+
+
+def test_a_slug_of_a_plain_word_is_the_word():
+    assert slug("moongate") == "moongate"
+    assert slug("moon-gate-2") == "moon-gate-2"
+
+
+def test_a_new_folder_appears_whole_and_only_at_the_end(tmp_path):
+    target = tmp_path / "deep" / "run"
+    with new_folder(target) as folder:
+        (folder / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing_behind(tmp_path, error):
+    def fail() -> None:
+        with new_folder(tmp_path / "run") as folder:
+            (folder / "a").write_text("1")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_may_be_filled_and_a_full_one_may_not(tmp_path):
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    (full / "mine").write_text("1")
+    with new_folder(empty) as folder:
+        (folder / "a").write_text("1")
+    assert (empty / "a").exists()
+    for taken in (full, full / "mine"):
+        with pytest.raises(OutputError, match="already exists"), new_folder(taken):
+            raise AssertionError("not reached")
+    assert (full / "mine").read_text() == "1"
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(OutputError, match="cannot write into"), new_folder(tmp_path / "file" / "run"):
+        raise AssertionError("not reached")
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    with new_folder(tmp_path / "run"):
+        pass
+    (tmp_path / "plain").mkdir()
+    write_text(tmp_path / "written", "1")
+    (tmp_path / "usual").write_text("1")
+    for ours, usual in (("run", "plain"), ("written", "usual")):
+        assert stat.S_IMODE((tmp_path / ours).stat().st_mode) == stat.S_IMODE((tmp_path / usual).stat().st_mode)
+
+
+def test_a_file_is_old_or_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def fails(self: Path, target: Path) -> Path:
+        assert self.read_bytes() == b"new"
+        assert path.read_bytes() == b"old"
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails)
+        with pytest.raises(OSError, match="disk full"):
+            write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(OutputError, match="below"):
+        write_bytes(tmp_path / "file" / "below", b"1")
+
+
+def test_json_is_written_as_it_is_read(tmp_path):
+    value = {"é": [1, 2.5, None], "b": {}}
+    write_json(tmp_path / "v.json", value)
+    assert json.loads((tmp_path / "v.json").read_text(encoding="utf-8")) == value
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "nan.json", [float("nan")])
+    assert not (tmp_path / "nan.json").exists()
+
+
+@given(st.binary())
+def test_a_digest_is_that_of_the_content(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("digest") / "file"
+    write_bytes(path, content)
+    assert sha256(path) == hashlib.sha256(content).hexdigest()
