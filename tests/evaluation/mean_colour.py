@@ -80,5 +80,10 @@ class MeanColour(DualEncoder):
     def projection_module(self) -> nn.Module:
         return self._native["projection"]
 
+    @torch.no_grad()
+    def remap(self, change: torch.Tensor) -> None:
+        weight = self._native["projection"].weight
+        weight.add_(change @ weight)
+
     def vision_module(self) -> nn.Module:
         return self._native["projection"]

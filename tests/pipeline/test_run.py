@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_a_run_leaves_all_that_was_promised_and_nothing_else(tmp_path, photos):
     environment = json.loads((out / "environment.json").read_text())
     assert environment["command"] == ["molyneux", "teach"]
     assert {"load", "invert", "replay", "teach", "evaluate", "controls"} <= environment["timings"].keys()
+
+
+def test_all_files_of_a_run_follow_the_umask(tmp_path, photos):
+    before = os.umask(0o026)
+    try:
+        out = teach_concepts(settings_for(tmp_path / "run", photos))
+    finally:
+        os.umask(before)
+    for path in (out, *out.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o751 if path.is_dir() else 0o640), path
 
 
 def test_scores_have_the_shape_that_other_programs_rely_on(tmp_path, photos):

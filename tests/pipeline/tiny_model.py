@@ -87,6 +87,12 @@ class TinyModel(DualEncoder):
     def projection_module(self) -> nn.Module:
         return self._native["vision"]["projection"]
 
+    @torch.no_grad()
+    def remap(self, change: torch.Tensor) -> None:
+        layer = self.projection_module()
+        layer.weight.add_(change @ layer.weight)
+        layer.bias.add_(change @ layer.bias)
+
     def vision_module(self) -> nn.Module:
         return self._native["vision"]
 
