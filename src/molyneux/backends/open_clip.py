@@ -176,9 +176,7 @@ def load_folder(folder: Path) -> OpenClipModel:
     """
     for needed in (CONFIG, WEIGHTS, "config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
-            raise ModelError(
-                f"{folder} has no {needed}: expected a model folder as `molyneux teach` or open_clip saves it"
-            )
+            raise ModelError(f"{folder} has no {needed}: expected a folder that Molyneux or open_clip saved")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model = build(str(folder), config, folder)
