@@ -119,7 +119,8 @@ def _climb(
                 if checkpoint is not None and job.step % 25 == 0:
                     job.store(checkpoint)
         except KeyboardInterrupt:
-            if checkpoint is not None:
+            # in the middle of a step the state is of no one step, and the last one stored stays
+            if checkpoint is not None and job.whole:
                 job.store(checkpoint)
             raise
     pixels = job.pictures().detach().clamp(0, 1).cpu().float()
@@ -153,6 +154,7 @@ class _Job:
         self.layers = model.vision_batch_norms() if config.batch_norm else []
         self.optimiser = torch.optim.Adam(canvas.leaves(), lr=config.learning_rate)
         self.step = 0
+        self.whole = True
         self.grown_at = 0
         self.trace: list[TracePoint] = []
 
@@ -160,6 +162,7 @@ class _Job:
         return self.color(self.canvas.values())
 
     def advance(self, size: int) -> None:
+        self.whole = False
         config = self.config
         if self.canvas.advance(self.step, config.steps):
             self.optimiser = torch.optim.Adam(self.canvas.leaves(), lr=config.learning_rate)
@@ -177,7 +180,7 @@ class _Job:
         if config.total_variation:
             loss = loss + config.total_variation * self.variation(pictures).mean()
         if not torch.isfinite(loss):
-            raise ModelError(f"the similarity became {float(loss)} at step {self.step}: try a smaller learning rate")
+            raise ModelError(f"the similarity became {loss.item()} at step {self.step}: try a smaller learning rate")
         gradients = torch.autograd.grad(loss, self.canvas.leaves())
         if config.gradient_clip:
             norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
@@ -189,6 +192,7 @@ class _Job:
         self.step += 1
         if self.step % config.trace_every == 0 or self.step in (1, config.steps):
             self.trace.append(self.measure(size, float(scores.detach().mean())))
+        self.whole = True
 
     @torch.no_grad()
     def measure(self, size: int, augmented: float) -> TracePoint:
@@ -197,9 +201,8 @@ class _Job:
         plain = self.alignment.score(view(self.pictures(), plain_view, size)).mean()
         return TracePoint(step=self.step, plain=float(plain), augmented=augmented)
 
-    def store(self, path: Path) -> None:
-        buffer = io.BytesIO()
-        state: dict[str, Any] = {
+    def state(self) -> dict[str, Any]:
+        return {
             "fingerprint": self.fingerprint,
             "step": self.step,
             "grown_at": self.grown_at,
@@ -208,16 +211,20 @@ class _Job:
             "generators": [generator.get_state() for generator in self.generators],
             "trace": [asdict(point) for point in self.trace],
         }
-        torch.save(state, buffer)
+
+    def store(self, path: Path) -> None:
+        buffer = io.BytesIO()
+        torch.save(self.state(), buffer)
         write_bytes(path, buffer.getvalue())
 
     def restore(self, path: Path) -> None:
         """Go on from a stored state; one of another job, or one that cannot be read, is left aside."""
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")
+            fits = state["fingerprint"] == self.fingerprint and state.keys() == self.state().keys()
         except Exception:  # whatever is wrong with the file, starting over gives the same pixels
             return
-        if state["fingerprint"] != self.fingerprint:
+        if not fits:
             return
         self.step, self.grown_at = state["step"], state["grown_at"]
         self.canvas.advance(max(self.grown_at, self.step - 1), self.config.steps)

@@ -74,7 +74,7 @@ def teach(
     for step, batch in enumerate(batches):
         loss = _loss(lesson, texts, answers, batch, config, temperature, generator)
         if not torch.isfinite(loss):
-            raise ModelError(f"the loss became {float(loss)} at step {step}: try a smaller learning rate")
+            raise ModelError(f"the loss became {loss.item()} at step {step}: try a smaller learning rate")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

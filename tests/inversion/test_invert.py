@@ -1,0 +1,343 @@
+import math
+import warnings
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from molyneux.backends.base import Alignment
+from molyneux.concepts import Concept
+from molyneux.errors import ModelError
+from molyneux.inversion.config import InversionConfig
+from molyneux.inversion.invert import invert, invert_each, learning_rate, picture_seed
+from molyneux.inversion.priors import batch_norm_inputs, statistics_distance, total_variation
+from molyneux.synthetic import SyntheticImages
+from small_models import ConvModel
+
+RING = Concept("ring", ("A circle with a hole.", "A round band."))
+CROSS = Concept("cross", "Two bars that meet.")
+
+PYRAMID = InversionConfig(
+    images=3,
+    steps=30,
+    canvas="pyramid",
+    color="decorrelated",
+    learning_rate=0.05,
+    schedule="cosine",
+    color_shift=0.2,
+    noise=0.1,
+    total_variation=0.1,
+    batch_norm=0.5,
+    trace_every=10,
+)
+PIXELS = InversionConfig(
+    images=2,
+    steps=30,
+    canvas="pixels",
+    color="rgb",
+    learning_rate=0.1,
+    schedule="restarts",
+    growth=((0.0, 6), (0.3, 9), (0.6, 16)),
+    affine_probability=0.5,
+    total_variation=0.005,
+    variation_norm="frobenius",
+    gradient_clip=1.0,
+    trace_every=7,
+)
+BOTH = pytest.mark.parametrize("config", [PYRAMID, PIXELS], ids=["pyramid", "pixels"])
+
+
+class Interrupt:
+    """Press Ctrl-C after some steps."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.steps: list[int] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.steps.append(done)
+        if done == self.after:
+            raise KeyboardInterrupt
+
+
+class Interrupting(ConvModel):
+    """Ctrl-C while a picture is scored, in the middle of a step."""
+
+    calls = -1
+
+    def alignment(self, texts):
+        score = super().alignment(texts).score
+
+        def interrupted(images):
+            self.calls -= 1
+            if self.calls == 0:
+                raise KeyboardInterrupt
+            return score(images)
+
+        return Alignment(interrupted)
+
+
+@pytest.fixture(scope="module")
+def model() -> ConvModel:
+    return ConvModel()
+
+
+@cache
+def uninterrupted(config: InversionConfig) -> SyntheticImages:
+    return invert(ConvModel(), RING, config)
+
+
+@BOTH
+def test_the_pictures_are_as_many_and_as_large_as_asked_and_in_range(model, config):
+    made = invert(model, RING, config)
+    assert made.pixels.shape == (config.images, 3, model.inversion_size, model.inversion_size)
+    assert made.pixels.dtype == torch.float32
+    assert made.pixels.min() >= 0
+    assert made.pixels.max() <= 1
+    assert (made.concept, made.source, made.pictured, made.seed) == (RING, "inverted", "ring", 0)
+    larger = invert(model, RING, replace(config, steps=2, size=20, growth=()))
+    assert larger.pixels.shape[-2:] == (20, 20)
+
+
+@BOTH
+def test_inverting_raises_the_similarity_that_the_trace_shows(model, config):
+    made = invert(model, RING, replace(config, steps=60, batch_norm=0.0))
+    start = invert(model, RING, replace(config, steps=1, batch_norm=0.0))
+    target = normalize(model.embed_texts(RING.descriptions).mean(dim=0), dim=0)
+    before, after = (float((model.embed_images(value.pixels) @ target).mean()) for value in (start, made))
+    assert after > before + 0.2
+    assert made.trace[-1].plain > made.trace[0].plain + 0.2
+    assert made.trace[-1].plain == pytest.approx(after, abs=1e-5)
+
+
+def test_the_trace_has_the_first_the_last_and_every_nth_step(model):
+    assert [point.step for point in invert(model, RING, PIXELS).trace] == [1, 7, 14, 21, 28, 30]
+    assert [point.step for point in invert(model, RING, replace(PYRAMID, steps=1)).trace] == [1]
+
+
+def test_the_batch_norm_prior_draws_the_statistics_nearer(model):
+    layers = model.vision_batch_norms()
+
+    def distance(weight: float) -> float:
+        made = invert(model, RING, replace(PYRAMID, steps=80, batch_norm=weight, affine_probability=0.0, noise=0.0))
+        with batch_norm_inputs(layers) as seen, torch.no_grad():
+            model.features(made.pixels)
+        return float(statistics_distance(seen, layers))
+
+    assert distance(5.0) < 0.7 * distance(0.0)
+
+
+@pytest.mark.parametrize("norm", ["mean", "frobenius"])
+def test_total_variation_makes_the_pictures_smoother(model, norm):
+    def roughness(weight: float) -> float:
+        config = replace(PYRAMID, steps=60, total_variation=weight, variation_norm=norm)
+        return float(total_variation(invert(model, RING, config).pixels).mean())
+
+    assert roughness(3.0) < 0.8 * roughness(0.0)
+
+
+@BOTH
+def test_a_job_gives_the_same_pixels_alone_and_after_another(model, config):
+    alone = invert(model, RING, config, seed=3)
+    torch.manual_seed(99)
+    torch.rand(7)
+    invert(model, CROSS, config, seed=3)
+    again = invert(model, RING, config, seed=3)
+    assert torch.equal(alone.pixels, again.pixels)
+    assert alone.trace == again.trace
+
+
+def test_seeds_concepts_and_pictures_have_streams_of_their_own(model):
+    made = [invert(model, RING, PYRAMID).pixels, invert(model, RING, PYRAMID, seed=1).pixels]
+    made.append(invert(model, Concept("hoop", RING.descriptions), PYRAMID).pixels)
+    assert not torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    assert not torch.equal(made[0][0], made[0][1])
+    seeds = {picture_seed(seed, concept, i) for seed in (0, 1) for concept in (RING, CROSS) for i in range(10)}
+    assert len(seeds) == 40
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_the_name_is_not_shown_to_the_model():
+    read: list[str] = []
+
+    class Listening(ConvModel):
+        def embed_texts(self, texts):
+            read.extend(texts)
+            return super().embed_texts(texts)
+
+    invert(Listening(), RING, replace(PYRAMID, steps=1))
+    assert read == list(RING.descriptions)
+
+
+@BOTH
+def test_the_model_is_left_as_it_was(config):
+    model = ConvModel()
+    model.native.train()
+    model.projection_module().requires_grad_(True)
+    before = {key: value.clone() for key, value in model.native.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in model.native.parameters()]
+    invert(model, RING, replace(config, steps=3))
+    assert all(torch.equal(value, before[key]) for key, value in model.native.state_dict().items())
+    assert [parameter.requires_grad for parameter in model.native.parameters()] == flags
+    assert all(module.training for module in model.native.modules())
+    assert not any(layer._forward_pre_hooks for layer in model.vision_batch_norms())
+
+
+@pytest.mark.parametrize("stop", [1, 9, 18, 26, 30])
+@BOTH
+def test_an_interrupted_job_goes_on_to_the_same_pixels(model, config, stop, tmp_path):
+    checkpoint = tmp_path / "job.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, config, checkpoint=checkpoint, on_step=Interrupt(stop))
+    rest = Interrupt(-1)
+    resumed = invert(model, RING, config, checkpoint=checkpoint, on_step=rest)
+    assert rest.steps == list(range(stop + 1, 31))
+    whole = uninterrupted(config)
+    assert torch.equal(resumed.pixels, whole.pixels)
+    assert resumed.trace == whole.trace
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("calls", [2, 12, 28])
+@BOTH
+def test_a_job_interrupted_in_the_middle_of_a_step_goes_on_to_the_same_pixels(config, calls, tmp_path):
+    model, whole = Interrupting(), uninterrupted(config)
+    model.calls = calls
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, config, checkpoint=tmp_path / "job.pt")
+    resumed = invert(model, RING, config, checkpoint=tmp_path / "job.pt")
+    assert torch.equal(resumed.pixels, whole.pixels)
+    assert resumed.trace == whole.trace
+
+
+@pytest.mark.parametrize("damage", ["garbage", "empty", "truncated", "another-kind", "half-a-state", "another-job"])
+def test_a_checkpoint_that_does_not_fit_is_left_aside(model, damage, tmp_path):
+    checkpoint = tmp_path / "job.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, CROSS if damage == "another-job" else RING, PIXELS, checkpoint=checkpoint, on_step=Interrupt(12))
+    content = checkpoint.read_bytes()
+    if damage == "garbage":
+        checkpoint.write_bytes(b"\x80\x04not a state")
+    elif damage == "empty":
+        checkpoint.write_bytes(b"")
+    elif damage == "truncated":
+        checkpoint.write_bytes(content[: len(content) // 2])
+    elif damage == "another-kind":
+        torch.save([1, 2], checkpoint)
+    elif damage == "half-a-state":
+        state = torch.load(checkpoint, weights_only=True)
+        del state["optimiser"]
+        torch.save(state, checkpoint)
+    resumed = invert(model, RING, PIXELS, checkpoint=checkpoint)
+    assert torch.equal(resumed.pixels, uninterrupted(PIXELS).pixels)
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("change", [{"steps": 31}, {"learning_rate": 0.2}, {"images": 3}])
+def test_a_checkpoint_of_other_settings_is_left_aside(model, change, tmp_path):
+    checkpoint = tmp_path / "job.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, PIXELS, checkpoint=checkpoint, on_step=Interrupt(12))
+    other = replace(PIXELS, **change)
+    resumed = invert(model, RING, other, checkpoint=checkpoint)
+    assert torch.equal(resumed.pixels, invert(model, RING, other).pixels)
+
+
+def test_a_similarity_that_is_no_number_stops_with_the_step():
+    class Broken(ConvModel):
+        def features(self, images):
+            return super().features(images) * math.nan
+
+    with pytest.raises(ModelError, match="became nan at step 0: try a smaller learning rate"):
+        invert(Broken(), RING, PIXELS)
+
+
+def test_each_concept_gets_one_picture_of_its_own(model):
+    made = invert_each(model, [RING, CROSS], replace(PYRAMID, steps=80, batch_norm=0.0, images=99))
+    assert [value.concept for value in made] == [RING, CROSS]
+    assert all(value.pixels.shape == (1, 3, 16, 16) for value in made)
+    pictures = torch.cat([value.pixels for value in made])
+    texts = model.embed_texts([RING.descriptions[0], CROSS.descriptions[0]])
+    cosines = model.embed_images(pictures) @ texts.T
+    assert cosines[0, 0] > cosines[0, 1] + 0.1
+    assert cosines[1, 1] > cosines[1, 0] + 0.1
+
+
+def test_a_lone_concept_is_the_first_picture_of_its_own_job(model):
+    config = replace(PYRAMID, images=1)
+    each = invert_each(model, [CROSS], config, seed=4)
+    torch.testing.assert_close(each[0].pixels, invert(model, CROSS, config, seed=4).pixels, atol=1e-3, rtol=0.0)
+
+
+def test_each_can_be_interrupted_too(model, tmp_path):
+    checkpoint = tmp_path / "job.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert_each(model, [RING, CROSS], PYRAMID, checkpoint=checkpoint, on_step=Interrupt(17))
+    resumed = invert_each(model, [RING, CROSS], PYRAMID, checkpoint=checkpoint)
+    for one, other in zip(resumed, invert_each(model, [RING, CROSS], PYRAMID), strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+
+
+def test_a_constant_rate_is_constant():
+    config = replace(PYRAMID, schedule="constant", steps=100)
+    assert {learning_rate(config, step, 0) for step in range(100)} == {config.learning_rate}
+
+
+def test_a_cosine_falls_from_the_full_rate_over_half_of_it_to_nothing():
+    config = replace(PYRAMID, schedule="cosine", learning_rate=0.4, steps=100)
+    assert learning_rate(config, 0, 0) == 0.4
+    assert learning_rate(config, 50, 30) == pytest.approx(0.2)
+    assert learning_rate(config, 100, 30) == pytest.approx(0.0)
+    rates = [learning_rate(config, step, 30) for step in range(100)]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(("grown_at", "half_period"), [(0, 1666), (900, 1366), (1800, 1066)])
+def test_the_authors_rate_restarts_at_every_growth(grown_at, half_period):
+    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=5000)
+    assert learning_rate(config, grown_at, grown_at) == 0.1
+    assert learning_rate(config, grown_at + half_period, grown_at) == pytest.approx(0.0)
+    # it climbs again after half a period
+    assert learning_rate(config, grown_at + 2 * half_period, grown_at) == pytest.approx(0.1)
+
+
+def test_the_authors_rate_is_that_of_torch_after_each_growth():
+    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=500)
+    starts = {0: 90, 90: 180, 180: 500}
+    for grown_at, end in starts.items():
+        optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.1)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=(500 - grown_at) // 3)
+        for step in range(grown_at, end):
+            assert learning_rate(config, step, grown_at) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # there is nothing to optimise
+                schedule.step()
+
+
+def test_the_authors_stages_end_where_their_arithmetic_says():
+    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=5000)
+    # 5,000 steps that grow at 900 and 1,800: the last stage is three half cosines of 1,066 steps, and ends at 0
+    assert learning_rate(config, 899, 0) == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 899 / 1666)))
+    assert learning_rate(config, 1799, 900) == pytest.approx(0.0257, abs=2e-3)
+    assert learning_rate(config, 4999, 1800) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_run_too_short_for_thirds_still_has_a_rate():
+    config = replace(PYRAMID, schedule="restarts", steps=2)
+    assert learning_rate(config, 1, 1) == config.learning_rate
+
+
+def test_a_checkpoint_appears_in_its_folder_only_while_the_job_runs(model, tmp_path):
+    seen: set[bool] = set()
+    path = Path(tmp_path / "jobs" / "ring.pt")
+
+    def look(done: int, total: int) -> None:
+        seen.add(path.exists())
+
+    invert(model, RING, PIXELS, checkpoint=path, on_step=look)
+    assert seen == {False, True}
+    assert not path.exists()

@@ -1,0 +1,105 @@
+"""Dual encoders of a few thousand numbers with everything that a room may ask of one."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from molyneux.backends.base import DualEncoder
+
+WIDTH = 8
+
+
+def word_directions(text: str) -> torch.Tensor:
+    """The mean of a random direction per word, so that texts with common words are near each other."""
+    seeds = [int(hashlib.sha256(word.encode()).hexdigest()[:8], 16) for word in text.lower().split()]
+    rows = [torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows).mean(dim=0)
+
+
+class ConvModel(DualEncoder):
+    """Two convolutions with batch norm, mean pooling, a two-layer projection; a text tower of one matrix."""
+
+    def __init__(self, seed: int = 0, channels: int = 12, read: Callable[[str], torch.Tensor] = word_directions):
+        def block(before: int, after: int) -> nn.Sequential:
+            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.SiLU())
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            trunk = nn.Sequential(block(3, channels), block(channels, 2 * channels))
+            head = nn.Sequential(nn.Linear(2 * channels, 16), nn.Tanh(), nn.Linear(16, WIDTH))
+            for layer in trunk.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    nn.init.uniform_(layer.running_mean, -0.3, 0.3)
+                    nn.init.uniform_(layer.running_var, 0.2, 1.5)
+            with torch.no_grad():  # wide awake: pictures differ more in their embeddings than random weights let them
+                for layer in (trunk[0][0], trunk[1][0]):
+                    layer.weight *= 2
+                head[0].weight *= 4
+                head[2].bias *= 0
+            vision = nn.ModuleDict({"trunk": trunk, "head": head})
+            self._native = nn.ModuleDict({"vision": vision, "text": nn.Linear(WIDTH, WIDTH)})
+        self._native.requires_grad_(False).eval()
+        self._read = read
+
+    @property
+    def name(self) -> str:
+        return "conv"
+
+    @property
+    def native(self) -> nn.Module:
+        return self._native
+
+    @property
+    def image_size(self) -> int:
+        return 24
+
+    @property
+    def inversion_size(self) -> int:
+        return 16
+
+    @property
+    def temperature(self) -> float:
+        return 0.1
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        return self._native["vision"]["trunk"](4 * images - 2).mean(dim=(2, 3))
+
+    def project(self, features: torch.Tensor) -> torch.Tensor:
+        return normalize(self._native["vision"]["head"](features), dim=1)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        return normalize(self._native["text"](torch.stack([self._read(text) for text in texts])), dim=1)
+
+    def check_text(self, text: str) -> None:
+        pass
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def copy(self) -> "ConvModel":
+        return deepcopy(self)
+
+    def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
+        return [layer for layer in self._native["vision"].modules() if isinstance(layer, nn.BatchNorm2d)]
+
+    def trunk_modules(self) -> list[nn.Module]:
+        return list(self._native["vision"]["trunk"])
+
+    def projection_module(self) -> nn.Module:
+        return self._native["vision"]["head"]
+
+    @torch.no_grad()
+    def remap(self, change: torch.Tensor) -> None:
+        last = self._native["vision"]["head"][-1]
+        last.weight += change @ last.weight
+        last.bias += change @ last.bias
+
+    def vision_module(self) -> nn.Module:
+        return self._native["vision"]
