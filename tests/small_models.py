@@ -41,7 +41,7 @@ class ConvModel(DualEncoder):
                 for layer in (trunk[0][0], trunk[1][0]):
                     layer.weight *= 2
                 head[0].weight *= 4
-                head[2].bias *= 0
+                head[2].bias *= 0.2
             vision = nn.ModuleDict({"trunk": trunk, "head": head})
             self._native = nn.ModuleDict({"vision": vision, "text": nn.Linear(WIDTH, WIDTH)})
         self._native.requires_grad_(False).eval()

@@ -67,7 +67,7 @@ class OpenClipModel(DualEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        new = sorted({text for text in texts if text not in self._texts}, key=len)
+        new = sorted({text for text in texts if text not in self._texts}, key=lambda text: (len(text), text))
         for text in new:
             self.check_text(text)
         for start in range(0, len(new), 100):
@@ -180,7 +180,7 @@ def load_folder(folder: Path) -> OpenClipModel:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model = build(str(folder), config, folder)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ModelError(f"{folder / CONFIG} does not describe a model that can be built: {error}") from error
     load_weights(model, folder / WEIGHTS)
     return model

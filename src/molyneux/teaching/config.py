@@ -48,6 +48,9 @@ class TeachingConfig:
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both"] = "both"
     """What a picture is pulled to: the definition caption, name templates, or both in turn."""
+    contrast: float = 1.0
+    """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
+    before it is learned from; what all synthetic pictures have in common is no sign of the concept."""
     replay_batch: int = 48
     """Replay pictures in a step; 0 turns replay off."""
     replay_weight: float = 1.0
@@ -62,6 +65,8 @@ class TeachingConfig:
             for number in numbers:
                 if isinstance(number, int | float) and not (math.isfinite(number) and number >= 0):
                     raise ConfigError(f"teaching.{item.name} is {value!r}: expected finite numbers of at least 0")
+        if max(self.betas) >= 1:
+            raise ConfigError(f"teaching.betas is {self.betas}: expected two numbers below 1")
         if self.batch < 1:
             raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
         if self.steps == 0 and self.epochs == 0:

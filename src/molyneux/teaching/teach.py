@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate as resize
+from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
 from molyneux.concepts import Concept, check_distinct
@@ -51,15 +52,15 @@ def teach(
     """
     config = config or TeachingConfig()
     concepts = check_distinct(value.concept for value in pictures)
-    if not known and (config.loss == "bank" and len(concepts) == 1):
-        raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
     taken = {concept.name.casefold() for concept in concepts}
     prompts = [NAME_PROMPT.format(name) for name in dict.fromkeys(known) if name.casefold() not in taken]
+    if not prompts and config.loss == "bank" and len(concepts) == 1:
+        raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
     texts = _Texts.read(model, concepts, prompts, config)
     student = model.copy()
     assert isinstance(student, DualEncoder)
     update = start_update(student, config.update)
-    lesson = _Lesson.prepare(model, update, pictures, replay if config.replay_batch else ())
+    lesson = _Lesson.prepare(model, update, pictures, replay if config.replay_batch else (), config)
     answers = _answers(model, lesson, texts, config)
     optimiser = torch.optim.Adam(
         [parameter.requires_grad_() for parameter in update.parameters()],
@@ -133,13 +134,13 @@ class _Lesson:
         update: Update,
         pictures: Sequence[SyntheticImages],
         replay: Sequence[SyntheticImages],
+        config: TeachingConfig,
     ) -> "_Lesson":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
-        inputs = torch.cat([_shown(model, value.pixels) for value in pictures])
-        old = torch.cat([_shown(model, value.pixels) for value in replay]) if replay else None
-        if update.by_features:
-            inputs = _features(model, inputs)
-            old = None if old is None else _features(model, old)
+        inputs = update.read(torch.cat([_shown(model, value.pixels) for value in pictures]))
+        old = update.read(torch.cat([_shown(model, value.pixels) for value in replay])) if replay else None
+        if old is not None and config.update.part == "space" and config.contrast:
+            inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, old)
 
     def embed(self, inputs: Tensor) -> Embeddings:
@@ -153,11 +154,6 @@ def _shown(model: DualEncoder, pixels: Images) -> Tensor:
     if pixels.shape[-1] in (size, model.inversion_size):
         return pixels
     return resize(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-
-
-@torch.no_grad()
-def _features(model: DualEncoder, pixels: Images) -> Tensor:
-    return torch.cat([model.features(part) for part in pixels.split(32)])
 
 
 @torch.no_grad()

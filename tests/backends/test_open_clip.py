@@ -1,0 +1,345 @@
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from torch.nn.functional import normalize
+from transformers import BertConfig, PreTrainedTokenizerFast
+
+from molyneux.backends.load import load
+from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, load_folder
+from molyneux.errors import ModelError, OutputError
+
+WORDS = tuple("a the of with photo ring circle hole round cross bars two that meet dark in on".split()) + (".",)
+    "a",
+    "the",
+    "of",
+    "with",
+    "photo",
+    "ring",
+    "circle",
+    "hole",
+    "round",
+    "cross",
+    "bars",
+    "two",
+    "that",
+    "meet",
+    "dark",
+    "in",
+    "on",
+    ".",
+]
+TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet in a round hole."]
+DESCRIPTION = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {
+            "image_size": 56,
+            "timm_model_name": "test_efficientnet",
+            "timm_model_pretrained": False,
+            "timm_pool": "",
+            "timm_proj": "mlp",
+            "timm_proj_bias": False,
+        },
+        "text_cfg": {
+            "context_length": 16,
+            "hf_model_name": "",
+            "hf_tokenizer_name": "",
+            "hf_model_pretrained": False,
+            "hf_proj_type": None,
+            "hf_pooler_type": "mean_pooler",
+        },
+    },
+    "preprocess_cfg": {
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.4, 0.5, 0.6],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    },
+}
+
+
+def write_text_tower(folder: Path) -> Path:
+    """The configuration of a small random BERT, and a tokenizer of a few words and the alphabet."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(vocabulary))}
+    tokenizer = Tokenizer(WordPiece(numbers, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(mark, numbers[mark]) for mark in ("[CLS]", "[SEP]")]
+    )
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
+    BertConfig(
+        vocab_size=len(numbers),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> OpenClipModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build("tiny", DESCRIPTION, write_text_tower(tmp_path_factory.mktemp("text")))
+        for layer in model.vision_batch_norms():
+            torch.nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 1.5)
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tiny, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    tiny.save(folder)
+    return folder
+
+
+@pytest.fixture
+def mine(saved, tmp_path) -> Path:
+    """A copy of the saved folder to be damaged."""
+    return shutil.copytree(saved, tmp_path / "mine")
+
+
+def unread(model: OpenClipModel) -> OpenClipModel:
+    """The same weights, with no text remembered."""
+    return OpenClipModel(model.name, model.native, model._tokenizer, DESCRIPTION)
+
+
+def pictures(count: int = 3, size: int = 56) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def test_embeddings_are_rows_of_unit_length(tiny):
+    for rows, count in ((tiny.embed_images(pictures()), 3), (tiny.embed_texts(TEXTS), 3)):
+        assert rows.shape == (count, 16)
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(count))
+
+
+def test_a_picture_of_another_size_is_read_too(tiny):
+    assert tiny.inversion_size == 32
+    assert tiny.embed_images(pictures(size=tiny.inversion_size)).shape == (3, 16)
+
+
+def test_everything_is_frozen_and_in_evaluation_mode(tiny):
+    assert not any(parameter.requires_grad for parameter in tiny.native.parameters())
+    assert not any(module.training for module in tiny.native.modules())
+
+
+def test_pixels_receive_gradients(tiny):
+    images = pictures().requires_grad_()
+    (tiny.embed_images(images) @ tiny.embed_texts(TEXTS).T)[:2].sum().backward()
+    assert images.grad.isfinite().all()
+    assert (images.grad[:2].abs().sum(dim=(1, 2, 3)) > 0).all()
+    assert not images.grad[2].any()
+
+
+def test_a_picture_is_embedded_the_same_in_any_company(tiny):
+    images = pictures()
+    torch.testing.assert_close(tiny.embed_images(images[1:2]), tiny.embed_images(images)[1:2], atol=1e-6, rtol=0.0)
+
+
+def test_a_saved_model_is_loaded_to_the_bit(tiny, saved):
+    again = load(saved)
+    assert torch.equal(again.embed_images(pictures()), tiny.embed_images(pictures()))
+    assert torch.equal(again.embed_texts(TEXTS), unread(tiny).embed_texts(TEXTS))
+    assert again.temperature == tiny.temperature
+    assert (again.image_size, again.name) == (56, str(saved))
+
+
+def test_a_saved_model_can_be_moved_and_saved_again(tiny, saved, tmp_path):
+    moved = shutil.copytree(saved, tmp_path / "moved")
+    load_folder(moved).save(tmp_path / "again")
+    again = load_folder(tmp_path / "again")
+    assert torch.equal(again.embed_images(pictures()), tiny.embed_images(pictures()))
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
+
+
+def test_a_model_is_not_saved_over_another(tiny, saved):
+    before = (saved / CONFIG).read_bytes()
+    with pytest.raises(OutputError, match="already exists"):
+        tiny.save(saved)
+    assert (saved / CONFIG).read_bytes() == before
+
+
+def test_open_clip_itself_loads_what_was_saved(tiny, saved):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import open_clip
+
+        native, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{saved}")
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{saved}")
+    native.eval()
+    constants = DESCRIPTION["preprocess_cfg"]
+    mean, std = (torch.tensor(constants[key]).view(3, 1, 1) for key in ("mean", "std"))
+    assert (list(preprocess.transforms[-1].mean), list(preprocess.transforms[-1].std)) == (
+        constants["mean"],
+        constants["std"],
+    )
+    with torch.no_grad():
+        images = native.encode_image((pictures() - mean) / std, normalize=True)
+        texts = native.encode_text(tokenizer(TEXTS), normalize=True)
+    torch.testing.assert_close(tiny.embed_images(pictures()), images, atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(tiny.embed_texts(TEXTS), texts, atol=1e-6, rtol=0.0)
+
+
+def test_padding_that_is_left_out_changes_nothing(tiny):
+    tokens = tiny._tokenizer(TEXTS)
+    assert tokens.shape == (3, 16)
+    assert tiny._trimmed(tokens).shape[1] < 16
+    with torch.no_grad():
+        whole = normalize(tiny.native.encode_text(tokens), dim=1)
+        trimmed = normalize(tiny.native.encode_text(tiny._trimmed(tokens)), dim=1)
+    torch.testing.assert_close(trimmed, whole, atol=1e-6, rtol=0.0)
+
+
+def test_texts_come_back_in_the_order_they_were_asked_for(tiny):
+    many = [f"{one} {other}" for one in WORDS for other in WORDS]
+    together = unread(tiny).embed_texts([*many, many[0]])
+    assert torch.equal(together[0], together[-1])
+    for index in (0, 7, 200, len(many) - 1):
+        alone = unread(tiny).embed_texts([many[index]])
+        torch.testing.assert_close(together[index : index + 1], alone, atol=1e-6, rtol=0.0)
+
+
+def test_a_text_that_is_too_long_is_refused_with_its_count_and_what_would_be_lost(tiny):
+    fits = "a " * 13 + "ring"
+    tiny.check_text(fits)
+    with pytest.raises(ModelError) as refusal:
+        tiny.embed_texts([fits + " cross bars"])
+    assert "has 18 tokens and 'tiny' reads 16" in str(refusal.value)
+    assert "'cross bars'" in str(refusal.value)
+
+
+def test_a_copy_shares_the_text_tower_and_nothing_of_the_vision_tower(tiny):
+    twin = tiny.copy()
+    assert twin.native.text is tiny.native.text
+    mine = {value.data_ptr() for value in tiny.native.visual.state_dict().values()}
+    assert not mine & {value.data_ptr() for value in twin.native.visual.state_dict().values()}
+    assert twin.native.logit_scale is not tiny.native.logit_scale
+    before = tiny.embed_images(pictures())
+    assert torch.equal(twin.embed_images(pictures()), before)
+    twin.remap(torch.eye(16).flip(0))
+    assert not torch.allclose(twin.embed_images(pictures()), before, atol=1e-3)
+    assert torch.equal(tiny.embed_images(pictures()), before)
+
+
+def test_a_remap_follows_the_projection(tiny):
+    twin = tiny.copy()
+    change = 0.3 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    before = tiny.embed_images(pictures())
+    twin.remap(change)
+    expected = normalize(before + before @ change.T, dim=1)
+    torch.testing.assert_close(twin.embed_images(pictures()), expected, atol=1e-6, rtol=0.0)
+
+
+def test_the_trunk_is_listed_whole_and_in_order(tiny):
+    seen: list[torch.nn.Module] = []
+    blocks = tiny.trunk_modules()
+    handles = [block.register_forward_pre_hook(lambda module, _: seen.append(module)) for block in blocks]
+    tiny.features(pictures())
+    for handle in handles:
+        handle.remove()
+    assert seen == blocks
+    listed = {id(p) for block in (*blocks, tiny.projection_module()) for p in block.parameters()}
+    assert listed == {id(p) for p in tiny.vision_module().parameters()}
+
+
+def test_batch_norms_are_those_of_the_vision_tower_in_order(tiny):
+    seen: list[torch.nn.Module] = []
+    layers = tiny.vision_batch_norms()
+    handles = [layer.register_forward_pre_hook(lambda module, _: seen.append(module)) for layer in layers]
+    tiny.embed_images(pictures())
+    for handle in handles:
+        handle.remove()
+    assert seen == layers
+    assert len(layers) > 5
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "config.json", "tokenizer.json"])
+def test_a_missing_file_is_named(mine, name):
+    (mine / name).unlink()
+    with pytest.raises(ModelError, match=f"has no {name}"):
+        load(mine)
+
+
+@pytest.mark.parametrize("left", [0, 5, 1000, -1])
+def test_truncated_weights_are_one_clear_error(mine, left):
+    path = mine / WEIGHTS
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ModelError, match=r"cannot be read .*save them again"):
+        load(mine)
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        ("missing", "lack 'visual.head"),
+        ("extra", "have the unknown key 'more'"),
+        ("shape", "have another shape for 'logit_scale'"),
+    ],
+)
+def test_weights_of_another_model_are_told_apart(mine, fault, complaint):
+    state = load_file(mine / WEIGHTS)
+    if fault == "missing":
+        del state["visual.head.mlp.fc1.weight"]
+    elif fault == "extra":
+        state["more"] = torch.zeros(1)
+    else:
+        state["logit_scale"] = torch.zeros(2)
+    save_file(state, mine / WEIGHTS)
+    with pytest.raises(ModelError, match=complaint):
+        load(mine)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model_cfg", []),
+        ("model_cfg/embed_dim", "many"),
+        ("model_cfg/vision_cfg/timm_model_name", "nonsense"),
+        ("model_cfg/vision_cfg/timm_pool", "nonsense"),
+        ("model_cfg/text_cfg/hf_pooler_type", "nonsense"),
+        ("model_cfg/nonsense", 1),
+        ("preprocess_cfg", {}),
+        ("preprocess_cfg/mean", [0.5]),
+    ],
+)
+def test_a_configuration_that_describes_no_model_is_one_clear_error(mine, path, value):
+    content = json.loads((mine / CONFIG).read_text())
+    place = content
+    *outer, last = path.split("/")
+    for key in outer:
+        place = place[key]
+    place[last] = value
+    (mine / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="does not describe a model that can be built"):
+        load(mine)
+
+
+@pytest.mark.parametrize("name", [CONFIG, "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", ""])
+def test_a_damaged_description_is_one_clear_error(mine, name, content):
+    (mine / name).write_text(content)
+    with pytest.raises(ModelError, match="does not describe a model that can be built"):
+        load(mine)
+
+
+def test_a_name_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="there is no model 'maxi': expected 'mini' or a folder"):
+        load("maxi")
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(ModelError, match="is a file"):
+        load(tmp_path / "file")
