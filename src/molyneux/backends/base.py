@@ -16,9 +16,11 @@ from molyneux.shapes import Embeddings, Features, Images, Scores
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """A text, fixed once, and the score that inversion climbs: one number per picture, higher is better."""
+    """A text, fixed once, and what inversion climbs; higher is better."""
 
-    score: Callable[[Images], Scores]
+    score: Callable[[Images], tuple[Scores, Tensor]]
+    """One number per picture, and one for all together: the similarity of their mean embedding where the model
+    has one and all pictures share a text, else the mean of the numbers."""
 
 
 class VisionLanguageModel(abc.ABC):
@@ -131,12 +133,23 @@ class DualEncoder(VisionLanguageModel):
         """Cosine between each picture and the mean direction of the texts."""
         mean = self.embed_texts(texts).mean(dim=0)
         target = mean / mean.norm()
-        return Alignment(lambda images: self.embed_images(images) @ target)
+
+        def score(images: Images) -> tuple[Scores, Tensor]:
+            embedded = self.embed_images(images)
+            mean = embedded.mean(dim=0)
+            return embedded @ target, mean @ target / mean.norm()
+
+        return Alignment(score)
 
     def alignment_each(self, texts: Sequence[str]) -> Alignment:
         """Cosine between the i-th picture and the i-th text."""
         targets = self.embed_texts(texts)
-        return Alignment(lambda images: (self.embed_images(images) * targets).sum(dim=-1))
+
+        def score(images: Images) -> tuple[Scores, Tensor]:
+            scores = (self.embed_images(images) * targets).sum(dim=-1)
+            return scores, scores.mean()
+
+        return Alignment(score)
 
 
 def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:

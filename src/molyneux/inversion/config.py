@@ -31,6 +31,8 @@ class InversionConfig:
     """Cosine to zero over the run, constant, or the authors' cosine that restarts whenever the canvas grows."""
     growth: tuple[tuple[float, int], ...] = ()
     """Pixel canvas only: (fraction of the run, side) from which the canvas has that side; empty keeps full size."""
+    joint: float = 1.0
+    """Weight of the similarity of the pictures' mean embedding: they learn to cancel each other's accidents."""
     affine_probability: float = 1.0
     """Share of views that are turned, moved and scaled."""
     rotation: float = 30.0
@@ -84,6 +86,7 @@ class InversionConfig:
             color="rgb",
             learning_rate=0.1,
             schedule="cosine",
+            joint=0.0,
             growth=((0.0, 64), (0.18, 128), (0.36, 224)),
             affine_probability=0.5,
             scale=(0.7, 1.0),
@@ -104,6 +107,7 @@ class InversionConfig:
             color="rgb",
             learning_rate=0.1,
             schedule="restarts",
+            joint=0.0,
             growth=((0.0, 64), (900 / 3000, 128), (1800 / 3000, 224)),
             affine_probability=0.5,
             scale=(0.7, 1.2),

@@ -173,8 +173,8 @@ class _Job:
         draw = draw_views(config, size, noise, self.generators)
         with batch_norm_inputs(self.layers) as seen:
             pictures = self.pictures()
-            scores = self.alignment.score(view(pictures, draw, size))
-            loss = -scores.mean()
+            scores, together = self.alignment.score(view(pictures, draw, size))
+            loss = -scores.mean() - config.joint * together
             if self.layers:
                 loss = loss + config.batch_norm * statistics_distance(seen, self.layers)
         if config.total_variation:
@@ -198,7 +198,7 @@ class _Job:
     def measure(self, size: int, augmented: float) -> TracePoint:
         still = InversionConfig(affine_probability=0.0)
         plain_view = draw_views(still, size, 0.0, [Generator() for _ in self.generators])
-        plain = self.alignment.score(view(self.pictures(), plain_view, size)).mean()
+        plain = self.alignment.score(view(self.pictures(), plain_view, size))[0].mean()
         return TracePoint(step=self.step, plain=float(plain), augmented=augmented)
 
     def state(self) -> dict[str, Any]:

@@ -8,15 +8,16 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
-from molyneux.shapes import Embeddings
+from molyneux.shapes import Embeddings, Images
 from molyneux.teaching.config import Full, TeachingConfig
 
 
 class Update(abc.ABC):
     """What the optimiser moves, how the student embeds meanwhile, and how the change becomes weights."""
 
-    by_features: bool
-    """True if the trunk stays, so that features are computed once."""
+    @abc.abstractmethod
+    def read(self, pixels: Images) -> Tensor:
+        """What is computed once of each picture, below everything that moves; without gradients."""
 
     @abc.abstractmethod
     def parameters(self) -> list[nn.Parameter]:
@@ -24,7 +25,7 @@ class Update(abc.ABC):
 
     @abc.abstractmethod
     def embed(self, inputs: Tensor) -> Embeddings:
-        """Features (where `by_features`) or pictures to unit-length embeddings; differentiable."""
+        """What `read` returned to unit-length embeddings; differentiable."""
 
     @abc.abstractmethod
     def finish(self) -> None:
@@ -39,19 +40,20 @@ class Space(Update):
     pictures that share a texture deep in the tower: the similarity that inversion raised is what carries over.
     """
 
-    by_features = True
-
     def __init__(self, student: DualEncoder) -> None:
         self._student = student
         probe = student.embed_texts(["a"])
         self._change = nn.Parameter(torch.zeros(probe.shape[1], probe.shape[1]).to(probe))
 
+    @torch.no_grad()
+    def read(self, pixels: Images) -> Tensor:
+        return torch.cat([self._student.embed_images(part) for part in pixels.split(32)])
+
     def parameters(self) -> list[nn.Parameter]:
         return [self._change]
 
     def embed(self, inputs: Tensor) -> Embeddings:
-        embedded = self._student.project(inputs)
-        return normalize(embedded + embedded @ self._change.T, dim=-1)
+        return normalize(inputs + inputs @ self._change.T, dim=-1)
 
     def finish(self) -> None:
         self._student.remap(self._change.detach())
@@ -63,7 +65,7 @@ class Weights(Update):
 
     def __init__(self, student: DualEncoder, update: Full) -> None:
         self._student = student
-        self.by_features = update.part == "projection"
+        self._by_features = update.part == "projection"
         if update.part == "tower":
             modules = [student.vision_module()]
         elif update.part == "blocks":
@@ -72,11 +74,17 @@ class Weights(Update):
             modules = [student.projection_module()]
         self._parameters = [parameter for module in modules for parameter in module.parameters()]
 
+    @torch.no_grad()
+    def read(self, pixels: Images) -> Tensor:
+        if not self._by_features:
+            return pixels
+        return torch.cat([self._student.features(part) for part in pixels.split(32)])
+
     def parameters(self) -> list[nn.Parameter]:
         return self._parameters
 
     def embed(self, inputs: Tensor) -> Embeddings:
-        return self._student.project(inputs) if self.by_features else self._student.embed_images(inputs)
+        return self._student.project(inputs) if self._by_features else self._student.embed_images(inputs)
 
     def finish(self) -> None:
         return
