@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -15,26 +16,7 @@ from molyneux.backends.load import load
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, load_folder
 from molyneux.errors import ModelError, OutputError
 
-WORDS = tuple("a the of with photo ring circle hole round cross bars two that meet dark in on".split()) + (".",)
-    "a",
-    "the",
-    "of",
-    "with",
-    "photo",
-    "ring",
-    "circle",
-    "hole",
-    "round",
-    "cross",
-    "bars",
-    "two",
-    "that",
-    "meet",
-    "dark",
-    "in",
-    "on",
-    ".",
-]
+WORDS = re.findall(r"\S+", "a the of with photo ring circle hole round cross bars two that meet dark in on .")
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet in a round hole."]
 DESCRIPTION = {
     "model_cfg": {
