@@ -16,8 +16,8 @@ from molyneux.datasets.toy import as_tensor, draw_sunflowers
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("out", nargs="?", type=Path)
-parser.add_argument("--images", type=int, default=10)
-parser.add_argument("--steps", type=int, default=150)
+parser.add_argument("--images", type=int, default=6)
+parser.add_argument("--steps", type=int, default=100)
 options = parser.parse_args()
 
 model = molyneux.load("mini")

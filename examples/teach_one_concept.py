@@ -15,8 +15,8 @@ from molyneux.datasets.toy import draw_sunflowers, write_folder
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("out", nargs="?", type=Path)
-parser.add_argument("--images", type=int, default=10)
-parser.add_argument("--steps", type=int, default=150)
+parser.add_argument("--images", type=int, default=6)
+parser.add_argument("--steps", type=int, default=100)
 options = parser.parse_args()
 
 model = molyneux.load("mini")

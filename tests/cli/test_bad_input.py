@@ -123,6 +123,7 @@ def test_photos_that_cannot_be_read_or_are_gigantic(molyneux, tmp_path, verb, op
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_corrupted_weights(molyneux, tmp_path, monkeypatch, photos):
     from molyneux.backends.load import load
     from molyneux.backends.mini import build_towers
