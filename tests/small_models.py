@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from molyneux.backends.base import DualEncoder
 
@@ -22,9 +22,16 @@ def word_directions(text: str) -> torch.Tensor:
 
 
 class ConvModel(DualEncoder):
-    """Two convolutions with batch norm, mean pooling, a two-layer projection; a text tower of one matrix."""
+    """Two convolutions with batch norm, means over a grid, a two-layer projection; a text tower of one matrix."""
 
-    def __init__(self, seed: int = 0, channels: int = 12, read: Callable[[str], torch.Tensor] = word_directions):
+    def __init__(
+        self,
+        seed: int = 0,
+        channels: int = 12,
+        read: Callable[[str], torch.Tensor] = word_directions,
+        grid: int = 1,
+        width: int = WIDTH,
+    ) -> None:
         def block(before: int, after: int) -> nn.Sequential:
             convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
             return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.SiLU())
@@ -32,7 +39,7 @@ class ConvModel(DualEncoder):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             trunk = nn.Sequential(block(3, channels), block(channels, 2 * channels))
-            head = nn.Sequential(nn.Linear(2 * channels, 16), nn.Tanh(), nn.Linear(16, WIDTH))
+            head = nn.Sequential(nn.Linear(2 * channels * grid**2, 16), nn.Tanh(), nn.Linear(16, width))
             for layer in trunk.modules():
                 if isinstance(layer, nn.BatchNorm2d):
                     nn.init.uniform_(layer.running_mean, -0.3, 0.3)
@@ -43,9 +50,9 @@ class ConvModel(DualEncoder):
                 head[0].weight *= 4
                 head[2].bias *= 0.2
             vision = nn.ModuleDict({"trunk": trunk, "head": head})
-            self._native = nn.ModuleDict({"vision": vision, "text": nn.Linear(WIDTH, WIDTH)})
+            self._native = nn.ModuleDict({"vision": vision, "text": nn.Linear(width, width)})
         self._native.requires_grad_(False).eval()
-        self._read = read
+        self._read, self._grid = read, grid
 
     @property
     def name(self) -> str:
@@ -68,7 +75,7 @@ class ConvModel(DualEncoder):
         return 0.1
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        return self._native["vision"]["trunk"](4 * images - 2).mean(dim=(2, 3))
+        return adaptive_avg_pool2d(self._native["vision"]["trunk"](4 * images - 2), self._grid).flatten(1)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         return normalize(self._native["vision"]["head"](features), dim=1)

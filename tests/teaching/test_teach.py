@@ -11,7 +11,7 @@ from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.teach import teach
-from molyneux.teaching.updates import Space, shares_trunk
+from molyneux.teaching.updates import Space, shares_trunk, start_update
 from small_models import ConvModel
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1)
@@ -137,16 +137,17 @@ def test_the_space_that_is_merged_is_the_one_that_was_taught(model):
     generator = torch.Generator().manual_seed(0)
     (change,) = update.parameters()
     change.data = 0.3 * torch.randn(change.shape, generator=generator)
-    features = model.features(RING.pixels)
-    live = update.embed(features).detach()
-    assert not torch.allclose(live, model.project(features), atol=1e-2)
+    live = update.embed(update.read(RING.pixels)).detach()
+    assert not torch.allclose(live, model.embed_images(RING.pixels), atol=1e-2)
     update.finish()
-    torch.testing.assert_close(student.project(features), live, atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(student.embed_images(RING.pixels), live, atol=1e-6, rtol=0.0)
 
 
-def test_a_space_begins_as_it_was(model):
-    features = model.features(RING.pixels)
-    torch.testing.assert_close(Space(model.copy()).embed(features), model.project(features))
+@PARTS
+def test_an_update_begins_with_the_model_as_it_was(model, part):
+    update = start_update(model.copy(), Full(part=part))
+    live = update.embed(update.read(RING.pixels))
+    torch.testing.assert_close(live, model.embed_images(RING.pixels), atol=1e-6, rtol=0.0)
 
 
 @pytest.mark.parametrize("part", ["space", "projection"])
