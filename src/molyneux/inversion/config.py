@@ -13,7 +13,7 @@ class InversionConfig:
 
     images: int = 10
     """Pictures per concept."""
-    steps: int = 150
+    steps: int = 100
     """Optimiser steps."""
     size: int = 0
     """Side of the finished picture in pixels; 0 takes the model's inversion size."""
@@ -21,17 +21,17 @@ class InversionConfig:
     """Side of the views that the tower sees while inverting; 0 takes the model's inversion size."""
     canvas: Literal["pixels", "pyramid"] = "pyramid"
     """What is optimised: the pixels, or a sum of pictures of every resolution."""
-    falloff: float = 0.5
+    falloff: float = 0.25
     """Pyramid only: how the reach of a step falls with the side s, as (4 / s) to this power above 4 pixels."""
     color: Literal["rgb", "squashed", "decorrelated"] = "decorrelated"
     """How canvas values become RGB: as they are, through a sigmoid, or through a natural colour basis and a sigmoid."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.06
     """Adam's step size."""
     schedule: Literal["cosine", "constant", "restarts"] = "cosine"
     """Cosine to zero over the run, constant, or the authors' cosine that restarts whenever the canvas grows."""
     growth: tuple[tuple[float, int], ...] = ()
     """Pixel canvas only: (fraction of the run, side) from which the canvas has that side; empty keeps full size."""
-    joint: float = 1.0
+    joint: float = 2.0
     """Weight of the similarity of the pictures' mean embedding: they learn to cancel each other's accidents."""
     affine_probability: float = 1.0
     """Share of views that are turned, moved and scaled."""
@@ -41,15 +41,15 @@ class InversionConfig:
     """Largest shift as a share of the side, either way."""
     scale: tuple[float, float] = (0.7, 1.2)
     """Range of the zoom; below 1 the picture shrinks and its border is repeated."""
-    color_shift: float = 0.0
+    color_shift: float = 0.1
     """Largest random shift of each channel, and of the logarithm of its gain."""
-    noise: float = 0.0
+    noise: float = 0.05
     """Standard deviation of the noise added to each view, falling linearly to zero over the run."""
     total_variation: float = 0.0
     """Weight of the total variation of the pictures."""
     variation_norm: Literal["mean", "frobenius"] = "mean"
     """Mean absolute difference of neighbours, or the authors' four Frobenius norms that grow with the resolution."""
-    batch_norm: float = 0.0
+    batch_norm: float = 0.2
     """Weight of the distance to the vision tower's own batch-norm statistics; no effect where it has none."""
     gradient_clip: float = 0.0
     """Largest norm of the gradient of all pictures together; 0 leaves it."""
@@ -87,6 +87,9 @@ class InversionConfig:
             learning_rate=0.1,
             schedule="cosine",
             joint=0.0,
+            color_shift=0.0,
+            noise=0.0,
+            batch_norm=0.0,
             growth=((0.0, 64), (0.18, 128), (0.36, 224)),
             affine_probability=0.5,
             scale=(0.7, 1.0),
@@ -108,6 +111,9 @@ class InversionConfig:
             learning_rate=0.1,
             schedule="restarts",
             joint=0.0,
+            color_shift=0.0,
+            noise=0.0,
+            batch_norm=0.0,
             growth=((0.0, 64), (900 / 3000, 128), (1800 / 3000, 224)),
             affine_probability=0.5,
             scale=(0.7, 1.2),

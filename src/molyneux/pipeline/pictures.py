@@ -55,7 +55,7 @@ def control_pictures(
     """The concepts' names on pictures that cannot carry them; `own` are their own, where made already."""
     config, seed = settings.inversion, settings.seed
     if control == "noise":
-        size = config.size or model.image_size
+        size = config.size or model.inversion_size
         # each concept has noise of its own
         return tuple(
             noise_images(concept, config.images, size, _noise_seed(seed, index))

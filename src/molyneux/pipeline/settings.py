@@ -25,13 +25,13 @@ MOST_REPLAYED = 993
 class ReplayConfig:
     """Which inverted pictures of known classes stand for what must not be forgotten."""
 
-    count: int = 100
+    count: int = 80
     """Known classes, drawn at random from ImageNet's names."""
     seed: int = 0
     """Decides which classes, and their pictures; not the run's seed, so that runs share the set."""
-    together: int = 25
+    together: int = 20
     """Classes inverted in one job; a prior on statistics holds over them together."""
-    inversion: InversionConfig = field(default_factory=InversionConfig)
+    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=60))
     """How the classes are pictured, one picture each."""
 
     def __post_init__(self) -> None:

@@ -30,9 +30,9 @@ class TeachingConfig:
     """Eq. 2 with a fixed bank of other texts as negatives, or the authors' loss over 2B anchors."""
     update: Full = field(default_factory=Full)
     """Which weights move."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 6e-4
     """Adam's step size."""
-    steps: int = 40
+    steps: int = 20
     """Optimiser steps; 0 with `epochs` set counts passes over the pictures instead."""
     epochs: int = 0
     """Passes over the pictures in shuffled batches; used where `steps` is 0."""
