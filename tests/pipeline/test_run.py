@@ -178,7 +178,7 @@ def test_the_noise_control_teaches_on_noise_of_the_same_size(tmp_path, photos):
     out = teach_concepts(settings_for(tmp_path / "run", photos, control="noise"))
     pictures = SyntheticImages.load(out / "synthetic" / "ring")
     assert pictures.source == pictures.pictured == "noise"
-    assert pictures.pixels.shape == (2, 3, 24, 24)
+    assert pictures.pixels.shape == (2, 3, 16, 16)
     assert "controls" not in scores_of(out)
 
 
