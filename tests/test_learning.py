@@ -3,8 +3,8 @@
 A small tower is fitted to eight drawn shapes, each of an outline (round, cornered, pointed) and a filling (solid,
 hollow, striped), by name and by those two words. The ninth, round and hollow, it never sees: it reads 'round hollow',
 makes its own pictures of it, and learns the name 'ring' from them. Over five seeds of the tower the share of rings
-called so rose from 0 to between 0.72 and 0.99. Noise pictures gave between 0 and 0.94: where the tower already leans
-towards the name, any push does. Here it is the first seed, whose tower does not lean.
+called so rose from 0 to between 0.71 and 0.99. Noise pictures gave between 0.01 and 1: where the tower leans towards
+the name already, any push is enough. Here it is the first seed, whose tower does not lean.
 """
 
 import math
@@ -41,7 +41,7 @@ DIRECTIONS = torch.linalg.qr(torch.randn(16, 16, generator=Generator().manual_se
 
 INVERSION = InversionConfig(
     images=8,
-    steps=50,
+    steps=40,
     size=SIZE,
     view=SIZE,
     canvas="pyramid",
@@ -117,7 +117,7 @@ def fitted(seed: int) -> ConvModel:
     texts += [model.embed_texts(list(KNOWN))]
     texts += [model.embed_texts([f"A {name} is {' '.join(words)}" for name, words in KNOWN.items()])]
     labels = torch.arange(len(KNOWN)).repeat_interleave(12)
-    for _ in range(200):
+    for _ in range(150):
         pictures = torch.cat([draw(*words, 12, generator) for words in KNOWN.values()])
         embedded = model.embed_images(pictures)
         loss = torch.stack([cross_entropy(embedded @ rows.T / 0.1, labels) for rows in texts]).sum()
@@ -157,7 +157,7 @@ class World:
 def world() -> World:
     model = fitted(seed=0)
     concepts = [Concept(name, " ".join(words)) for name, words in KNOWN.items()]
-    replay = [picture for seed in range(3) for picture in invert_each(model, concepts, INVERSION, seed=seed)]
+    replay = [picture for seed in range(2) for picture in invert_each(model, concepts, INVERSION, seed=seed)]
     generator = Generator().manual_seed(1000)
     rings = draw("round", "hollow", 100, generator)
     return World(model, replay, rings, {name: draw(*words, 60, generator) for name, words in KNOWN.items()})

@@ -15,6 +15,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 from molyneux.backends.load import load
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, load_folder
 from molyneux.errors import ModelError, OutputError
+from molyneux.teaching.interpolate import interpolate
 
 WORDS = re.findall(r"\S+", "a the of with photo ring circle hole round cross bars two that meet dark in on .")
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet in a round hole."]
@@ -216,6 +217,27 @@ def test_a_copy_shares_the_text_tower_and_nothing_of_the_vision_tower(tiny):
     twin.remap(torch.eye(16).flip(0))
     assert not torch.allclose(twin.embed_images(pictures()), before, atol=1e-3)
     assert torch.equal(tiny.embed_images(pictures()), before)
+
+
+def test_models_of_two_text_towers_are_not_mixed_and_stay_as_they_are(tiny, saved):
+    other = load_folder(saved)
+    with torch.no_grad():
+        other.native.text.transformer.embeddings.word_embeddings.weight += 1
+    before = {key: value.clone() for key, value in tiny.native.state_dict().items()}
+    for alpha in (0.0, 0.5, 1.0):
+        with pytest.raises(ModelError, match="which teaching never changes"):
+            interpolate(other, tiny, alpha)
+    assert all(torch.equal(value, before[key]) for key, value in tiny.native.state_dict().items())
+
+
+def test_a_model_and_its_own_folder_can_be_mixed(tiny, saved):
+    twin = tiny.copy()
+    twin.remap(torch.eye(16))
+    mixed = interpolate(load_folder(saved), twin, 0.5)
+    expected = {key: (tiny.native.state_dict()[key] + value) / 2 for key, value in twin.native.state_dict().items()}
+    for key, value in mixed.native.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, expected[key])
 
 
 def test_a_remap_follows_the_projection(tiny):

@@ -196,7 +196,7 @@ class _Job:
 
     @torch.no_grad()
     def measure(self, size: int, augmented: float) -> TracePoint:
-        still = InversionConfig(affine_probability=0.0)
+        still = InversionConfig(affine_probability=0.0, color_shift=0.0)
         plain_view = draw_views(still, size, 0.0, [Generator() for _ in self.generators])
         plain = self.alignment.score(view(self.pictures(), plain_view, size))[0].mean()
         return TracePoint(step=self.step, plain=float(plain), augmented=augmented)

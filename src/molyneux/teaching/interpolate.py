@@ -26,7 +26,14 @@ def interpolate(base: DualEncoder, taught: DualEncoder, alpha: float) -> DualEnc
     result = taught.copy()
     assert isinstance(result, DualEncoder)
     own = result.native.state_dict()
+    # what a copy shares with its model never moves, and must not be written to
+    shared = {key for key in own if own[key].data_ptr() == new[key].data_ptr()}
+    apart = [key for key in own if key in shared and not torch.equal(old[key], new[key])]
+    if apart:
+        raise ModelError(f"cannot interpolate: the models differ in {apart[0]!r}, which teaching never changes")
     for key, start in old.items():
+        if key in shared:
+            continue
         if not start.is_floating_point() or alpha == 0:
             own[key].copy_(start)
         elif alpha < 1 and not torch.equal(start, new[key]):
