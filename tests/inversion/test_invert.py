@@ -131,7 +131,9 @@ def test_the_batch_norm_prior_draws_the_statistics_nearer(model):
     layers = model.vision_batch_norms()
 
     def distance(weight: float) -> float:
-        made = invert(model, RING, replace(PYRAMID, steps=50, batch_norm=weight, affine_probability=0.0, noise=0.0))
+        made = invert(
+            model, RING, replace(PYRAMID, images=2, steps=40, batch_norm=weight, affine_probability=0.0, noise=0.0)
+        )
         with batch_norm_inputs(layers) as seen, torch.no_grad():
             model.features(made.pixels)
         return float(statistics_distance(seen, layers))
@@ -142,7 +144,7 @@ def test_the_batch_norm_prior_draws_the_statistics_nearer(model):
 @pytest.mark.parametrize("norm", ["mean", "frobenius"])
 def test_total_variation_makes_the_pictures_smoother(model, norm):
     def roughness(weight: float) -> float:
-        config = replace(PYRAMID, steps=40, total_variation=weight, variation_norm=norm)
+        config = replace(PYRAMID, images=2, steps=30, total_variation=weight, variation_norm=norm)
         return float(total_variation(invert(model, RING, config).pixels).mean())
 
     assert roughness(3.0) < 0.8 * roughness(0.0)
@@ -197,7 +199,7 @@ def test_the_model_is_left_as_it_was(config):
     assert not any(layer._forward_pre_hooks for layer in model.vision_batch_norms())
 
 
-@pytest.mark.parametrize("stop", [1, 9, 18, 26, 30])
+@pytest.mark.parametrize("stop", [1, 18, 26, 30])
 @BOTH
 def test_an_interrupted_job_goes_on_to_the_same_pixels(model, config, stop, tmp_path):
     checkpoint = tmp_path / "job.pt"
@@ -212,7 +214,7 @@ def test_an_interrupted_job_goes_on_to_the_same_pixels(model, config, stop, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("calls", [2, 12, 28])
+@pytest.mark.parametrize("calls", [2, 28])
 @BOTH
 def test_a_job_interrupted_in_the_middle_of_a_step_goes_on_to_the_same_pixels(config, calls, tmp_path):
     model, whole = Interrupting(), uninterrupted(config)
@@ -247,7 +249,7 @@ def test_a_checkpoint_that_does_not_fit_is_left_aside(model, damage, tmp_path):
     assert not checkpoint.exists()
 
 
-@pytest.mark.parametrize("change", [{"steps": 31}, {"learning_rate": 0.2}, {"images": 3}])
+@pytest.mark.parametrize("change", [{"steps": 14}, {"steps": 13, "learning_rate": 0.2}])
 def test_a_checkpoint_of_other_settings_is_left_aside(model, change, tmp_path):
     checkpoint = tmp_path / "job.pt"
     with pytest.raises(KeyboardInterrupt):
