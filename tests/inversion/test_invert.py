@@ -130,10 +130,10 @@ def test_the_trace_has_the_first_the_last_and_every_nth_step(model):
 def test_the_batch_norm_prior_draws_the_statistics_nearer(model):
     layers = model.vision_batch_norms()
 
+    still = replace(PYRAMID, images=2, steps=40, affine_probability=0.0, noise=0.0)
+
     def distance(weight: float) -> float:
-        made = invert(
-            model, RING, replace(PYRAMID, images=2, steps=40, batch_norm=weight, affine_probability=0.0, noise=0.0)
-        )
+        made = invert(model, RING, replace(still, batch_norm=weight))
         with batch_norm_inputs(layers) as seen, torch.no_grad():
             model.features(made.pixels)
         return float(statistics_distance(seen, layers))
