@@ -125,7 +125,9 @@ def number(value: float | None) -> float:
     return value
 
 
-def default_rows(bench: Bench, config: TeachingConfig, inversion: InversionConfig, seed: int, photos: Path) -> list[Row]:
+def default_rows(
+    bench: Bench, config: TeachingConfig, inversion: InversionConfig, seed: int, photos: Path
+) -> list[Row]:
     """Molyneux's default and its controls, each concept alone and all together."""
     own = [bench.pictures(concept, inversion, seed) for concept in bench.concepts]
     size = own[0].pixels.shape[-1]
@@ -171,7 +173,9 @@ def prompt_rows(bench: Bench) -> list[Row]:
     plain = measure(
         bench.labels, score_photos(bench.model, bench.labels, bench.columns, known=bench.known, novel=bench.novel)
     )
-    asked = measure(bench.labels, score_photos(bench.model, bench.labels, columns, known=bench.known, novel=bench.novel))
+    asked = measure(
+        bench.labels, score_photos(bench.model, bench.labels, columns, known=bench.known, novel=bench.novel)
+    )
     return [
         Row(
             method="description as prompt",
@@ -263,7 +267,8 @@ def table(rows: Sequence[Row]) -> str:
         low, high = interval([statistics.fmean(values) for values in by_concept.values()])
         lines.append(
             f"| {key[0]} | {'all at once' if key[1] else 'one at a time'} | {mean(own, 'recall'):.3f} "
-            f"| {low:.2f} to {high:.2f} | {mean(own, 'known_lost'):+.4f} | {mean(own, 'false_positives'):.4f} | {len(own)} |"
+            f"| {low:.2f} to {high:.2f} | {mean(own, 'known_lost'):+.4f} "
+            f"| {mean(own, 'false_positives'):.4f} | {len(own)} |"
         )
     return "\n".join(lines)
 
@@ -362,7 +367,13 @@ def write(out: Path, rows: Sequence[Row], notes: dict[str, float], options: dict
         json.dumps({"options": settings, "notes": notes, "rows": [asdict(row) for row in rows]}, indent=1)
     )
     methods = [m for m in dict.fromkeys(row.method for row in rows) if not m.startswith("paper")]
-    lines = [table(rows), "", concept_table(rows, methods), "", *(f"- {key}: {value:.3f}" for key, value in notes.items())]
+    lines = [
+        table(rows),
+        "",
+        concept_table(rows, methods),
+        "",
+        *(f"- {key}: {value:.3f}" for key, value in notes.items()),
+    ]
     (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     try:
         plot(rows, out / "plot.png")

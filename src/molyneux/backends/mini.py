@@ -41,6 +41,11 @@ def load_mini() -> OpenClipModel:
             weights = {key: value.float() for key, value in load_file(path).items()}
         except (OSError, SafetensorError) as error:
             raise ModelError(f"the head of 'mini' cannot be read ({error}): install molyneux again") from error
+    expected = {f"visual.head.{key}" for key in model.projection_module().state_dict()}
+    if weights.keys() != expected:
+        raise ModelError(
+            f"the head of 'mini' has {sorted(weights)}, expected {sorted(expected)}: install molyneux again"
+        )
     model.native.load_state_dict(weights, strict=False)
     return model
 
