@@ -48,14 +48,14 @@ class TeachingConfig:
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both"] = "both"
     """What a picture is pulled to: the definition caption, name templates, or both in turn."""
-    contrast: float = 1.0
+    contrast: float = 1.5
     """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
     before it is learned from; what all synthetic pictures have in common is no sign of the concept."""
     replay_batch: int = 48
     """Replay pictures in a step; 0 turns replay off."""
     replay_weight: float = 1.0
     """Weight of keeping the old answers on the replay pictures."""
-    interpolate: float = 1.0
+    interpolate: float = 0.8
     """Share of the change that is kept: 0 the old weights, 1 the taught ones."""
 
     def __post_init__(self) -> None:
@@ -88,4 +88,5 @@ class TeachingConfig:
             weight_decay=0.2,
             texts="definition",
             replay_batch=0,
+            interpolate=1.0,
         )
