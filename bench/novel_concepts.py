@@ -36,6 +36,7 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.photos import load_batch
 from molyneux.evaluation.features import PhotoFeatures, name_embeddings, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set
+from molyneux.evaluation.results import Measurement
 from molyneux.evaluation.zero_shot import measure, score_photos
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.pictures import derangement
@@ -94,14 +95,15 @@ def say(text: str) -> None:
 
 
 def scored(
-    bench: Bench, taught: DualEncoder, method: str, concepts: Sequence[Concept], seed: int, novel: PhotoFeatures
+    bench: Bench,
+    taught: DualEncoder,
+    method: str,
+    concepts: Sequence[Concept],
+    seed: int,
+    novel: PhotoFeatures,
+    before: Measurement,
 ) -> list[Row]:
-    """One row per taught concept; the trunk must be the base model's."""
-    before = measure(
-        bench.labels,
-        score_photos(bench.model, bench.labels, bench.columns, known=bench.known, novel=novel),
-        intervals=False,
-    )
+    """One row per taught concept, against `before`, the untaught model; the trunk must be the base model's."""
     after = measure(
         bench.labels, score_photos(taught, bench.labels, bench.columns, known=bench.known, novel=novel), intervals=False
     )
@@ -139,9 +141,11 @@ def default_rows(
     rows: list[Row] = []
     sources = (("ours", own, bench.novel), ("shuffled", shuffled, bench.novel), ("noise", noise, bench.novel))
     for method, pictures, novel in (*sources, ("ten real photos", real, rest)):
+        untaught = score_photos(bench.model, bench.labels, bench.columns, known=bench.known, novel=novel)
+        before = measure(bench.labels, untaught, intervals=False)
         for lesson in [*([one] for one in pictures), list(pictures)]:
             taught = teach(bench.model, lesson, config, known=imagenet_names(), replay=bench.replay, seed=seed)
-            rows += scored(bench, taught, method, [one.concept for one in lesson], seed, novel)
+            rows += scored(bench, taught, method, [one.concept for one in lesson], seed, novel, before)
     return rows
 
 

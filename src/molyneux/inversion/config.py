@@ -1,7 +1,7 @@
 """The settings of inversion; importing this needs no torch."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from molyneux.errors import ConfigError
@@ -102,25 +102,11 @@ class InversionConfig:
     @classmethod
     def authors_code(cls, steps: int = 3000) -> "InversionConfig":
         """What the authors' released script does: zoom up to 1.2 and a cosine restarted at every growth."""
-        return cls(
-            steps=steps,
-            size=224,
-            view=224,
-            canvas="pixels",
-            color="rgb",
-            learning_rate=0.1,
+        return replace(
+            cls.paper(steps),
             schedule="restarts",
-            joint=0.0,
-            color_shift=0.0,
-            noise=0.0,
-            batch_norm=0.0,
             growth=((0.0, 64), (900 / 3000, 128), (1800 / 3000, 224)),
-            affine_probability=0.5,
             scale=(0.7, 1.2),
-            total_variation=0.005,
-            variation_norm="frobenius",
-            gradient_clip=1.0,
-            trace_every=max(1, steps // 20),
         )
 
 
