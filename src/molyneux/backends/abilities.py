@@ -1,0 +1,79 @@
+"""What some models can do beside embedding; asking another model for it fails before any work."""
+
+import abc
+from collections.abc import Sequence
+from typing import TypeVar
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.errors import ModelError
+from molyneux.shapes import Images
+
+
+class Matcher(VisionLanguageModel):
+    """Says of a picture and a text whether they belong together."""
+
+    @abc.abstractmethod
+    def match_logits(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n 2"]:
+        """For each picture and the text beside it the logits of (no match, match); differentiable."""
+
+
+class Captioner(VisionLanguageModel):
+    """Writes a text about a picture, token by token."""
+
+    @abc.abstractmethod
+    def caption_tokens(self, texts: Sequence[str]) -> Int[Tensor, "n l"]:
+        """Start token, text, end token, then padding."""
+
+    @abc.abstractmethod
+    def caption_logits(self, images: Images, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
+        """At each place the logits of the next token, given picture and tokens so far; differentiable."""
+
+    @abc.abstractmethod
+    def caption_text(self, tokens: Int[Tensor, " l"]) -> str:
+        """Tokens to text, without start, end and padding."""
+
+    @property
+    @abc.abstractmethod
+    def caption_specials(self) -> tuple[int, int, int]:
+        """The tokens for start, end and padding."""
+
+
+class MaskedLM(VisionLanguageModel):
+    """Fills masked words of a text beside a picture."""
+
+    @abc.abstractmethod
+    def masked_tokens(self, texts: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
+        """Tokens, and for each the index of its word, -1 for special tokens and padding."""
+
+    @abc.abstractmethod
+    def masked_logits(self, images: Images, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
+        """The logits of the token at each place; differentiable."""
+
+    @property
+    @abc.abstractmethod
+    def mask_token(self) -> int:
+        """The token that hides a word."""
+
+
+Able = TypeVar("Able", bound=VisionLanguageModel)
+
+_FAMILIES: dict[type[VisionLanguageModel], tuple[str, str]] = {
+    Matcher: ("matching of a picture with a text", "ViLT"),
+    Captioner: ("captions", "CoCa"),
+    MaskedLM: ("filling of masked words", "ViLT"),
+}
+
+
+def able(model: VisionLanguageModel, ability: type[Able]) -> Able:
+    """The model, if it has the ability.
+
+    Raises:
+        ModelError: otherwise, naming the families that have it.
+    """
+    if not isinstance(model, ability):
+        what, families = _FAMILIES[ability]
+        raise ModelError(f"{model.name!r} is not made for {what}: expected a model of the family {families}")
+    return model
