@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Sequence
-from typing import TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -58,22 +57,26 @@ class MaskedLM(VisionLanguageModel):
         """The token that hides a word."""
 
 
-Able = TypeVar("Able", bound=VisionLanguageModel)
-
-_FAMILIES: dict[type[VisionLanguageModel], tuple[str, str]] = {
-    Matcher: ("matching of a picture with a text", "ViLT"),
-    Captioner: ("captions", "CoCa"),
-    MaskedLM: ("filling of masked words", "ViLT"),
-}
-
-
-def able(model: VisionLanguageModel, ability: type[Able]) -> Able:
-    """The model, if it has the ability.
+def matcher(model: VisionLanguageModel, task: str) -> Matcher:
+    """The model, if it judges pairs.
 
     Raises:
-        ModelError: otherwise, naming the families that have it.
+        ModelError: otherwise, naming the task and the families that do.
     """
-    if not isinstance(model, ability):
-        what, families = _FAMILIES[ability]
-        raise ModelError(f"{model.name!r} is not made for {what}: expected a model of the family {families}")
+    if not isinstance(model, Matcher):
+        raise ModelError(f"{task} needs a model that judges pairs of picture and text (ViLT), got {model.name!r}")
+    return model
+
+
+def captioner(model: VisionLanguageModel, task: str) -> Captioner:
+    """The model, if it writes captions; errors as for `matcher`."""
+    if not isinstance(model, Captioner):
+        raise ModelError(f"{task} needs a model that writes captions (CoCa), got {model.name!r}")
+    return model
+
+
+def masked_lm(model: VisionLanguageModel, task: str) -> MaskedLM:
+    """The model, if it fills masked words; errors as for `matcher`."""
+    if not isinstance(model, MaskedLM):
+        raise ModelError(f"{task} needs a model that fills masked words (ViLT), got {model.name!r}")
     return model
