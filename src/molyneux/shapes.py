@@ -12,6 +12,9 @@ Features = Float[Tensor, "n f"]
 Embeddings = Float[Tensor, "n d"]
 """Rows of unit length in the space shared by pictures and texts."""
 
+Memory = Float[Tensor, "n q k"]
+"""What a text decoder attends to of each picture: q vectors."""
+
 Scores = Float[Tensor, " n"]
 """One number for each picture."""
 

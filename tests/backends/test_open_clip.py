@@ -1,23 +1,19 @@
 import json
-import re
 import shutil
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from families_open_clip import WORDS, write_text_tower
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
 from torch.nn.functional import normalize
-from transformers import BertConfig, PreTrainedTokenizerFast
 
 from molyneux.backends.load import load
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, load_folder
 from molyneux.errors import ModelError, OutputError
 from molyneux.teaching.interpolate import interpolate
 
-WORDS = re.findall(r"\S+", "a the of with photo ring circle hole round cross bars two that meet dark in on .")
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet in a round hole."]
 DESCRIPTION = {
     "model_cfg": {
@@ -46,30 +42,6 @@ DESCRIPTION = {
         "resize_mode": "shortest",
     },
 }
-
-
-def write_text_tower(folder: Path) -> Path:
-    """The configuration of a small random BERT, and a tokenizer of a few words and the alphabet."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *letters, *(f"##{letter}" for letter in letters)]
-    numbers = {word: number for number, word in enumerate(dict.fromkeys(vocabulary))}
-    tokenizer = Tokenizer(WordPiece(numbers, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(mark, numbers[mark]) for mark in ("[CLS]", "[SEP]")]
-    )
-    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
-    BertConfig(
-        vocab_size=len(numbers),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-    ).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

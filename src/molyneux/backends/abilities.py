@@ -4,11 +4,11 @@ import abc
 from collections.abc import Sequence
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.errors import ModelError
-from molyneux.shapes import Images
+from molyneux.shapes import Embeddings, Images, Memory
 
 
 class Matcher(VisionLanguageModel):
@@ -19,25 +19,46 @@ class Matcher(VisionLanguageModel):
         """For each picture and the text beside it the logits of (no match, match); differentiable."""
 
 
-class Captioner(VisionLanguageModel):
-    """Writes a text about a picture, token by token."""
+class Captioner(DualEncoder):
+    """Writes a text about a picture, token by token, beside embedding both."""
+
+    @abc.abstractmethod
+    def look(self, images: Images) -> tuple[Embeddings, Memory]:
+        """What `embed_images` returns and what the decoder attends to, in one pass; differentiable."""
+
+    @abc.abstractmethod
+    def next_logits(self, memory: Memory, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
+        """At each place the logits of the token after it, given picture and tokens so far; differentiable."""
+
+    def caption_logits(self, images: Images, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
+        """`next_logits` for pictures not looked at yet."""
+        return self.next_logits(self.look(images)[1], tokens)
 
     @abc.abstractmethod
     def caption_tokens(self, texts: Sequence[str]) -> Int[Tensor, "n l"]:
-        """Start token, text, end token, then padding."""
+        """Start token, text, end token, then padding up to the longest.
 
-    @abc.abstractmethod
-    def caption_logits(self, images: Images, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
-        """At each place the logits of the next token, given picture and tokens so far; differentiable."""
+        Raises:
+            ModelError: if a text has more tokens than the model reads.
+        """
 
     @abc.abstractmethod
     def caption_text(self, tokens: Int[Tensor, " l"]) -> str:
-        """Tokens to text, without start, end and padding."""
+        """Tokens to text: what lies before the first end token, without start and padding."""
 
     @property
     @abc.abstractmethod
     def caption_specials(self) -> tuple[int, int, int]:
         """The tokens for start, end and padding."""
+
+    @property
+    @abc.abstractmethod
+    def caption_length(self) -> int:
+        """The most tokens of a caption, start and end included."""
+
+    @abc.abstractmethod
+    def decoder_module(self) -> nn.Module:
+        """The text decoder: in no embedding's way."""
 
 
 class MaskedLM(VisionLanguageModel):

@@ -55,6 +55,7 @@ def build_towers() -> OpenClipModel:
     text_weights = published_file(*TEXT)
     description = (resources.files("molyneux") / "models" / "mini" / "open_clip_config.json").read_text("utf-8")
     model = build("mini", json.loads(description), text_weights.parent)
+    assert isinstance(model, OpenClipModel)
     trunk = model.native.visual.trunk  # type: ignore[union-attr]
     text = model.native.text.transformer  # type: ignore[union-attr]
     assert isinstance(trunk, nn.Module)

@@ -1,7 +1,7 @@
 """The settings of teaching; importing this needs no torch."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from molyneux.errors import ConfigError
@@ -26,8 +26,9 @@ class Full:
 class TeachingConfig:
     """How pictures become weights. The defaults are Molyneux's own; see `paper`."""
 
-    loss: Literal["bank", "anchors"] = "bank"
-    """Eq. 2 with a fixed bank of other texts as negatives, or the authors' loss over 2B anchors."""
+    loss: Literal["bank", "anchors", "symmetric", "captioning"] = "bank"
+    """Eq. 2 with a fixed bank of other texts as negatives; the authors' loss over 2B anchors; CLIP's own, which
+    teaches a single concept nothing; or Eq. 7, one of these and captions, for models that write them."""
     update: Full = field(default_factory=Full)
     """Which weights move."""
     learning_rate: float = 6e-4
@@ -51,6 +52,14 @@ class TeachingConfig:
     contrast: float = 1.5
     """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
     before it is learned from; what all synthetic pictures have in common is no sign of the concept."""
+    contrastive: Literal["bank", "anchors", "symmetric"] = "anchors"
+    """Loss 'captioning' only: its contrastive part."""
+    contrastive_weight: float = 1.0
+    """Loss 'captioning' only: weight of the contrastive part, lambda 1 of Eq. 7."""
+    caption_weight: float = 0.1
+    """Loss 'captioning' only: weight of the captions' cross-entropy, lambda 2 of Eq. 7."""
+    decoder: bool = False
+    """Loss 'captioning' only: whether the text decoder moves too."""
     replay_batch: int = 48
     """Replay pictures in a step; 0 turns replay off."""
     replay_weight: float = 1.0
@@ -71,6 +80,11 @@ class TeachingConfig:
             raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
         if self.steps == 0 and self.epochs == 0:
             raise ConfigError("teaching.steps and teaching.epochs are both 0: expected one of them to be at least 1")
+        if self.loss == "captioning" and isinstance(self.update, Full) and self.update.part in ("space", "projection"):
+            raise ConfigError(
+                f"teaching.update.part is {self.update.part!r}, which captions never see: "
+                "expected 'blocks' or 'tower' for the loss 'captioning'"
+            )
         if self.interpolate > 1:
             raise ConfigError(f"teaching.interpolate is {self.interpolate}: expected a share between 0 and 1")
 
@@ -90,3 +104,14 @@ class TeachingConfig:
             replay_batch=0,
             interpolate=1.0,
         )
+
+    @classmethod
+    def paper_captioning(cls, learning_rate: float | None = None, *, decoder: bool = False) -> "TeachingConfig":
+        """The paper's setting for CoCa (C.4.1): Eq. 7 with weights 1 and 0.1, the whole vision tower.
+
+        The rates are those of its table for the model before MSCOCO: 6e-5, or 9e-5 with the decoder; for the model
+        fine-tuned on MSCOCO it has 2e-5 and 5e-6. Batch, decay, temperature and the single epoch are not stated for
+        CoCa and taken from `paper`.
+        """
+        rate = (9e-5 if decoder else 6e-5) if learning_rate is None else learning_rate
+        return replace(cls.paper(rate), loss="captioning", contrastive="anchors", decoder=decoder)

@@ -16,7 +16,7 @@ from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings, Images
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss
+from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective
 from molyneux.teaching.updates import Update, start_update
 
@@ -25,7 +25,7 @@ NAME_PROMPT = "a photo of a {}."
 
 @final
 class Contrast(Objective):
-    """Each picture against its own text and others (loss 'bank' or 'anchors'), and the old answers on replay."""
+    """Each picture against its own text and others ('bank', 'anchors', 'symmetric'), and the old answers on replay."""
 
     def __init__(
         self,
@@ -56,21 +56,36 @@ class Contrast(Objective):
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        config, lesson, texts = self._config, self._lesson, self._texts
-        owners = lesson.owners[batch]
+        embedded = self._lesson.embed(self.inputs(batch))
+        return self.contrast(embedded, batch, generator) + self.kept(generator)
+
+    def inputs(self, batch: Tensor) -> Tensor:
+        """What the update reads of these pictures: pixels, if blocks of the tower move."""
+        return self._lesson.inputs[batch.to(self._lesson.inputs.device)]
+
+    def owners(self, batch: Tensor) -> Tensor:
+        """For each picture the index of its concept."""
+        return self._lesson.owners[batch]
+
+    def contrast(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+        """The loss of these pictures, embedded by the student, against the texts."""
+        config, texts, owners = self._config, self._texts, self.owners(batch)
         positives = torch.stack([_choice(texts.positives[owner], generator) for owner in owners.tolist()])
-        images = lesson.embed(lesson.inputs[batch.to(lesson.inputs.device)])
         if config.loss == "anchors":
-            loss = anchors_loss(images, positives, self._temperature)
-        else:
-            loss = bank_loss(images, positives, texts.bank, texts.allowed(owners), self._temperature)
+            return anchors_loss(embedded, positives, self._temperature)
+        if config.loss == "symmetric":
+            return symmetric_loss(embedded, positives, self._temperature)
+        return bank_loss(embedded, positives, texts.bank, texts.allowed(owners), self._temperature)
+
+    def kept(self, generator: Generator) -> Float[Tensor, ""]:
+        """The weighted loss of other answers than the old ones on drawn replay pictures; 0 without replay."""
+        config, lesson, texts = self._config, self._lesson, self._texts
         if self._answers is None or lesson.replay is None:
-            return loss
+            return texts.bank.new_zeros(())
         picked = torch.randint(len(self._answers), (config.replay_batch,), generator=generator)
         picked = picked.to(self._answers.device)
         seen = lesson.embed(lesson.replay[picked])
-        kept = distillation_loss(seen, texts.bank, self._answers[picked], self._temperature)
-        return loss + config.replay_weight * kept
+        return config.replay_weight * distillation_loss(seen, texts.bank, self._answers[picked], self._temperature)
 
     def finish(self) -> None:
         self._update.finish()

@@ -1,7 +1,7 @@
-"""What teaching descends, as functions over unit-length embeddings."""
+"""What teaching descends, as functions over unit-length embeddings, or over logits of tokens."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
@@ -28,6 +28,24 @@ def anchors_loss(images: Embeddings, texts: Embeddings, temperature: float) -> F
     logits = logits.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=logits.device), float("-inf"))
     positives = torch.arange(2 * count, device=logits.device).roll(count)
     return cross_entropy(logits, positives)
+
+
+def symmetric_loss(images: Embeddings, texts: Embeddings, temperature: float) -> Float[Tensor, ""]:
+    """CLIP's loss: each picture among the texts of the batch and each text among its pictures, averaged.
+
+    Not for a single concept: where all texts are alike, the first half is log(b) with no gradient at all, and the
+    second only evens out the pictures, without any pull of all of them to the text.
+
+    Source: Radford et al. (2021).
+
+    Args:
+        images: (b, d), unit length.
+        texts: (b, d), unit length, row by row the pictures' captions.
+        temperature: positive.
+    """
+    logits = images @ texts.T / temperature
+    places = torch.arange(len(images), device=logits.device)
+    return (cross_entropy(logits, places) + cross_entropy(logits.T, places)) / 2
 
 
 def bank_loss(
@@ -66,3 +84,17 @@ def distillation_loss(
         temperature: positive.
     """
     return -(answers * log_softmax(images @ texts.T / temperature, dim=1)).sum(dim=1).mean()
+
+
+def caption_loss(logits: Float[Tensor, "n l v"], tokens: Int[Tensor, "n l"], padding: int) -> Float[Tensor, ""]:
+    """Cross-entropy between each token of the captions and what the model expected there (Eq. 6).
+
+    The logits of a place are for the token after it, so the last place has no say and the start token is not asked
+    for. A mean over tokens, as open_clip trains CoCa, where the paper writes a sum.
+
+    Args:
+        logits: (n, l, v).
+        tokens: (n, l), start token, caption, end token, padding.
+        padding: the token that is not counted.
+    """
+    return cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=padding)

@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from molyneux.backends.abilities import captioner
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.concepts import check_distinct
 from molyneux.errors import ModelError
 from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.captioning import Captioning
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.contrast import Contrast
 from molyneux.teaching.interpolate import interpolate
+from molyneux.teaching.objective import Objective
 
 OnStep = Callable[[int, int], None]
 
@@ -41,12 +44,13 @@ def teach(
     Raises:
         ConceptError: if two concepts have one name.
         ConfigError: if the loss needs known names and there are none.
-        ModelError: if a caption does not fit the text tower, or the loss is not a number.
+        ModelError: if a caption does not fit the text tower, the model lacks an ability that the loss needs, or
+            the loss is not a number.
     """
     config = config or TeachingConfig()
     check_distinct(value.concept for value in pictures)
     student = dual_encoder(model.copy(), "teaching")
-    objective = Contrast(model, student, pictures, config, known, replay)
+    objective = start_objective(model, student, pictures, config, known, replay)
     optimiser = torch.optim.Adam(
         [parameter.requires_grad_() for parameter in objective.parameters()],
         lr=config.learning_rate,
@@ -68,6 +72,21 @@ def teach(
     objective.finish()
     student.native.requires_grad_(False)
     return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
+
+
+def start_objective(
+    model: DualEncoder,
+    student: DualEncoder,
+    pictures: Sequence[SyntheticImages],
+    config: TeachingConfig,
+    known: Sequence[str],
+    replay: Sequence[SyntheticImages],
+) -> Objective:
+    """What the configuration's loss asks for, before the first step; errors as for `teach`."""
+    if config.loss == "captioning":
+        task = "the loss 'captioning'"
+        return Captioning(captioner(model, task), captioner(student, task), pictures, config, known, replay)
+    return Contrast(model, student, pictures, config, known, replay)
 
 
 def _batches(count: int, config: TeachingConfig, generator: Generator) -> list[Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
+from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings, Images
 from molyneux.teaching.config import Full, TeachingConfig
 
@@ -44,6 +45,8 @@ class Space(Update):
         self._student = student
         probe = student.embed_texts(["a"])
         self._change = nn.Parameter(torch.zeros(probe.shape[1], probe.shape[1]).to(probe))
+        # a tower that no map can be merged into says so now, not after the last step
+        student.remap(self._change.detach())
 
     @torch.no_grad()
     def read(self, pixels: Images) -> Tensor:
@@ -73,6 +76,10 @@ class Weights(Update):
         else:
             modules = [student.projection_module()]
         self._parameters = [parameter for module in modules for parameter in module.parameters()]
+        if not self._parameters:
+            raise ModelError(
+                f"{student.name!r} has no weights in its {update.part}: set teaching.update.part to 'blocks' or 'tower'"
+            )
 
     @torch.no_grad()
     def read(self, pixels: Images) -> Tensor:

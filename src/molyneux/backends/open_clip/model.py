@@ -1,0 +1,153 @@
+"""What all models of the open_clip family share, and those that do nothing but embed."""
+
+import abc
+import copy
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from molyneux.backends.base import DualEncoder
+from molyneux.backends.open_clip.texts import lost_part, reads_hugging_face, token_ids
+from molyneux.backends.open_clip.towers import VisionTower, vision_tower
+from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
+from molyneux.errors import ModelError
+from molyneux.files import new_folder
+from molyneux.shapes import Embeddings, Features, Images
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class OpenClipEncoder(DualEncoder):
+    """An open_clip model with its tokenizer and its configuration, as in `open_clip_config.json`."""
+
+    def __init__(self, name: str, native: nn.Module, tokenizer: Any, config: Mapping[str, Any]) -> None:
+        self._name, self._native, self._tokenizer = name, native, tokenizer
+        self._config = config
+        preprocess = config["preprocess_cfg"]
+        self._mean = torch.tensor(preprocess["mean"]).view(3, 1, 1)
+        self._std = torch.tensor(preprocess["std"]).view(3, 1, 1)
+        self._image_size = int(config["model_cfg"]["vision_cfg"].get("image_size", 224))
+        self._texts: dict[str, Tensor] = {}
+        native.requires_grad_(False).eval()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def native(self) -> nn.Module:
+        return self._native
+
+    @property
+    def image_size(self) -> int:
+        return self._image_size
+
+    @property
+    def inversion_size(self) -> int:
+        return self.image_size * 4 // 7 if self._tower.any_size else self.image_size
+
+    @property
+    def temperature(self) -> float:
+        return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
+
+    def features(self, images: Images) -> Features:
+        return self._tower.features(self._normalized(images))
+
+    def project(self, features: Features) -> Embeddings:
+        return normalize(self._tower.project(features), dim=-1)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        new = sorted({text for text in texts if text not in self._texts}, key=lambda text: (len(text), text))
+        for text in new:
+            self.check_text(text)
+        for start in range(0, len(new), 100):
+            batch = new[start : start + 100]
+            tokens = self._tokenizer(batch).to(self.device)
+            embedded = normalize(self._native.encode_text(self._trimmed(tokens)), dim=-1)  # type: ignore[operator]
+            self._texts.update(zip(batch, embedded, strict=True))
+        return torch.stack([self._texts[text] for text in texts])
+
+    def check_text(self, text: str) -> None:
+        limit = self._tokenizer.context_length
+        tokens = token_ids(self._tokenizer, text)
+        if len(tokens) > limit:
+            raise ModelError(
+                f"the text has {len(tokens)} tokens and {self.name!r} reads {limit}: shorten it, or split it into "
+                f"several descriptions; this part would be lost: {lost_part(self._tokenizer, tokens)!r}"
+            )
+
+    def save(self, folder: Path) -> None:
+        folder = Path(folder)
+        with new_folder(folder) as target:
+            state = {key: value.contiguous() for key, value in self._native.state_dict().items()}
+            save_file(state, target / WEIGHTS, metadata={"format": "pt"})
+            config = copy.deepcopy(dict(self._config))
+            text = config["model_cfg"]["text_cfg"]
+            # open_clip looks these two up as they stand, so that its own loader finds the folder without a hub
+            if reads_hugging_face(self._tokenizer):
+                self._tokenizer.save_pretrained(target)
+                text["hf_tokenizer_name"] = str(folder.resolve())
+            if "hf_model_name" in text:
+                self._native.text.config.save_pretrained(target)  # type: ignore[operator, union-attr]
+                text["hf_model_name"] = str(folder.resolve())
+            (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @abc.abstractmethod
+    def copy(self) -> "OpenClipEncoder":
+        """An independent copy of all that teaching may change; what has been read is shared."""
+
+    def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
+        return [layer for layer in self.vision_module().modules() if isinstance(layer, nn.BatchNorm2d)]
+
+    def trunk_modules(self) -> list[nn.Module]:
+        return self._tower.blocks()
+
+    def projection_module(self) -> nn.Module:
+        return self._tower.projection()
+
+    def remap(self, change: Float[Tensor, "d d"]) -> None:
+        self._tower.remap(change)
+
+    def vision_module(self) -> nn.Module:
+        visual = self._native.visual
+        assert isinstance(visual, nn.Module)
+        return visual
+
+    @property
+    def _tower(self) -> VisionTower:
+        return vision_tower(self.vision_module())
+
+    def _normalized(self, images: Images) -> Tensor:
+        return (images - self._mean.to(images)) / self._std.to(images)
+
+    def _trimmed(self, tokens: Tensor) -> Tensor:
+        """Drop columns that are padding in every row, where the text tower masks them anyway: Hugging Face's does."""
+        if "hf_model_name" not in self._config["model_cfg"]["text_cfg"]:
+            return tokens
+        used = (tokens != self._native.text.config.pad_token_id).any(dim=0)  # type: ignore[union-attr]
+        return tokens[:, : int(used.nonzero().max()) + 1]
+
+    def _native_copy(self) -> nn.Module:
+        # the text tower never changes, so copies share it; in open_clip.CLIP it lies in parts beside the vision tower
+        parts = [part for name, part in self._native.named_children() if name not in ("visual", "text_decoder")]
+        bare = [part for name, part in self._native.named_parameters(recurse=False) if not name.startswith("logit_")]
+        return copy.deepcopy(self._native, {id(part): part for part in (*parts, *bare)})
+
+
+@final
+class OpenClipModel(OpenClipEncoder):
+    """An `open_clip.CLIP` or `open_clip.CustomTextCLIP`."""
+
+    def copy(self) -> "OpenClipModel":
+        twin = OpenClipModel(self._name, self._native_copy(), self._tokenizer, self._config)
+        twin._texts = self._texts
+        return twin

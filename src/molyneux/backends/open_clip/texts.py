@@ -1,0 +1,52 @@
+"""open_clip's two kinds of tokenizer: CLIP's own byte pairs, and Hugging Face's."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from molyneux.errors import ModelError
+
+
+def build_tokenizer(text_config: Mapping[str, Any]) -> Any:
+    """The tokenizer that a text configuration asks for.
+
+    Raises:
+        ModelError: if its tokens are more than the text tower knows, or it cuts texts in ways of its own.
+    """
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    settings = copy.deepcopy(text_config.get("tokenizer_kwargs") or {})
+    length = text_config.get("context_length", 77)
+    if text_config.get("tokenizer_mode"):
+        mode = text_config["tokenizer_mode"]
+        raise ModelError(f"the tokenizer mode {mode!r} is not supported: choose a model with a plain tokenizer")
+    if text_config.get("hf_tokenizer_name"):
+        return HFTokenizer(text_config["hf_tokenizer_name"], context_length=length, **settings)
+    tokenizer = SimpleTokenizer(context_length=length, **settings)
+    known = text_config.get("vocab_size", tokenizer.vocab_size)
+    if known < tokenizer.vocab_size:
+        raise ModelError(
+            f"the text tower knows {known} tokens, CLIP's tokenizer has {tokenizer.vocab_size}: name its own"
+        )
+    return tokenizer
+
+
+def reads_hugging_face(tokenizer: Any) -> bool:
+    """Whether the tokenizer has files of its own to be saved."""
+    from open_clip.tokenizer import HFTokenizer
+
+    return isinstance(tokenizer, HFTokenizer)
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """All tokens of a text, marks of start and end included, however many they are."""
+    if reads_hugging_face(tokenizer):
+        return list(tokenizer.tokenizer(tokenizer.clean_fn(text), verbose=False)["input_ids"])
+    return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
+
+
+def lost_part(tokenizer: Any, tokens: list[int]) -> str:
+    """The words of a text's tokens that lie behind what is read."""
+    behind = tokens[tokenizer.context_length - 1 : -1]
+    decode = tokenizer.tokenizer.decode if reads_hugging_face(tokenizer) else tokenizer.decode
+    return str(decode(behind)).strip()

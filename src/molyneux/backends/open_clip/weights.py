@@ -1,0 +1,87 @@
+"""Weights files of the open_clip family: read safely, brought to today's names, and checked key by key."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.errors import ModelError
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+OTHER_WEIGHTS = ("open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
+"""What open_clip and its users call the file in a folder, beside `WEIGHTS`."""
+
+# stated in OpenAI's archives beside the weights
+_FACTS = ("input_resolution", "context_length", "vocab_size")
+
+
+def load_weights(model: VisionLanguageModel, path: Path) -> None:
+    """Fill all weights from a file: safetensors, or one of PyTorch that holds tensors alone.
+
+    Raises:
+        ModelError: if the file is corrupt, could run code, or its keys or shapes differ from the model's.
+    """
+    state = _todays_names(_read(Path(path)), model.native)
+    own = model.native.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    extra = sorted(state.keys() - own.keys())
+    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    for fault, keys in (("lack", missing), ("have the unknown key", extra), ("have another shape for", shapes)):
+        if keys:
+            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): another model's")
+    model.native.load_state_dict(state)
+
+
+def weights_in(folder: Path) -> Path:
+    """The weights file of a folder.
+
+    Raises:
+        ModelError: if it has none.
+    """
+    for name in (WEIGHTS, *OTHER_WEIGHTS):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{folder} has no {WEIGHTS}: expected a folder that Molyneux or open_clip saved")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
+        raise ModelError(f"the weights {path} end in {path.suffix!r}: expected .safetensors, .bin, .pt or .pth")
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    except Exception as error:  # a foreign file: the libraries have many words for one that they cannot read
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"the weights {path} cannot be read ({reason}): fetch or save them again") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(f"the weights {path} hold more than named tensors: expected a state dict, or safetensors")
+    return content
+
+
+def _read_pickled(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _todays_names(state: dict[str, Tensor], native: nn.Module) -> dict[str, Tensor]:
+    """What older versions saved under other names or with one axis more, as open_clip's own loader brings it over."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    own = native.state_dict()
+    if state and all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = dict(convert_state_dict(native, state))
+    if "positional_embedding" in state and "positional_embedding" not in own:
+        state = convert_to_custom_text_state_dict(state)
+    for key in (*_FACTS, "text.transformer.embeddings.position_ids"):
+        if key not in own:
+            state.pop(key, None)
+    for key in ("logit_scale", "logit_bias"):
+        if key in state and key in own and state[key].numel() == own[key].numel():
+            state[key] = state[key].reshape(own[key].shape)
+    return state

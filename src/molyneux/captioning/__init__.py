@@ -1,0 +1,1 @@
+"""Pictures to texts: how a captioner's words are chosen."""
