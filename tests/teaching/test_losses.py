@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss
+from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 
 
 def unit(count: int, width: int = 6, seed: int = 0) -> torch.Tensor:
@@ -56,6 +56,39 @@ def plain_clip_halves(images: torch.Tensor, texts: torch.Tensor, temperature: fl
     logits = images @ texts.T / temperature
     places = torch.arange(len(images))
     return cross_entropy(logits, places), cross_entropy(logits.T, places)
+
+
+def slow_symmetric(images: list[list[float]], texts: list[list[float]], temperature: float) -> float:
+    total = 0.0
+    for anchors, others in ((images, texts), (texts, images)):
+        for place, anchor in enumerate(anchors):
+            among = [math.exp(dot(anchor, other) / temperature) for other in others]
+            total -= math.log(among[place] / sum(among)) / (2 * len(anchors))
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_the_symmetric_loss_equals_a_slow_loop(count, temperature):
+    images, texts = unit(count), unit(count, seed=1)
+    expected = slow_symmetric(images.tolist(), texts.tolist(), temperature)
+    torch.testing.assert_close(symmetric_loss(images, texts, temperature), torch.tensor(expected))
+    torch.testing.assert_close(symmetric_loss(texts, images, temperature), torch.tensor(expected))
+
+
+def test_the_symmetric_loss_of_one_text_has_a_half_without_gradient_and_a_half_without_net_pull():
+    text, images = unit(1, seed=9)[0], unit(4).requires_grad_()
+    texts = text.expand(4, -1)
+    loss = symmetric_loss(images, texts, 0.07)
+    _, over_images = plain_clip_halves(images, texts, 0.07)
+    torch.testing.assert_close(loss, (math.log(4) + over_images) / 2)
+    whole, half = (torch.autograd.grad(value, images, retain_graph=True)[0] for value in (loss, over_images))
+    torch.testing.assert_close(whole, half / 2, atol=1e-6, rtol=0.0)
+    coefficients = whole @ text
+    assert coefficients.abs().max() > 0.1
+    torch.testing.assert_close(coefficients.sum(), torch.tensor(0.0), atol=1e-5, rtol=0.0)
+    # along the text alone: nothing else moves a picture
+    torch.testing.assert_close(whole, coefficients[:, None] * text, atol=1e-5, rtol=0.0)
 
 
 def pull(loss: torch.Tensor, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:

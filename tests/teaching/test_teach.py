@@ -118,6 +118,18 @@ def test_pictures_come_nearer_to_their_words(model, part, loss):
     assert after > before + 0.2
 
 
+def test_the_symmetric_loss_tells_two_concepts_apart(model):
+    config = part_with("projection", loss="symmetric", texts="definition", steps=60, batch=9, replay_batch=0)
+    taught = teach(model, [RING, CROSS], config)
+    ring, cross = (model.embed_texts(value.concept.captions).mean(dim=0) for value in (RING, CROSS))
+
+    def margin(one: ConvModel) -> float:
+        seen = (one.embed_images(value.pixels).mean(dim=0) for value in (RING, CROSS))
+        return float(torch.sub(*seen) @ (ring - cross))
+
+    assert margin(taught) > margin(model) + 0.2
+
+
 def test_replay_keeps_the_old_answers(model):
     prompts = model.embed_texts([f"a photo of a {name}." for name in KNOWN])
 
