@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipEncoder, load_folder, load_weights
+from molyneux.backends.open_clip.towers import vision_tower
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
@@ -266,6 +267,27 @@ def test_towers_with_fixed_places_are_inverted_at_their_own_size(tower):
     assert tower.inversion_size in (tower.image_size, tower.image_size * 4 // 7)
     size = tower.inversion_size
     assert len(tower.embed_images(torch.rand(2, 3, size, size))) == 2
+
+
+PUBLISHED = ["ViT-B-32", "RN50", "coca_ViT-B-32", "EVA02-B-16", "MobileCLIP-S1", "ViT-B-16-SigLIP", "PE-Core-B-16"]
+
+
+@pytest.mark.parametrize("architecture", PUBLISHED)
+def test_published_towers_divide_too(architecture):
+    """In their real sizes, without memory for their weights: only shapes, and which weight is where."""
+    from open_clip import get_model_config
+    from open_clip.model import _build_vision_tower
+
+    config = get_model_config(architecture)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        visual = _build_vision_tower(config["embed_dim"], config["vision_cfg"]).eval()
+        tower = vision_tower(visual)
+        features = tower.features(torch.rand(2, 3, *[config["vision_cfg"]["image_size"]] * 2))
+    assert tower.project(features).shape == (2, config["embed_dim"])
+    parts = [id(p) for block in (*tower.blocks(), tower.projection()) for p in block.parameters()]
+    assert len(parts) == len(set(parts))
+    assert set(parts) == {id(p) for p in visual.parameters()}
 
 
 # weights files
