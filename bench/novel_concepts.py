@@ -7,11 +7,16 @@ Reads `novel-concepts/` (photos and `concepts.json`) and `imagenet1k-sample/` be
 cached in bench/cache by model, settings, concept and seed. Writes results.json, table.md and, with matplotlib,
 plot.png into --out.
 
-Rows: Molyneux's default; the same on noise and on another concept's pictures; the description as prompt without
+Rows: Molyneux's default, and the same at other strengths (shares of its change, so that it can be compared with
+others at equal price); the same on noise and on another concept's pictures; the description as prompt without
 teaching; the same teaching on ten real photos (the upper line; those ten are left out of its score); and the
 paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. The paper's recipe moves
 the whole tower, so its photos must be embedded anew for each run: it is scored on --paper-known known photos,
-evenly spread, and compared with the same model before teaching on the same photos.
+evenly spread, and compared with the same model before teaching on the same photos. Its pictures have --paper-steps
+steps; those of --paper-full have 5,000 as well, in rows of their own, to show what the other steps would change.
+
+The settings of Molyneux's default were chosen on the six concepts of TUNED and seed 0; the table gives all twelve
+and the other six.
 """
 
 import argparse
@@ -21,7 +26,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -30,6 +35,7 @@ from torch.nn.functional import cosine_similarity
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
 from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.folders import PhotoFolder, read_folder
 from molyneux.datasets.imagenet import imagenet_names
@@ -42,10 +48,13 @@ from molyneux.inversion.invert import invert
 from molyneux.pipeline.pictures import derangement
 from molyneux.pipeline.replay import replay_pictures
 from molyneux.synthetic import noise_images
+from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.teach import teach
 
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
 HELD_OUT = 10
+TUNED = ("okapi", "octopus", "kangaroo", "pigeon", "wheelchair", "chandelier")
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +76,7 @@ class Bench:
     """What all runs share."""
 
     model: DualEncoder
+    weights: str
     concepts: tuple[Concept, ...]
     labels: LabelSet
     columns: Tensor
@@ -77,10 +87,7 @@ class Bench:
 
     def pictures(self, concept: Concept, config: InversionConfig, seed: int) -> SyntheticImages:
         """Inverted once, then read from the cache."""
-        weights = hashlib.sha256()
-        for value in self.model.vision_module().state_dict().values():
-            weights.update(value.numpy().tobytes())
-        text = repr((weights.hexdigest(), asdict(config), concept, seed))
+        text = repr((self.weights, asdict(config), concept, seed))
         folder = self.cache / hashlib.sha256(text.encode()).hexdigest()[:16]
         if not folder.exists():
             started = time.perf_counter()
@@ -94,32 +101,23 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def scored(
-    bench: Bench,
-    taught: DualEncoder,
-    method: str,
-    concepts: Sequence[Concept],
-    seed: int,
-    novel: PhotoFeatures,
-    before: Measurement,
-) -> list[Row]:
-    """One row per taught concept, against `before`, the untaught model; the trunk must be the base model's."""
-    after = measure(
-        bench.labels, score_photos(taught, bench.labels, bench.columns, known=bench.known, novel=novel), intervals=False
+def row(method: str, concept: str, seed: int, before: Measurement, after: Measurement, together: bool = False) -> Row:
+    return Row(
+        method=method,
+        together=together,
+        concept=concept,
+        seed=seed,
+        recall=number(after.concepts[concept].target_recall),
+        recall_before=number(before.concepts[concept].target_recall),
+        known_lost=number(before.known_accuracy) - number(after.known_accuracy),
+        false_positives=number(after.concepts[concept].false_positive_rate),
     )
-    return [
-        Row(
-            method=method,
-            together=len(concepts) > 1,
-            concept=concept.name,
-            seed=seed,
-            recall=number(after.concepts[concept.name].target_recall),
-            recall_before=number(before.concepts[concept.name].target_recall),
-            known_lost=number(before.known_accuracy) - number(after.known_accuracy),
-            false_positives=number(after.concepts[concept.name].false_positive_rate),
-        )
-        for concept in concepts
-    ]
+
+
+def scored(bench: Bench, model: DualEncoder, novel: PhotoFeatures) -> Measurement:
+    """The model on all photos; its trunk must be the base model's."""
+    scores = score_photos(model, bench.labels, bench.columns, known=bench.known, novel=novel)
+    return measure(bench.labels, scores, intervals=False)
 
 
 def number(value: float | None) -> float:
@@ -141,11 +139,17 @@ def default_rows(
     rows: list[Row] = []
     sources = (("ours", own, bench.novel), ("shuffled", shuffled, bench.novel), ("noise", noise, bench.novel))
     for method, pictures, novel in (*sources, ("ten real photos", real, rest)):
-        untaught = score_photos(bench.model, bench.labels, bench.columns, known=bench.known, novel=novel)
-        before = measure(bench.labels, untaught, intervals=False)
+        before = scored(bench, bench.model, novel)
         for lesson in [*([one] for one in pictures), list(pictures)]:
-            taught = teach(bench.model, lesson, config, known=imagenet_names(), replay=bench.replay, seed=seed)
-            rows += scored(bench, taught, method, [one.concept for one in lesson], seed, novel, before)
+            names = [one.concept.name for one in lesson]
+            whole = replace(config, interpolate=1.0)
+            full = teach(bench.model, lesson, whole, known=imagenet_names(), replay=bench.replay, seed=seed)
+            others = [x for x in STRENGTHS if x != config.interpolate]
+            strengths = others if method == "ours" and len(lesson) == 1 else []
+            for share in (config.interpolate, *strengths):
+                after = scored(bench, interpolate(bench.model, full, share), novel)
+                label = method if share == config.interpolate else f"{method}, strength {share:g}"
+                rows += [row(label, name, seed, before, after, together=len(lesson) > 1) for name in names]
     return rows
 
 
@@ -180,23 +184,17 @@ def prompt_rows(bench: Bench) -> list[Row]:
     asked = measure(
         bench.labels, score_photos(bench.model, bench.labels, columns, known=bench.known, novel=bench.novel)
     )
-    return [
-        Row(
-            method="description as prompt",
-            together=False,
-            concept=name,
-            seed=0,
-            recall=number(asked.concepts[name].target_recall),
-            recall_before=number(plain.concepts[name].target_recall),
-            known_lost=0.0,
-            false_positives=number(asked.concepts[name].false_positive_rate),
-        )
-        for name in bench.labels.novel
-    ]
+    return [row("description as prompt", name, 0, plain, asked) for name in bench.labels.novel]
 
 
 def paper_rows(
-    bench: Bench, inversion: InversionConfig, seed: int, rates: Sequence[float], data: Path, known_photos: int
+    bench: Bench,
+    concepts: Sequence[Concept],
+    inversion: InversionConfig,
+    seed: int,
+    rates: Sequence[float],
+    data: Path,
+    known_photos: int,
 ) -> list[Row]:
     """The paper's recipe on each concept alone: the whole tower moves, so photos are embedded for every run."""
     novel_folder, known_folder = read_folder(data / "novel-concepts"), read_folder(data / "imagenet1k-sample")
@@ -204,43 +202,30 @@ def paper_rows(
     some = PhotoFolder(root=known_folder.root, names=known_folder.names, photos=known_folder.photos[::step])
     rows: list[Row] = []
     base_known = photo_features(bench.model, some)
-    for concept in bench.concepts:
+    for concept in concepts:
         pictures = bench.pictures(concept, inversion, seed)
         own = read_folder(novel_folder.root, only=[concept.name])
         labels = label_set(names=imagenet_names(), concepts=[concept.name])
         columns = name_embeddings(bench.model, labels.all)
-        base = measure(
-            labels,
-            score_photos(bench.model, labels, columns, known=base_known, novel=bench.novel.only([concept.name])),
-            intervals=False,
-        )
+
+        def scored(model: DualEncoder, known: PhotoFeatures, novel: PhotoFeatures) -> Measurement:
+            found = score_photos(model, labels, columns, known=known, novel=novel)  # noqa: B023
+            return measure(labels, found, intervals=False)  # noqa: B023
+
+        before = scored(bench.model, base_known, bench.novel.only([concept.name]))
         for rate in rates:
             taught = teach(bench.model, [pictures], TeachingConfig.paper(rate), known=(), seed=seed)
-            seen = score_photos(
-                taught, labels, columns, known=photo_features(taught, some), novel=photo_features(taught, own)
-            )
-            after = measure(labels, seen, intervals=False)
-            rows.append(
-                Row(
-                    method=f"paper, {rate:g}",
-                    together=False,
-                    concept=concept.name,
-                    seed=seed,
-                    recall=number(after.concepts[concept.name].target_recall),
-                    recall_before=number(base.concepts[concept.name].target_recall),
-                    known_lost=number(base.known_accuracy) - number(after.known_accuracy),
-                    false_positives=number(after.concepts[concept.name].false_positive_rate),
-                )
-            )
-        say(f"paper's recipe on {concept.name}, seed {seed}: {len(rates)} rates")
+            after = scored(taught, photo_features(taught, some), photo_features(taught, own))
+            rows.append(row(f"paper, {inversion.steps} steps, {rate:g}", concept.name, seed, before, after))
+        say(f"paper's recipe on {concept.name}, seed {seed}, {inversion.steps} steps: {len(rates)} rates")
     return rows
 
 
-def similarity(bench: Bench, config: InversionConfig, seed: int) -> float:
+def similarity(bench: Bench, concepts: Sequence[Concept], config: InversionConfig, seed: int) -> float:
     """Mean cosine, over concepts, of the pictures' mean feature to the real photos', both less the known mean."""
     centre = bench.known.features.mean(dim=0)
     found = []
-    for concept in bench.concepts:
+    for concept in concepts:
         pixels = bench.pictures(concept, config, seed).pixels
         with torch.no_grad():
             own = bench.model.features(pixels).mean(dim=0)
@@ -249,73 +234,109 @@ def similarity(bench: Bench, config: InversionConfig, seed: int) -> float:
     return statistics.fmean(found)
 
 
-def interval(values: Sequence[float], resamples: int = 2000) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean."""
-    table = torch.tensor(values)
-    picked = torch.randint(len(table), (resamples, len(table)), generator=torch.Generator().manual_seed(0))
-    low, high = table[picked].mean(dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
+def interval(values: dict[str, list[float]], resamples: int = 2000) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the mean over concepts, each with its values over seeds: both are drawn anew."""
+    generator = torch.Generator().manual_seed(0)
+    tables = [torch.tensor(own) for own in values.values()]
+    means = []
+    for _ in range(resamples):
+        chosen = torch.randint(len(tables), (len(tables),), generator=generator).tolist()
+        drawn = [tables[i][torch.randint(len(tables[i]), (len(tables[i]),), generator=generator)] for i in chosen]
+        means.append(torch.stack([one.mean() for one in drawn]).mean())
+    low, high = torch.stack(means).quantile(torch.tensor([0.025, 0.975])).tolist()
     return low, high
 
 
+def by_concept(rows: Sequence[Row], field: str = "recall") -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for one in rows:
+        found.setdefault(one.concept, []).append(getattr(one, field))
+    return found
+
+
 def table(rows: Sequence[Row]) -> str:
-    """Means over concepts and seeds, a line per method; the interval is over concepts (each its mean over seeds)."""
+    """Means over concepts and seeds, a line per method, with the recall of the concepts that nothing was tuned on."""
     lines = [
-        "| taught on | concepts | target recall | 95 % over concepts | known accuracy lost | false positives | runs |",
-        "|---|---|---|---|---|---|---|",
+        "| taught on | concepts | target recall | 95 % over concepts and seeds | of the six not tuned on "
+        "| known accuracy lost | false positives | runs |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for key in dict.fromkeys((row.method, row.together) for row in rows):
-        own = [row for row in rows if (row.method, row.together) == key]
-        by_concept: dict[str, list[float]] = {}
-        for row in own:
-            by_concept.setdefault(row.concept, []).append(row.recall)
-        low, high = interval([statistics.fmean(values) for values in by_concept.values()])
+    for key in dict.fromkeys((one.method, one.together) for one in rows):
+        own = [one for one in rows if (one.method, one.together) == key]
+        low, high = interval(by_concept(own))
+        fresh = [one for one in own if one.concept not in TUNED]
         lines.append(
             f"| {key[0]} | {'all at once' if key[1] else 'one at a time'} | {mean(own, 'recall'):.3f} "
-            f"| {low:.2f} to {high:.2f} | {mean(own, 'known_lost'):+.4f} "
+            f"| {low:.2f} to {high:.2f} | {mean(fresh, 'recall'):.3f} | {mean(own, 'known_lost'):+.4f} "
             f"| {mean(own, 'false_positives'):.4f} | {len(own)} |"
         )
+    return "\n".join(lines)
+
+
+def gap_table(rows: Sequence[Row]) -> str:
+    """How much more recall than with each control, concept by concept and seed by seed."""
+    lines = ["| ours less | gap in target recall | 95 % over concepts and seeds |", "|---|---|---|"]
+    alone = {(one.method, one.concept, one.seed): one.recall for one in rows if not one.together}
+    for control in ("shuffled", "noise", "description as prompt"):
+        gaps: dict[str, list[float]] = {}
+        for (method, concept, seed), recall in alone.items():
+            other = alone.get((control, concept, 0 if control == "description as prompt" else seed))
+            if method == "ours" and other is not None:
+                gaps.setdefault(concept, []).append(recall - other)
+        if gaps:
+            low, high = interval(gaps)
+            gap = statistics.fmean(value for own in gaps.values() for value in own)
+            lines.append(f"| {control} | {gap:+.3f} | {low:+.2f} to {high:+.2f} |")
     return "\n".join(lines)
 
 
 def concept_table(rows: Sequence[Row], methods: Sequence[str]) -> str:
     """Target recall of each concept taught alone, mean over seeds."""
     lines = ["| concept | before | " + " | ".join(methods) + " |", "|---" * (len(methods) + 2) + "|"]
-    alone = [row for row in rows if not row.together]
-    for name in dict.fromkeys(row.concept for row in alone):
-        own = [row for row in alone if row.concept == name]
+    alone = [one for one in rows if not one.together]
+    for name in dict.fromkeys(one.concept for one in alone):
+        own = [one for one in alone if one.concept == name]
         cells = [f"{mean([r for r in own if r.method == m], 'recall'):.2f}" for m in methods]
         lines.append(f"| {name} | {mean(own[:1], 'recall_before'):.2f} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def mean(rows: Sequence[Row], field: str) -> float:
-    return statistics.fmean(getattr(row, field) for row in rows) if rows else float("nan")
+    return statistics.fmean(getattr(one, field) for one in rows) if rows else float("nan")
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Target recall against both prices."""
+    """Target recall against both prices, concepts taught one at a time."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True)
-    alone = [row for row in rows if not row.together]
-    groups = dict.fromkeys(row.method for row in alone)
-    for axis, price, label in zip(
-        axes, ("known_lost", "false_positives"), ("known accuracy lost", "false positives"), strict=True
-    ):
-        curve = [m for m in groups if m.startswith("paper")]
-        points = [[mean([r for r in alone if r.method == m], f) for f in (price, "recall")] for m in curve]
-        if points:
-            axis.plot(*zip(*points, strict=True), "o-", color="0.5", label="paper's recipe, learning rates")
-        for method in (m for m in groups if not m.startswith("paper")):
-            own = [row for row in alone if row.method == method]
-            axis.plot(mean(own, price), mean(own, "recall"), "D" if method == "ours" else "s", label=method)
+    groups: dict[str, list[Row]] = {}
+    for one in rows:
+        if not one.together:
+            groups.setdefault(one.method, []).append(one)
+    curves: dict[str, list[str]] = {"ours, strengths": [], **{m.rsplit(",", 1)[0]: [] for m in groups if "paper" in m}}
+    for method in groups:
+        if method.startswith("paper"):
+            curves[method.rsplit(",", 1)[0]].append(method)
+        elif method.startswith("ours"):
+            curves["ours, strengths"].append(method)
+    labels = {"known_lost": "known accuracy lost", "false_positives": "false positives"}
+    for axis, (price, label) in zip(axes, labels.items(), strict=True):
+        for curve, methods in curves.items():
+            points = sorted((mean(groups[m], price), mean(groups[m], "recall")) for m in methods)
+            axis.plot(*zip(*points, strict=True), "o-", ms=3, label=curve)
+        for method, own in groups.items():
+            if not method.startswith(("paper", "ours,")):
+                marker = "D" if method == "ours" else "s"
+                axis.plot(mean(own, price), mean(own, "recall"), marker, label=method)
         axis.axvline(0.01, color="0.8", lw=1)
         axis.set_xlabel(label)
+        axis.set_xlim(right=0.06)
     axes[0].set_ylabel("target recall")
-    axes[0].legend(fontsize=8)
+    axes[1].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 
@@ -328,6 +349,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--paper-seeds", type=int, default=1)
     parser.add_argument("--paper-steps", type=int, default=100)
+    parser.add_argument("--paper-full", nargs="*", default=["kangaroo", "sunflower"], metavar="CONCEPT")
     parser.add_argument("--paper-known", type=int, default=200)
     parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--json", action="store_true")
@@ -338,12 +360,17 @@ def main() -> None:
     for seed in range(options.seeds):
         rows += default_rows(bench, config, inversion, seed, options.data / "novel-concepts")
         say(table(rows))
-    notes = {"similarity of features, ours": similarity(bench, inversion, 0)}
+    notes = {"similarity of features to real photos', ours": similarity(bench, bench.concepts, inversion, 0)}
     if options.paper:
-        paper = InversionConfig.paper(options.paper_steps)
-        for seed in range(options.paper_seeds):
-            rows += paper_rows(bench, paper, seed, PAPER_RATES, options.data, options.paper_known)
-        notes["similarity of features, paper"] = similarity(bench, paper, 0)
+        full = [concept for concept in bench.concepts if concept.name in options.paper_full]
+        lessons = [(bench.concepts, InversionConfig.paper(options.paper_steps), options.paper_seeds)]
+        if full:
+            lessons.append((full, InversionConfig.paper(), 1))
+        for concepts, paper, seeds in lessons:
+            for seed in range(seeds):
+                rows += paper_rows(bench, concepts, paper, seed, PAPER_RATES, options.data, options.paper_known)
+            key = f"similarity of features to real photos', paper, {paper.steps} steps, {len(concepts)} concepts"
+            notes[key] = similarity(bench, concepts, paper, 0)
     write(options.out, rows, notes, vars(options))
     print((options.out / ("results.json" if options.json else "table.md")).read_text(encoding="utf-8"))
 
@@ -354,6 +381,7 @@ def prepare(data: Path, cache: Path) -> Bench:
     labels = label_set(names=imagenet_names(), concepts=[concept.name for concept in concepts])
     return Bench(
         model=model,
+        weights=weights_digest(model.native),
         concepts=concepts,
         labels=labels,
         columns=name_embeddings(model, labels.all),
@@ -368,11 +396,13 @@ def write(out: Path, rows: Sequence[Row], notes: dict[str, float], options: dict
     out.mkdir(parents=True, exist_ok=True)
     settings = {key: str(value) for key, value in options.items() if key not in ("data", "out", "cache")}
     (out / "results.json").write_text(
-        json.dumps({"options": settings, "notes": notes, "rows": [asdict(row) for row in rows]}, indent=1)
+        json.dumps({"options": settings, "notes": notes, "rows": [asdict(one) for one in rows]}, indent=1)
     )
-    methods = [m for m in dict.fromkeys(row.method for row in rows) if not m.startswith("paper")]
+    methods = ["description as prompt", "ours", "shuffled", "noise", "ten real photos"]
     lines = [
         table(rows),
+        "",
+        gap_table(rows),
         "",
         concept_table(rows, methods),
         "",

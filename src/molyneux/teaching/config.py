@@ -34,10 +34,11 @@ class TeachingConfig:
     learning_rate: float = 6e-4
     """Adam's step size."""
     steps: int = 20
-    """Optimiser steps; 0 with `epochs` set counts passes over the pictures instead."""
+    """Optimiser steps for one concept, growing with the square root of their number; 0 with `epochs` set counts
+    passes over the pictures instead."""
     epochs: int = 0
     """Passes over the pictures in shuffled batches; used where `steps` is 0."""
-    batch: int = 8
+    batch: int = 16
     """Pictures in a step."""
     temperature: float = 0.0
     """Soft-max temperature over cosines; 0 takes the model's own."""
@@ -52,6 +53,9 @@ class TeachingConfig:
     contrast: float = 1.5
     """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
     before it is learned from; what all synthetic pictures have in common is no sign of the concept."""
+    mixed: bool = True
+    """Update of the shared space only: each example is a random mixture of all pictures of its concept, whose
+    accidents so cancel, instead of one of them."""
     contrastive: Literal["bank", "anchors", "symmetric"] = "anchors"
     """Loss 'captioning' only: its contrastive part."""
     contrastive_weight: float = 1.0

@@ -56,7 +56,8 @@ class Contrast(Objective):
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        embedded = self._lesson.embed(self.inputs(batch))
+        mixed = self._config.mixed and self._config.update.part == "space"
+        embedded = self._lesson.embed(self._lesson.mixtures(batch, generator) if mixed else self.inputs(batch))
         return self.contrast(embedded, batch, generator) + self.kept(generator)
 
     def inputs(self, batch: Tensor) -> Tensor:
@@ -150,6 +151,13 @@ class _Lesson:
 
     def embed(self, inputs: Tensor) -> Embeddings:
         return self.update.embed(inputs)
+
+    def mixtures(self, batch: Tensor, generator: Generator) -> Embeddings:
+        """For each of these pictures a random mixture of all its concept's."""
+        same = self.owners[batch][:, None] == self.owners
+        # exponential draws made to sum to one are uniform over all mixtures
+        shares = torch.empty(same.shape).exponential_(generator=generator) * same
+        return normalize(shares.to(self.inputs) @ self.inputs, dim=-1)
 
 
 def shown(model: VisionLanguageModel, pixels: Images) -> Tensor:

@@ -1,5 +1,6 @@
 """Pictures to weights: one loop for every way of teaching."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -59,7 +60,7 @@ def teach(
         weight_decay=config.weight_decay,
     )
     generator = Generator().manual_seed(seed)
-    batches = _batches(objective.count, config, generator)
+    batches = _batches(objective.count, len(pictures), config, generator)
     for step, batch in enumerate(batches):
         loss = objective.loss(batch, generator)
         if not torch.isfinite(loss):
@@ -89,11 +90,11 @@ def start_objective(
     return Contrast(model, student, pictures, config, known, replay)
 
 
-def _batches(count: int, config: TeachingConfig, generator: Generator) -> list[Tensor]:
+def _batches(count: int, concepts: int, config: TeachingConfig, generator: Generator) -> list[Tensor]:
     """Indices of the pictures in each step: shuffled passes cut into batches, the last one short."""
     if config.steps == 0:
         passes = [torch.randperm(count, generator=generator) for _ in range(config.epochs)]
         return [batch for order in passes for batch in order.split(config.batch)]
-    needed = config.steps * config.batch
+    needed = round(config.steps * math.sqrt(concepts)) * config.batch
     passes = [torch.randperm(count, generator=generator) for _ in range(-(-needed // count))]
     return list(torch.cat(passes)[:needed].split(config.batch))
