@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
-from molyneux.backends.long_text import LONG_TEXT, LongText
+from molyneux.backends.long_text import LongText, check_policy
 from molyneux.errors import ModelError
 
 LOADERS = {
@@ -49,8 +49,7 @@ def load(name: str | Path, *, device: str = "cpu", long_text: LongText = "error"
     Raises:
         ModelError: if there is no such model, it cannot be read, or the device is not there.
     """
-    if long_text not in LONG_TEXT:
-        raise ModelError(f"long_text is {long_text!r}: expected one of {', '.join(map(repr, LONG_TEXT))}")
+    check_policy(long_text)
     place = _device(device)
     model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
@@ -69,6 +68,8 @@ def _read(name: str) -> VisionLanguageModel:
         return load_mini()
     loader, colon, rest = name.partition(":")
     if colon and loader in LOADERS:
+        if not rest:
+            raise ModelError(f"{name!r} names no model: expected one behind the colon, see 'molyneux list models'")
         return _function(LOADERS[loader], "load_named")(rest)
     folder = Path(name)
     if folder.is_file():

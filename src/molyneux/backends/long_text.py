@@ -14,7 +14,7 @@ from molyneux.shapes import Embeddings
 LongText = Literal["error", "truncate", "mean"]
 """Refuse a text that does not fit; read its beginning; or read its sentences in groups that fit, and average."""
 
-LONG_TEXT: tuple[LongText, ...] = ("error", "truncate", "mean")
+POLICIES: tuple[LongText, ...] = ("error", "truncate", "mean")
 
 TEXTS_AT_ONCE = 100
 
@@ -30,6 +30,12 @@ class Window:
     """A text to its tokens: special ones included, nothing cut, nothing padded."""
     words: Callable[[Sequence[int]], str]
     """Tokens to text, without special tokens."""
+
+
+def check_policy(name: str) -> None:
+    """Raise ModelError if there is no such rule for long texts: an unknown one must not pass for any other."""
+    if name not in POLICIES:
+        raise ModelError(f"long_text is {name!r}: expected one of {', '.join(map(repr, POLICIES))}")
 
 
 def check_fits(text: str, window: Window) -> None:
