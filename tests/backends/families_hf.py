@@ -15,7 +15,7 @@ import sentencepiece
 import torch
 import transformers
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, WordPiece
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -64,7 +64,7 @@ def clip_tokenizer() -> transformers.PreTrainedTokenizerBase:
     with TemporaryDirectory() as folder:
         (Path(folder) / "vocab.json").write_text(json.dumps(vocabulary))
         (Path(folder) / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges))
-        return transformers.CLIPTokenizer.from_pretrained(folder, model_max_length=40)
+        return transformers.CLIPTokenizerFast.from_pretrained(folder, model_max_length=40)
 
 
 def siglip_tokenizer() -> transformers.PreTrainedTokenizerBase:
@@ -91,9 +91,14 @@ def siglip2_tokenizer() -> transformers.PreTrainedTokenizerBase:
     """Byte-pair encoding over letters, lower-cased, with the end token that the published files add."""
     marks = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁"]
     vocabulary = {unit: number for number, unit in enumerate([*marks, *LETTERS, *MARKS])}
-    tokenizer = transformers.Siglip2Tokenizer(
-        vocab=vocabulary, merges=[], model_max_length=40, padding_side="right", model_input_names=["input_ids"]
-    )
+    settings = {"model_max_length": 40, "padding_side": "right", "model_input_names": ["input_ids"]}
+    if hasattr(transformers, "Siglip2Tokenizer"):
+        tokenizer = transformers.Siglip2Tokenizer(vocab=vocabulary, merges=[], **settings)
+    else:  # transformers 4 has no class of its own for it
+        backend = Tokenizer(BPE(vocabulary, [], unk_token="<unk>", fuse_unk=True))
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
+        named = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
+        tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **named, **settings)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A <eos>", special_tokens=[("<eos>", 1)]
     )
@@ -202,11 +207,13 @@ def vendor_reading(folder: Path, images: Tensor, texts: Sequence[str]) -> tuple[
     pictures = [(image * 255).round().to(torch.uint8) for image in images]
     padding = "max_length" if model.config.model_type.startswith("siglip") else True
     with torch.no_grad():
-        seen = model.get_image_features(**processor(pictures, return_tensors="pt")).pooler_output
+        seen = model.get_image_features(**processor(pictures, return_tensors="pt"))
         tokens = tokenizer(list(texts), padding=padding, return_tensors="pt")
         tokens.pop("token_type_ids", None)
-        read = model.get_text_features(**tokens).pooler_output
-    return normalize(seen, dim=1), normalize(read, dim=1)
+        read = model.get_text_features(**tokens)
+    rows = (found if isinstance(found, Tensor) else found.pooler_output for found in (seen, read))
+    images, texts = (normalize(found, dim=1) for found in rows)
+    return images, texts
 
 
 VENDOR = dict.fromkeys(FAMILIES, vendor_reading)

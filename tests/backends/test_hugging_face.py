@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -191,7 +192,8 @@ def test_a_folder_with_one_processor_file_for_both_is_read(mine, models):
     (mine / "preprocessor_config.json").unlink()
     with quiet():
         transformers.CLIPProcessor(models["clip"]._image_processor, models["clip"]._tokenizer).save_pretrained(mine)
-    assert (mine / "processor_config.json").is_file()
+    if not (mine / "processor_config.json").is_file():
+        pytest.skip("transformers 4 writes two files")
     again = load(mine)
     assert again.rules == models["clip"].rules
 
@@ -201,7 +203,6 @@ def test_a_folder_with_one_processor_file_for_both_is_read(mine, models):
     [
         ("config.json", "has no open_clip_config.json"),
         ("model.safetensors", "has no weights: expected model.safetensors or"),
-        ("tokenizer.json", "has no tokenizer: expected tokenizer.json, or vocab.json with merges.txt"),
         ("preprocessor_config.json", "has no preprocessor_config.json: without it"),
     ],
 )
@@ -210,10 +211,13 @@ def test_a_missing_file_is_named(mine, gone, complaint):
     assert complaint in refused(mine)
 
 
-def test_half_a_tokenizer_is_none(mine, models):
-    (mine / "tokenizer.json").unlink()
-    (mine / "vocab.json").write_text(json.dumps(models["clip"]._tokenizer.get_vocab()))
-    assert "has no tokenizer" in refused(mine)
+@pytest.mark.parametrize("left", [(), ("vocab.json",), ("merges.txt",)])
+def test_half_a_tokenizer_is_none(mine, left):
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (mine / name).unlink(missing_ok=True)
+    for name in left:
+        (mine / name).write_text("{}")
+    assert "has no tokenizer: expected tokenizer.json, or vocab.json with merges.txt" in refused(mine)
 
 
 def test_a_processor_file_that_speaks_of_no_pictures_is_none(mine):
@@ -335,13 +339,14 @@ def test_a_tower_that_gives_no_vector_is_refused_when_it_is_used(models):
     ("name", "count", "first", "last"),
     [
         ("clip", 3, {"embeddings", "pre_layrnorm"}, {"encoder.layers.1", "post_layernorm"}),
-        ("vit_bert", 3, {"embeddings"}, {"layers.1", "layernorm", "pooler"}),
+        ("vit_bert", 3, {"embeddings"}, {"encoder.layer.1", "layernorm", "pooler"}),
         ("swin_bert", 3, {"embeddings"}, {"encoder.layers.1", "layernorm"}),
     ],
 )
 def test_blocks_are_the_layers_with_what_stands_before_and_behind_them(models, name, count, first, last):
     tower = models[name].native.vision_model
-    names = {id(value): key for key, value in tower.named_parameters()}
+    # transformers 4 and 5 call the layers of a ViT differently
+    names = {id(value): re.sub(r"^layers\.", "encoder.layer.", key) for key, value in tower.named_parameters()}
     blocks = blocks_of(tower)
     assert len(blocks) == count
     for block, expected in ((blocks[0], first), (blocks[-1], last)):

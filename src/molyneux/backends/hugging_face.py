@@ -49,7 +49,7 @@ TOKENIZERS = (
 )
 """Each a set of files that a tokenizer can be made of."""
 
-STALE = (".position_ids",)
+STALE = (".position_ids", ".relative_position_index")
 """Buffers of constants that older versions of transformers saved with the weights."""
 
 _PADDED_TEXTS = ("siglip_text_model", "siglip2_text_model")

@@ -52,7 +52,7 @@ class ProjectedTower(VisionTower):
 
     def trunk(self, pixels: Tensor) -> Features:
         options = {"interpolate_pos_encoding": True} if self._resizes else {}
-        pooled = self._vision(pixel_values=pixels, return_dict=True, **options).pooler_output
+        pooled = self._vision(pixel_values=pixels, **options).pooler_output
         width = self._projection.in_features
         if pooled is None or pooled.shape != (len(pixels), width):
             shape = None if pooled is None else tuple(pooled.shape)
@@ -86,6 +86,7 @@ class PooledTower(VisionTower):
     """
 
     def __init__(self, native: Any, patches: bool) -> None:
+        self._native: Any = native
         self._vision: Any = native.vision_model
         head = getattr(self._vision, "head", None)
         if head is None:
@@ -99,9 +100,9 @@ class PooledTower(VisionTower):
         handle = self._head.layernorm.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
         try:
             if self._patch:
-                self._vision(**patch_inputs(pixels, self._patch))
+                self._native.get_image_features(**patch_inputs(pixels, self._patch))
             else:
-                self._vision(pixel_values=pixels, interpolate_pos_encoding=True)
+                self._native.get_image_features(pixel_values=pixels, interpolate_pos_encoding=True)
         finally:
             handle.remove()
         return pooled[0][:, 0]
