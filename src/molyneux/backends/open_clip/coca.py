@@ -74,5 +74,5 @@ class CoCaModel(OpenClipEncoder, Captioner):
 
     def copy(self) -> "CoCaModel":
         twin = CoCaModel(self._name, self._native_copy(), self._tokenizer, self._config)
-        twin._texts = self._texts
+        twin.long_text, twin._texts = self.long_text, self._texts
         return twin

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
-from molyneux.backends.open_clip.texts import lost_part, reads_hugging_face, token_ids
+from molyneux.backends.long_text import LongText, Window, check_fits, embed_each
+from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
-from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Embeddings, Features, Images
 
@@ -35,7 +35,7 @@ class OpenClipEncoder(DualEncoder):
         self._mean = torch.tensor(preprocess["mean"]).view(3, 1, 1)
         self._std = torch.tensor(preprocess["std"]).view(3, 1, 1)
         self._image_size = int(config["model_cfg"]["vision_cfg"].get("image_size", 224))
-        self._texts: dict[str, Tensor] = {}
+        self._texts: dict[tuple[LongText, str], Tensor] = {}
         native.requires_grad_(False).eval()
 
     @property
@@ -66,24 +66,11 @@ class OpenClipEncoder(DualEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        new = sorted({text for text in texts if text not in self._texts}, key=lambda text: (len(text), text))
-        for text in new:
-            self.check_text(text)
-        for start in range(0, len(new), 100):
-            batch = new[start : start + 100]
-            tokens = self._tokenizer(batch).to(self.device)
-            embedded = normalize(self._native.encode_text(self._trimmed(tokens)), dim=-1)  # type: ignore[operator]
-            self._texts.update(zip(batch, embedded, strict=True))
-        return torch.stack([self._texts[text] for text in texts])
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
 
     def check_text(self, text: str) -> None:
-        limit = self._tokenizer.context_length
-        tokens = token_ids(self._tokenizer, text)
-        if len(tokens) > limit:
-            raise ModelError(
-                f"the text has {len(tokens)} tokens and {self.name!r} reads {limit}: shorten it, or split it into "
-                f"several descriptions; this part would be lost: {lost_part(self._tokenizer, tokens)!r}"
-            )
+        if self.long_text == "error":
+            check_fits(text, self._window)
 
     def save(self, folder: Path) -> None:
         folder = Path(folder)
@@ -126,6 +113,14 @@ class OpenClipEncoder(DualEncoder):
     def _tower(self) -> VisionTower:
         return vision_tower(self.vision_module())
 
+    @property
+    def _window(self) -> Window:
+        return window(self.name, self._tokenizer)
+
+    def _embed_fitting(self, texts: list[str]) -> Embeddings:
+        tokens = self._tokenizer(texts).to(self.device)
+        return normalize(self._native.encode_text(self._trimmed(tokens)), dim=-1)  # type: ignore[operator]
+
     def _normalized(self, images: Images) -> Tensor:
         return (images - self._mean.to(images)) / self._std.to(images)
 
@@ -149,5 +144,5 @@ class OpenClipModel(OpenClipEncoder):
 
     def copy(self) -> "OpenClipModel":
         twin = OpenClipModel(self._name, self._native_copy(), self._tokenizer, self._config)
-        twin._texts = self._texts
+        twin.long_text, twin._texts = self.long_text, self._texts
         return twin

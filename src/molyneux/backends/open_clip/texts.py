@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from molyneux.backends.long_text import Window
 from molyneux.errors import ModelError
 
 
@@ -38,6 +39,16 @@ def reads_hugging_face(tokenizer: Any) -> bool:
     return isinstance(tokenizer, HFTokenizer)
 
 
+def window(name: str, tokenizer: Any) -> Window:
+    """What the text tower of the model with this name reads of a text."""
+    return Window(
+        model=name,
+        limit=tokenizer.context_length,
+        tokens=lambda text: token_ids(tokenizer, text),
+        words=lambda tokens: _words(tokenizer, tokens),
+    )
+
+
 def token_ids(tokenizer: Any, text: str) -> list[int]:
     """All tokens of a text, marks of start and end included, however many they are."""
     if reads_hugging_face(tokenizer):
@@ -45,8 +56,8 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
 
 
-def lost_part(tokenizer: Any, tokens: list[int]) -> str:
-    """The words of a text's tokens that lie behind what is read."""
-    behind = tokens[tokenizer.context_length - 1 : -1]
-    decode = tokenizer.tokenizer.decode if reads_hugging_face(tokenizer) else tokenizer.decode
-    return str(decode(behind)).strip()
+def _words(tokenizer: Any, tokens: list[int]) -> str:
+    if reads_hugging_face(tokenizer):
+        return str(tokenizer.tokenizer.decode(tokens, skip_special_tokens=True))
+    marks = (tokenizer.sot_token_id, tokenizer.eot_token_id)
+    return str(tokenizer.decode([token for token in tokens if token not in marks])).strip()
