@@ -134,8 +134,45 @@ def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shap
     assert np.abs(found - expected).max() <= 1  # rounding between the two passes
 
 
-def test_a_hair_thin_picture_costs_no_memory(random):
-    assert square(picture(random, 100_000, 1), 64).size == (64, 64)
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_hair_thin_picture_costs_no_memory(random, fit):
+    assert square(picture(random, 100_000, 1), 64, fit=fit).size == (64, 64)
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (160, 90), (91, 203), (64, 20), (20, 31)])
+def test_padding_is_a_black_square_around_the_whole_picture(random, shape):
+    image = picture(random, *shape)
+    side = max(32, *shape)
+    canvas = np.zeros((side, side, 3), dtype=np.uint8)
+    left, top = (side - shape[0]) // 2, (side - shape[1]) // 2
+    canvas[top : top + shape[1], left : left + shape[0]] = np.asarray(image)
+    expected = Image.fromarray(canvas).resize((32, 32), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(np.asarray(square(image, 32, fit="pad")), np.asarray(expected))
+
+
+def test_a_small_picture_is_padded_and_not_enlarged(random):
+    image = picture(random, 10, 6)
+    padded = np.asarray(square(image, 32, fit="pad"))
+    np.testing.assert_array_equal(padded[13:19, 11:21], np.asarray(image))
+    assert padded.sum() == np.asarray(image).sum()
+
+
+def test_a_huge_picture_is_padded_as_a_smaller_one_would_be(monkeypatch):
+    image = Image.linear_gradient("L").convert("RGB").resize((240, 120))
+    whole = np.asarray(square(image, 32, fit="pad")).astype(int)
+    monkeypatch.setattr(photos, "LARGEST_PHOTO", 100 * 100)
+    shrunk = np.asarray(square(image, 32, fit="pad")).astype(int)
+    assert np.abs(whole - shrunk).mean() < 1
+
+
+def test_batches_are_fitted_as_single_pictures_are(tmp_path, random):
+    path = tmp_path / "wide.png"
+    image = picture(random, 60, 20)
+    image.save(path)
+    expected = torch.from_numpy(np.array(square(image, 16, fit="pad"))).permute(2, 0, 1) / 255
+    assert torch.equal(load_batch([path], 16, fit="pad")[0], expected)
+    assert torch.equal(next(batches([path], 16, fit="pad"))[0], expected)
+    assert not torch.equal(load_batch([path], 16)[0], expected)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])

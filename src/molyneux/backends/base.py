@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -45,6 +46,11 @@ class VisionLanguageModel(abc.ABC):
     def crop_fraction(self) -> float:
         """Side of the central square that is looked at, as a share of a photo's shorter side."""
         return 1.0
+
+    @property
+    def photo_fit(self) -> Literal["crop", "pad"]:
+        """How a photo becomes a square: its middle is cut out, or black is added at its shorter side."""
+        return "crop"
 
     @property
     @abc.abstractmethod

@@ -1,10 +1,12 @@
 """From files that nobody has vouched for to tensors: checked, decoded, resized, in batches."""
 
+import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ LARGEST_PHOTO = 25_000_000
 """Pixels; a larger picture is refused before it is decoded."""
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+
+Fit = Literal["crop", "pad"]
+"""How a picture becomes square: see `square`."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -59,17 +64,19 @@ def read_photo(path: Path) -> Image.Image:
         raise DataError(f"cannot read the photo {path}: {reason}; replace or remove it") from error
 
 
-def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875) -> Images:
+def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit = "crop") -> Images:
     """The photos as `square` makes them, (n, 3, size, size) in [0, 1], in the order of `paths`.
 
     Raises:
         DataError: if a photo cannot be read.
     """
-    pixels = [_pixels(path, size, crop) for path in paths]
+    pixels = [_pixels(path, size, crop, fit) for path in paths]
     return _as_images(pixels, size)
 
 
-def batches(paths: Sequence[Path], size: int, crop: float = 0.875, count: int = 50) -> Iterator[Images]:
+def batches(
+    paths: Sequence[Path], size: int, crop: float = 0.875, count: int = 50, fit: Fit = "crop"
+) -> Iterator[Images]:
     """`load_batch` for `count` photos at a time, the next batch being decoded while this one is used.
 
     Raises:
@@ -80,7 +87,7 @@ def batches(paths: Sequence[Path], size: int, crop: float = 0.875, count: int = 
         waiting: list[list[Future[np.ndarray]]] = []
         try:
             for group in groups:
-                waiting.append([pool.submit(_pixels, path, size, crop) for path in group])
+                waiting.append([pool.submit(_pixels, path, size, crop, fit) for path in group])
                 if len(waiting) == 2:
                     yield _as_images([future.result() for future in waiting.pop(0)], size)
             if waiting:
@@ -89,11 +96,17 @@ def batches(paths: Sequence[Path], size: int, crop: float = 0.875, count: int = 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def square(image: Image.Image, size: int, crop: float = 0.875) -> Image.Image:
-    """The middle of the picture, (size, size): shorter side to round(size / crop), bicubic, then cut.
+def square(image: Image.Image, size: int, crop: float = 0.875, fit: Fit = "crop") -> Image.Image:
+    """The picture as (size, size).
 
-    Both steps are one resampling of the part that remains, so a very long picture costs no more than others.
+    'crop' is its middle: shorter side to round(size / crop), bicubic, then cut. Both steps are one resampling
+    of the part that remains, so a very long picture costs no more than others.
+
+    'pad' is all of it, in the middle of a black square whose side is its longer side (but at least `size`, so
+    that small pictures are not enlarged), then resized, bicubic; `crop` has no effect.
     """
+    if fit == "pad":
+        return _padded(image, size)
     width, height = image.size
     shorter = max(size, round(size / crop))
     wide, high = (
@@ -103,6 +116,18 @@ def square(image: Image.Image, size: int, crop: float = 0.875) -> Image.Image:
     across, down = width / wide, height / high
     box = (left * across, top * down, min((left + size) * across, width), min((top + size) * down, height))
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    side = max(size, *image.size)
+    largest = max(size, math.isqrt(LARGEST_PHOTO))
+    if side > largest:
+        # the black square would need more memory than any photo
+        width, height = (max(1, round(length * largest / side)) for length in image.size)
+        image, side = image.resize((width, height), Image.Resampling.BICUBIC), largest
+    canvas = Image.new(image.mode, (side, side))
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _open(path: Path) -> Image.Image:
@@ -133,8 +158,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _pixels(path: Path, size: int, crop: float) -> np.ndarray:
-    return np.array(square(read_photo(path), size, crop))
+def _pixels(path: Path, size: int, crop: float, fit: Fit) -> np.ndarray:
+    return np.array(square(read_photo(path), size, crop, fit))
 
 
 def _as_images(pixels: Sequence[np.ndarray], size: int) -> Images:

@@ -74,7 +74,7 @@ def photo_features(
     rows: list[Features] = []
     done = 0
     with torch.no_grad(), frozen(model.native):
-        for images in batches(folder.paths, model.image_size, model.crop_fraction):
+        for images in batches(folder.paths, model.image_size, model.crop_fraction, fit=model.photo_fit):
             rows.append(model.features(images.to(model.device)).float().cpu())
             done += len(images)
             if on_step is not None:

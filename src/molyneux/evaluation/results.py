@@ -40,6 +40,7 @@ class Protocol:
     novel_photos: int
     image_size: int
     crop_fraction: float
+    photo_fit: str = "crop"
     known_folder: str | None = None
     novel_folder: str | None = None
 
@@ -62,6 +63,7 @@ class Protocol:
             "novel_folder": self.novel_folder,
             "image_size": self.image_size,
             "crop_fraction": self.crop_fraction,
+            "photo_fit": self.photo_fit,
             "interval": {
                 "kind": "bootstrap over photos",
                 "level": LEVEL,

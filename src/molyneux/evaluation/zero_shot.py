@@ -108,6 +108,7 @@ def evaluate(
         novel_photos=0 if novel_photos is None else len(novel_photos),
         image_size=model.image_size,
         crop_fraction=model.crop_fraction,
+        photo_fit=model.photo_fit,
         known_folder=None if known_photos is None else str(known_photos.root),
         novel_folder=None if novel_photos is None else str(novel_photos.root),
     )
