@@ -19,8 +19,16 @@ INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
 
 PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
-    "inversion": {"paper": InversionConfig.paper, "authors-code": InversionConfig.authors_code},
-    "teaching": {"paper": TeachingConfig.paper},
+    "inversion": {
+        "paper": InversionConfig.paper,
+        "authors-code": InversionConfig.authors_code,
+        "paper-vilt": InversionConfig.paper_vilt,
+    },
+    "teaching": {
+        "paper": TeachingConfig.paper,
+        "paper-matching": TeachingConfig.paper_matching,
+        "paper-implicit": TeachingConfig.paper_implicit,
+    },
 }
 
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
@@ -39,7 +47,7 @@ ConceptFile = Annotated[
     Path | None,
     Parameter(help="A JSON or YAML file with several concepts: name to description, or to a list of them."),
 ]
-Model = Annotated[str, Parameter(help="'mini', or a folder that holds a saved model.")]
+Model = Annotated[str, Parameter(help="'mini', 'medclip:PATH', 'vilt:PATH', or a folder that holds a saved model.")]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
 Seed = Annotated[int, Parameter(help="The same seed gives the same pictures, weights and scores.")]
 Novel = Annotated[
@@ -56,12 +64,13 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
 InversionPreset = Annotated[
-    Literal["default", "paper", "authors-code"],
+    Literal["default", "paper", "authors-code", "paper-vilt"],
     Parameter(group=_INVERSION, help="Where the settings below start from."),
 ]
 InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]
 TeachingPreset = Annotated[
-    Literal["default", "paper"], Parameter(group=_TEACHING, help="Where the settings below start from.")
+    Literal["default", "paper", "paper-matching", "paper-implicit"],
+    Parameter(group=_TEACHING, help="Where the settings below start from."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
 
