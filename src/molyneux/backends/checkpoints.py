@@ -40,7 +40,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except ModelError:
         raise
     except pickle.UnpicklingError as error:
-        raise ModelError(f"the weights {path} hold more than tensors, which could run code: not loaded") from error
+        raise ModelError(
+            f"the weights {path} cannot be read as tensors alone: the file is damaged, or holds code, which is not run"
+        ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
         raise ModelError(f"the weights {path} cannot be read ({one_line(error)}): fetch or save them again") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

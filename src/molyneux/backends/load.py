@@ -36,9 +36,9 @@ def load(name: str | Path) -> VisionLanguageModel:
 
         return load_medclip(folder)
     if _model_type(folder) == "vilt":
-        from molyneux.backends.vilt import load_vilt
+        from molyneux.backends.vilt import load_folder as load_vilt_folder
 
-        return load_vilt(folder)
+        return load_vilt_folder(folder)
     from molyneux.backends.open_clip import load_folder
 
     return load_folder(folder)

@@ -286,6 +286,11 @@ def load_named(rest: str) -> MedClipModel:
     return load_medclip(Path(path), Path(tokenizer) if given else None, name=f"medclip:{rest}")
 
 
+def load_folder(folder: Path) -> MedClipModel:
+    """A folder that `save` wrote, or the published weights' with their tokenizer; errors as for `load_medclip`."""
+    return load_medclip(folder)
+
+
 def load_medclip(path: Path, tokenizer: Path | None = None, *, name: str = "") -> MedClipModel:
     """Load published weights (a .zip, a pytorch_model.bin, a folder with one) or what `save` wrote.
 

@@ -194,7 +194,7 @@ def load_named(rest: str) -> Vilt:
     """
     folder = Path(rest)
     if folder.is_dir():
-        return load_vilt(folder, name=f"vilt:{rest}")
+        return load_folder(folder, name=f"vilt:{rest}")
     if rest.count("/") != 1 or rest.startswith(("/", ".", "~")):
         raise ModelError(
             f"there is no folder {rest!r}: expected one that holds a ViLT, or a name such as {TOKENIZER}-itm"
@@ -202,7 +202,7 @@ def load_named(rest: str) -> Vilt:
     return _from_hub(rest)
 
 
-def load_vilt(folder: Path, *, name: str = "") -> Vilt:
+def load_folder(folder: Path, *, name: str = "") -> Vilt:
     """Load a folder with configuration, weights (safetensors or pickle) and tokenizer.
 
     Raises:
