@@ -249,6 +249,19 @@ def test_a_checkpoint_that_does_not_fit_is_left_aside(model, damage, tmp_path):
     assert not checkpoint.exists()
 
 
+def test_a_checkpoint_of_other_weights_is_left_aside(model, tmp_path):
+    checkpoint = tmp_path / "job.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, PIXELS, checkpoint=checkpoint, on_step=Interrupt(12))
+    other = model.copy()
+    with torch.no_grad():
+        other.projection_module()[-1].weight[0, 0] += 0.5
+    steps: list[int] = []
+    resumed = invert(other, RING, PIXELS, checkpoint=checkpoint, on_step=lambda step, _: steps.append(step))
+    assert steps[0] == 1
+    assert torch.equal(resumed.pixels, invert(other, RING, PIXELS).pixels)
+
+
 @pytest.mark.parametrize("change", [{"steps": 14}, {"steps": 13, "learning_rate": 0.2}])
 def test_a_checkpoint_of_other_settings_is_left_aside(model, change, tmp_path):
     checkpoint = tmp_path / "job.pt"

@@ -2,6 +2,7 @@ import pytest
 from runs import REPLAY, Counter
 from tiny_model import TinyModel
 
+from molyneux.backends.digest import weights_digest
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.errors import ConfigError, DataError
 from molyneux.pipeline.replay import (
@@ -11,7 +12,6 @@ from molyneux.pipeline.replay import (
     replay_names,
     replay_pictures,
     shipped_set,
-    weights_digest,
 )
 from molyneux.pipeline.settings import ReplayConfig
 
@@ -48,7 +48,7 @@ def test_other_weights_and_other_settings_have_sets_of_their_own(cache):
     replay_pictures(TinyModel(), REPLAY)
     other = TinyModel()
     other.projection_module().bias.data += 1
-    assert weights_digest(other) != weights_digest(TinyModel())
+    assert weights_digest(other.native) != weights_digest(TinyModel().native)
     replay_pictures(other, REPLAY)
     replay_pictures(TinyModel(), ReplayConfig(count=1, inversion=REPLAY.inversion))
     assert len(list(cache.rglob(FILE))) == 3

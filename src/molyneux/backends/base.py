@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from molyneux.backends.long_text import LongText
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings, Features, Images, Scores
 
@@ -26,6 +27,9 @@ class Alignment:
 
 class VisionLanguageModel(abc.ABC):
     """A model with its weights; every weight is frozen unless teaching says otherwise."""
+
+    long_text: LongText = "error"
+    """What becomes of a text that has more tokens than the model reads; set by `load`, kept by copies."""
 
     @property
     @abc.abstractmethod
@@ -72,7 +76,10 @@ class VisionLanguageModel(abc.ABC):
 
     @abc.abstractmethod
     def check_text(self, text: str) -> None:
-        """Raise ModelError, with the token count and the part that would be lost, if the text does not fit."""
+        """Raise ModelError, with the token count and the part that would be lost, if the text cannot be read.
+
+        A text that does not fit can be read all the same where `long_text` says how.
+        """
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
@@ -116,7 +123,7 @@ class DualEncoder(VisionLanguageModel):
         """Texts to unit-length embeddings, without gradients.
 
         Raises:
-            ModelError: if a text has more tokens than the tower reads.
+            ModelError: if a text has more tokens than the tower reads, and `long_text` is 'error'.
         """
 
     @abc.abstractmethod
@@ -127,9 +134,17 @@ class DualEncoder(VisionLanguageModel):
     def projection_module(self) -> nn.Module:
         """The part of the vision tower after `features`."""
 
+    def check_remap(self) -> None:
+        """Raise ModelError, naming the parts that can be taught instead, if no weights can hold a `remap`."""
+        return
+
     @abc.abstractmethod
     def remap(self, change: Float[Tensor, "d d"]) -> None:
-        """Follow the projection with the map I + change, by changing its last layer's weights."""
+        """Follow the projection with the map I + change, by changing its last layer's weights.
+
+        Raises:
+            ModelError: as for `check_remap`.
+        """
 
     @abc.abstractmethod
     def vision_module(self) -> nn.Module:

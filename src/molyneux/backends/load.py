@@ -1,52 +1,122 @@
-"""From a name to a model: `mini`, a family and where its weights are, or a folder."""
+"""From a name to a model: `mini`, a folder, or a loader's own name for one."""
 
+import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from molyneux.backends.base import VisionLanguageModel
+import torch
+
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.long_text import LongText, check_policy
 from molyneux.errors import ModelError
 
+LOADERS = {
+    "hf": "hugging_face",
+    "open_clip": "open_clip",
+    "medclip": "medclip",
+    "vilt": "vilt",
+}
+"""What stands before the colon of a name, and the module whose `load_named` reads what stands behind it."""
 
-def load(name: str | Path) -> VisionLanguageModel:
-    """Load a model by name ("mini", "medclip:PATH", "vilt:PATH") or from a folder that holds a saved model.
+MARKS = {
+    "open_clip_config.json": "open_clip",
+    "medclip_config.json": "medclip",
+}
+"""A file that tells who saved a folder, and the module whose `load_folder` reads it."""
+
+TYPES = {
+    "clip": "hugging_face",
+    "siglip": "hugging_face",
+    "siglip2": "hugging_face",
+    "vision-text-dual-encoder": "hugging_face",
+    "vilt": "vilt",
+}
+"""model_type in a folder's config.json, where there is no such mark, and the module that reads it."""
+
+
+def load(name: str | Path, *, device: str = "cpu", long_text: LongText = "error") -> VisionLanguageModel:
+    """Load a model, with weights in single precision.
+
+    Args:
+        name: 'mini'; a folder that Molyneux or the model's own library saved; or a loader's name for a model:
+            'hf:ORG/NAME' or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME'.
+            What is not on this machine is fetched by the loader's own client.
+        device: where the weights go: 'cpu', 'cuda', 'mps'.
+        long_text: what becomes of a text that has more tokens than the model reads: it is refused, its beginning
+            is read ('truncate'), or its sentences are read in groups and their embeddings averaged ('mean').
 
     Raises:
-        ModelError: if there is no such model, or it cannot be read.
+        ModelError: if there is no such model, it cannot be read, or the device is not there.
     """
-    if str(name) == "mini":
+    check_policy(long_text)
+    place = _device(device)
+    model = _read(str(name))
+    if long_text == "mean" and not isinstance(model, DualEncoder):
+        raise ModelError(
+            f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
+        )
+    model.native.to(place)
+    model.long_text = long_text
+    return model
+
+
+def _read(name: str) -> VisionLanguageModel:
+    if name == "mini":
         from molyneux.backends.mini import load_mini
 
         return load_mini()
-    family, named, rest = str(name).partition(":")
-    if named and family == "medclip":
-        from molyneux.backends.medclip import load_named as load_medclip_named
-
-        return load_medclip_named(rest)
-    if named and family == "vilt":
-        from molyneux.backends.vilt import load_named as load_vilt_named
-
-        return load_vilt_named(rest)
+    loader, colon, rest = name.partition(":")
+    if colon and loader in LOADERS:
+        if not rest:
+            raise ModelError(f"{name!r} names no model: expected one behind the colon, see 'molyneux list models'")
+        return _function(LOADERS[loader], "load_named")(rest)
     folder = Path(name)
-    if not folder.exists():
-        raise ModelError(f"there is no model {str(name)!r}: expected 'mini' or a folder that holds a saved model")
-    if not folder.is_dir():
+    if folder.is_file():
         raise ModelError(f"{folder} is a file: expected 'mini' or the folder that holds a saved model")
-    if (folder / "medclip_config.json").is_file():
-        from molyneux.backends.medclip import load_medclip
-
-        return load_medclip(folder)
-    if _model_type(folder) == "vilt":
-        from molyneux.backends.vilt import load_folder as load_vilt_folder
-
-        return load_vilt_folder(folder)
-    from molyneux.backends.open_clip import load_folder
-
-    return load_folder(folder)
+    if not folder.is_dir():
+        raise ModelError(
+            f"there is no model {name!r}: expected 'mini' or a folder that holds a saved model, or a name that begins "
+            f"with {', '.join(f'{known}:' for known in LOADERS)}"
+        )
+    return _function(reader_of(folder), "load_folder")(folder)
 
 
-def _model_type(folder: Path) -> str:
-    """What a Hugging Face configuration in the folder calls its model; empty if there is none that can be read."""
+def reader_of(folder: Path) -> str:
+    """The module that reads a folder, by the files in it.
+
+    Raises:
+        ModelError: listing what was looked for.
+    """
+    for mark, module in MARKS.items():
+        if (folder / mark).is_file():
+            return module
+    kind = None
     try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
-    except (OSError, ValueError, TypeError, LookupError):
-        return ""
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = content.get("model_type") if isinstance(content, dict) else None
+    except (OSError, ValueError):
+        pass
+    if kind in TYPES:
+        return TYPES[kind]
+    found = f"model_type {kind!r}" if kind else "none"
+    raise ModelError(
+        f"{folder} has no {' and no '.join(MARKS)}, and no config.json with a model_type of {', '.join(TYPES)} "
+        f"(found {found}): expected a folder that Molyneux or the model's own library saved"
+    )
+
+
+def _function(module: str, name: str) -> Callable[..., VisionLanguageModel]:
+    function: Callable[..., VisionLanguageModel] = getattr(importlib.import_module(f"molyneux.backends.{module}"), name)
+    return function
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ModelError(
+            f"there is no device {name!r} here: expected 'cpu', or 'cuda' or 'mps' where present"
+        ) from error
+    return device

@@ -34,6 +34,7 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
+from molyneux.backends.long_text import LongText, Window, check_fits, embed_each
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
 from molyneux.shapes import Embeddings, Features, Images
@@ -46,7 +47,6 @@ WeightsFile = Literal["model.safetensors", "pytorch_model.bin"]
 MEAN, DEVIATION = 0.5862785803043838, 0.27950088968644304
 LONGEST_TEXT = 77
 TOKENIZER = "emilyalsentzer/Bio_ClinicalBERT"
-TEXTS_AT_ONCE = 100
 
 _LARGEST_SCALE = 4.6052
 _POSITIONS = "text_model.model.embeddings.position_ids"
@@ -163,7 +163,7 @@ class MedClipModel(DualEncoder):
     def __init__(self, name: str, native: _Towers, tokenizer: Any, config: MedClipConfig, source: str = "") -> None:
         self._name, self._native, self._tokenizer, self._config = name, native, tokenizer, config
         self._source = source
-        self._texts: dict[str, Tensor] = {}
+        self._texts: dict[tuple[LongText, str], Tensor] = {}
         native.requires_grad_(False).eval()
 
     @property
@@ -204,21 +204,11 @@ class MedClipModel(DualEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        by_length: dict[int, dict[str, list[int]]] = {}
-        for text in new:
-            tokens = self._checked_tokens(text)
-            by_length.setdefault(len(tokens), {})[text] = tokens
-        for group in by_length.values():
-            alike = list(group)
-            for start in range(0, len(alike), TEXTS_AT_ONCE):
-                part = alike[start : start + TEXTS_AT_ONCE]
-                rows = self._native.text_model(torch.tensor([group[text] for text in part], device=self.device))
-                self._texts.update(zip(part, normalize(rows, dim=-1), strict=True))
-        return torch.stack([self._texts[text] for text in texts])
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
 
     def check_text(self, text: str) -> None:
-        self._checked_tokens(text)
+        if self.long_text == "error":
+            check_fits(text, self._window)
 
     def save(
         self, folder: Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
@@ -244,7 +234,7 @@ class MedClipModel(DualEncoder):
         shared = {id(self._native.text_model): self._native.text_model}
         native = copy.deepcopy(self._native, shared)
         twin = MedClipModel(self._name, native, self._tokenizer, self._config, self._source)
-        twin._texts = self._texts
+        twin.long_text, twin._texts = self.long_text, self._texts
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
@@ -264,16 +254,26 @@ class MedClipModel(DualEncoder):
     def vision_module(self) -> nn.Module:
         return self._native.vision_model
 
-    def _checked_tokens(self, text: str) -> list[int]:
-        tokens: list[int] = self._tokenizer(text, verbose=False)["input_ids"]
-        limit = min(LONGEST_TEXT, self._native.text_model.model.config.max_position_embeddings)
-        if len(tokens) > limit:
-            lost = self._tokenizer.decode(tokens[limit - 1 : -1])
-            raise ModelError(
-                f"the text has {len(tokens)} tokens and {self.name!r} reads {limit}: "
-                f"shorten it, or split it into several descriptions; this part would be lost: {lost!r}"
-            )
-        return tokens
+    @property
+    def _window(self) -> Window:
+        return Window(
+            model=self.name,
+            limit=min(LONGEST_TEXT, self._native.text_model.model.config.max_position_embeddings),
+            tokens=lambda text: self._tokenizer(text, verbose=False)["input_ids"],
+            words=lambda tokens: self._tokenizer.decode(tokens, skip_special_tokens=True),
+        )
+
+    def _embed_fitting(self, texts: Sequence[str]) -> Embeddings:
+        """Texts of one length at a time, so that none is padded; what does not fit is cut."""
+        tokens = self._tokenizer(list(texts), truncation=True, max_length=self._window.limit)["input_ids"]
+        by_length: dict[int, list[int]] = {}
+        for place, own in enumerate(tokens):
+            by_length.setdefault(len(own), []).append(place)
+        rows: dict[int, Tensor] = {}
+        for places in by_length.values():
+            batch = torch.tensor([tokens[place] for place in places], device=self.device)
+            rows.update(zip(places, normalize(self._native.text_model(batch), dim=-1), strict=True))
+        return torch.stack([rows[place] for place in range(len(texts))])
 
 
 def load_named(rest: str) -> MedClipModel:

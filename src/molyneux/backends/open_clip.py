@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
+from molyneux.backends.long_text import LongText, Window, check_fits, embed_each
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Embeddings, Features, Images
@@ -36,7 +37,7 @@ class OpenClipModel(DualEncoder):
         preprocess = config["preprocess_cfg"]
         self._mean = torch.tensor(preprocess["mean"]).view(3, 1, 1)
         self._std = torch.tensor(preprocess["std"]).view(3, 1, 1)
-        self._texts: dict[str, Tensor] = {}
+        self._texts: dict[tuple[LongText, str], Tensor] = {}
         native.requires_grad_(False).eval()
 
     @property
@@ -67,25 +68,11 @@ class OpenClipModel(DualEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        new = sorted({text for text in texts if text not in self._texts}, key=lambda text: (len(text), text))
-        for text in new:
-            self.check_text(text)
-        for start in range(0, len(new), 100):
-            batch = new[start : start + 100]
-            tokens = self._tokenizer(batch).to(self.device)
-            embedded = normalize(self._native.encode_text(self._trimmed(tokens)), dim=-1)  # type: ignore[operator]
-            self._texts.update(zip(batch, embedded, strict=True))
-        return torch.stack([self._texts[text] for text in texts])
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
 
     def check_text(self, text: str) -> None:
-        limit = self._tokenizer.context_length
-        tokens = self._tokenizer.tokenizer(text, verbose=False)["input_ids"]
-        if len(tokens) > limit:
-            lost = self._tokenizer.tokenizer.decode(tokens[limit - 1 : -1])
-            raise ModelError(
-                f"the text has {len(tokens)} tokens and {self.name!r} reads {limit}: "
-                f"shorten it, or split it into several descriptions; this part would be lost: {lost!r}"
-            )
+        if self.long_text == "error":
+            check_fits(text, self._window)
 
     def save(self, folder: Path) -> None:
         folder = Path(folder)
@@ -104,7 +91,7 @@ class OpenClipModel(DualEncoder):
         # the text tower never changes, so copies share it and what it has read
         shared = {id(self._native.text): self._native.text}
         twin = OpenClipModel(self._name, copy.deepcopy(self._native, shared), self._tokenizer, self._config)
-        twin._texts = self._texts
+        twin.long_text, twin._texts = self.long_text, self._texts
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
@@ -140,6 +127,20 @@ class OpenClipModel(DualEncoder):
     @property
     def _is_convolutional(self) -> bool:
         return bool(self.vision_batch_norms())
+
+    @property
+    def _window(self) -> Window:
+        inner = self._tokenizer.tokenizer
+        return Window(
+            model=self.name,
+            limit=self._tokenizer.context_length,
+            tokens=lambda text: inner(text, verbose=False)["input_ids"],
+            words=lambda tokens: inner.decode(tokens, skip_special_tokens=True),
+        )
+
+    def _embed_fitting(self, texts: list[str]) -> Embeddings:
+        tokens = self._tokenizer(texts).to(self.device)
+        return normalize(self._native.encode_text(self._trimmed(tokens)), dim=-1)  # type: ignore[operator]
 
     def _normalized(self, images: Images) -> Tensor:
         return (images - self._mean.to(images)) / self._std.to(images)

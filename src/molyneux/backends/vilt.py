@@ -31,6 +31,7 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
+from molyneux.backends.long_text import Window, check_fits
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
@@ -101,7 +102,9 @@ class Vilt(Matcher, MaskedLM):
     def masked_tokens(self, texts: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
         for text in texts:
             self.check_text(text)
-        encoded = self._tokenizer(list(texts), padding=True, return_tensors="pt")
+        encoded = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._window.limit, return_tensors="pt"
+        )
         words = [[-1 if word is None else word for word in encoded.word_ids(row)] for row in range(len(texts))]
         # a word that the tokenizer does not know is a special token too
         special = torch.isin(encoded["input_ids"], torch.tensor(self._tokenizer.all_special_ids))
@@ -121,14 +124,8 @@ class Vilt(Matcher, MaskedLM):
         return torch.tensor([token for token in range(len(self._tokenizer)) if token not in special])
 
     def check_text(self, text: str) -> None:
-        limit = int(self._native.vilt.config.max_position_embeddings)
-        tokens = self._tokenizer(text, verbose=False)["input_ids"]
-        if len(tokens) > limit:
-            lost = self._tokenizer.decode(tokens[limit - 1 : -1])
-            raise ModelError(
-                f"the text has {len(tokens)} tokens and {self.name!r} reads {limit}: "
-                f"shorten it, or split it into several descriptions; this part would be lost: {lost!r}"
-            )
+        if self.long_text == "error":
+            check_fits(text, self._window)
 
     def save(self, folder: Path) -> None:
         """Write weights under their published names, configuration, tokenizer and image processor.
@@ -151,7 +148,9 @@ class Vilt(Matcher, MaskedLM):
             processor.save_pretrained(target)
 
     def copy(self) -> "Vilt":
-        return Vilt(self._name, copy.deepcopy(self._native), self._tokenizer)
+        twin = Vilt(self._name, copy.deepcopy(self._native), self._tokenizer)
+        twin.long_text = self.long_text
+        return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
         return []
@@ -162,6 +161,15 @@ class Vilt(Matcher, MaskedLM):
 
     def readout_modules(self) -> list[nn.Module]:
         return [self._native.vilt.layernorm, self._native.vilt.pooler]
+
+    @property
+    def _window(self) -> Window:
+        return Window(
+            model=self.name,
+            limit=int(self._native.vilt.config.max_position_embeddings),
+            tokens=lambda text: self._tokenizer(text, verbose=False)["input_ids"],
+            words=lambda tokens: self._tokenizer.decode(tokens, skip_special_tokens=True),
+        )
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         return self.masked_tokens(texts)[0].to(self.device)

@@ -23,12 +23,12 @@ def convert(
     as_json: flags.AsJson = False,
 ) -> None:
     """Save a model as a folder with safetensors, from which nothing but numbers and text is read."""
+    from molyneux.backends.digest import weights_digest
     from molyneux.backends.load import load
-    from molyneux.pipeline.replay import weights_digest
 
     loaded = load(_named(model, tokenizer))
     loaded.save(out)
-    digest = weights_digest(loaded)
+    digest = weights_digest(loaded.native)
     if as_json:
         print_json({"model": model, "folder": str(out), "weights": f"sha256:{digest}"})
     else:

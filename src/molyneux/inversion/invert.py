@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
+from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.files import write_bytes
@@ -56,7 +57,7 @@ def invert(
     generators = [Generator().manual_seed(picture_seed(seed, concept, i)) for i in range(config.images)]
     started = time.perf_counter()
     alignment = model.alignment(concept.descriptions)
-    fingerprint = _fingerprint(model, config, [concept], seed)
+    fingerprint = _fingerprint(model, config, [concept], seed) if checkpoint else ""
     pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, on_step)
     return SyntheticImages(
         concept=concept,
@@ -85,7 +86,7 @@ def invert_each(
     generators = [Generator().manual_seed(picture_seed(seed, concept, 0)) for concept in concepts]
     started = time.perf_counter()
     alignment = model.alignment_each([concept.descriptions[0] for concept in concepts])
-    fingerprint = _fingerprint(model, config, concepts, seed)
+    fingerprint = _fingerprint(model, config, concepts, seed) if checkpoint else ""
     pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, on_step)
     seconds = (time.perf_counter() - started) / len(concepts)
     return tuple(
@@ -255,5 +256,7 @@ def learning_rate(config: InversionConfig, step: int, grown_at: int) -> float:
 
 def _fingerprint(model: VisionLanguageModel, config: InversionConfig, concepts: Sequence[Concept], seed: int) -> str:
     described = [(concept.name, concept.descriptions) for concept in concepts]
-    text = repr((model.name, model.image_size, model.inversion_size, asdict(config), described, seed))
+    weights = weights_digest(model.native)
+    size = (model.image_size, model.inversion_size)
+    text = repr((model.name, weights, size, model.long_text, asdict(config), described, seed))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,9 +1,9 @@
 """`molyneux invert`: words in, a folder of pictures for each concept out."""
 
+from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.concepts import check_distinct
 from molyneux.pipeline.pictures import inverted
-from molyneux.pipeline.replay import weights_digest
 from molyneux.pipeline.run_folder import check_out, open_run
 from molyneux.pipeline.settings import InvertSettings, Progress
 from molyneux.synthetic import SyntheticImages
@@ -23,7 +23,7 @@ def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None
     for concept in settings.concepts:
         for text in concept.descriptions:
             model.check_text(text)
-    folder = open_run(settings.out, settings.resolved(), weights_digest(model))
+    folder = open_run(settings.out, settings.resolved(), weights_digest(model.native))
     found = tuple(
         inverted(
             model,

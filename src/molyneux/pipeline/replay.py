@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.errors import DataError
@@ -146,15 +147,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molyneux"
 
 
-def weights_digest(model: VisionLanguageModel) -> str:
-    """The hexadecimal SHA-256 of all weights with their names."""
-    digest = hashlib.sha256()
-    for name, value in model.native.state_dict().items():
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int, int], None] | None:
     if on_step is None:
         return None
@@ -162,5 +154,5 @@ def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int
 
 
 def _key(model: VisionLanguageModel, config: ReplayConfig) -> str:
-    text = weights_digest(model) + json.dumps(asdict(config), sort_keys=True)
+    text = weights_digest(model.native) + json.dumps(asdict(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
@@ -16,7 +17,7 @@ from molyneux.pipeline.from_text import FRESH, read_from_text
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
 from molyneux.pipeline.prepare import Plan, check_texts, prepare, without
-from molyneux.pipeline.replay import replay_pictures, weights_digest
+from molyneux.pipeline.replay import replay_pictures
 from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
 from molyneux.pipeline.scoring import Scoring
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
@@ -49,10 +50,12 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     started = time.perf_counter()
     base = dual_encoder(load(settings.model), "teaching")
     check_texts(base, settings, plan)
+    if settings.teaching.update.part == "space":
+        base.check_remap()
     job = _Job(settings, plan, base, on_step)
     if not (settings.out / SCORES).exists():
         job.look()
-    folder = open_run(settings.out, settings.resolved(), weights_digest(base))
+    folder = open_run(settings.out, settings.resolved(), weights_digest(base.native))
     folder.add_time("load", time.perf_counter() - started)
     if not (folder.root / SCORES).exists():
         job.score(folder)

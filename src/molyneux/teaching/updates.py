@@ -43,6 +43,7 @@ class Space(Update):
     """
 
     def __init__(self, student: DualEncoder) -> None:
+        student.check_remap()
         self._student = student
         probe = student.embed_texts(["a"])
         self._change = nn.Parameter(torch.zeros(probe.shape[1], probe.shape[1]).to(probe))

@@ -1,0 +1,448 @@
+"""What every family must keep, over tiny random models of the real architectures, and over `mini`.
+
+A family takes part by a module `families_NAME.py` beside this file: FAMILIES says how its models are made, and VENDOR,
+where its library has a loader, how that library alone embeds pictures and texts from a saved folder.
+"""
+
+import importlib
+import importlib.util
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate as resize
+from torch.nn.functional import normalize
+
+from molyneux.backends.abilities import Captioner, MaskedLM, Matcher, captioner, masked_lm, matcher
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.digest import weights_digest
+from molyneux.backends.load import load
+from molyneux.concepts import Concept
+from molyneux.errors import ModelError, OutputError
+from molyneux.inversion.config import InversionConfig
+from molyneux.inversion.invert import invert
+from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.interpolate import interpolate
+from molyneux.teaching.losses import bank_loss
+from molyneux.teaching.teach import teach
+
+MODULES = ("families_hf", "families_open_clip", "families_medclip", "families_vilt")
+TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet"]
+RING = Concept("ring", "a circle with a round hole.")
+KNOWN = ["cross", "bar", "photo"]
+TOLERANCE = {"atol": 1e-6, "rtol": 0.0}
+TOKENIZERS = ("tokenizer.json", "vocab.*", "merges.txt", "*.model")
+
+
+def present() -> tuple[dict[str, Callable[[], VisionLanguageModel]], dict[str, Callable[..., tuple[Tensor, Tensor]]]]:
+    families, vendors = {}, {}
+    for name in MODULES:
+        if importlib.util.find_spec(name) is not None:
+            module = importlib.import_module(name)
+            families |= module.FAMILIES
+            vendors |= getattr(module, "VENDOR", {})
+    return families, vendors
+
+
+FAMILIES, VENDOR = present()
+
+
+@pytest.fixture(scope="module", params=[*FAMILIES, pytest.param("mini", marks=pytest.mark.slow)])
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family) -> VisionLanguageModel:
+    return load("mini") if family == "mini" else FAMILIES[family]()
+
+
+@pytest.fixture(scope="module")
+def encoder(model) -> DualEncoder:
+    if not isinstance(model, DualEncoder):
+        pytest.skip("has no separate embeddings")
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    model.save(folder)
+    return folder
+
+
+def pictures(model: VisionLanguageModel, count: int = 3, seed: int = 1) -> Tensor:
+    """Patches of colour, as whole bytes."""
+    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    fine = resize(coarse, size=(model.image_size, model.image_size), mode="bilinear")
+    return (fine * 255).round() / 255
+
+
+def scores(model: VisionLanguageModel, images: Tensor, texts: Sequence[str] = TEXTS) -> Tensor:
+    """How each picture fits the text beside it."""
+    return model.alignment_each(texts).score(images)[0]
+
+
+def state(model: VisionLanguageModel) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.native.state_dict().items()}
+
+
+def lesson(part: str) -> TeachingConfig:
+    """A few steps, of which all is kept."""
+    return TeachingConfig(
+        update=Full(part=part),
+        steps=5,
+        batch=2,
+        learning_rate=1e-3,
+        replay_batch=0,
+        texts="definition",
+        interpolate=1.0,
+    )
+
+
+def taught(model: DualEncoder, part: str) -> DualEncoder:
+    synthetic = invert(model, RING, InversionConfig(images=2, steps=2, batch_norm=0.0), seed=0)
+    return teach(model, [synthetic], lesson(part), known=KNOWN, seed=0)
+
+
+def test_at_least_the_families_of_this_room_take_part():
+    assert {"hf clip", "hf siglip", "hf siglip2", "hf vit_bert", "hf swin_bert", "hf resnet_bert"} <= FAMILIES.keys()
+    assert VENDOR.keys() <= FAMILIES.keys()
+
+
+def test_everything_is_frozen_and_in_evaluation_mode(model):
+    assert not any(parameter.requires_grad for parameter in model.native.parameters())
+    assert not any(module.training for module in model.native.modules())
+
+
+def test_pixels_receive_gradients_each_from_its_own_score_alone(model):
+    images = pictures(model).requires_grad_()
+    scores(model, images)[:2].sum().backward()
+    assert images.grad.isfinite().all()
+    assert (images.grad[:2].abs().sum(dim=(1, 2, 3)) > 0).all()
+    assert not images.grad[2].any()
+
+
+def test_the_weights_receive_no_gradients_and_stay(model):
+    before = weights_digest(model.native)
+    images = pictures(model).requires_grad_()
+    scores(model, images).sum().backward()
+    assert all(parameter.grad is None for parameter in model.native.parameters())
+    assert weights_digest(model.native) == before
+
+
+def test_a_permutation_of_the_batch_permutes_the_scores(model):
+    images, order = pictures(model), [2, 0, 1]
+    with torch.no_grad():
+        straight = scores(model, images)
+        permuted = scores(model, images[order], [TEXTS[place] for place in order])
+        alone = torch.cat([scores(model, images[i : i + 1], TEXTS[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(permuted, straight[order], **TOLERANCE)
+    torch.testing.assert_close(alone, straight, **TOLERANCE)
+    assert straight.unique().numel() == 3
+
+
+def test_pictures_for_inversion_are_read_in_their_own_size(model):
+    size = model.inversion_size
+    small = resize(pictures(model), size=(size, size), mode="bilinear")
+    with torch.no_grad():
+        assert scores(model, small).isfinite().all()
+
+
+def test_embeddings_are_rows_of_unit_length(encoder):
+    with torch.no_grad():
+        rows, texts = encoder.embed_images(pictures(encoder)), encoder.embed_texts(TEXTS)
+    assert rows.shape == texts.shape
+    for found in (rows, texts):
+        torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+        assert torch.linalg.matrix_rank(found) == 3
+    assert encoder.temperature > 0
+
+
+def test_features_and_projection_compose_to_the_embedding(encoder):
+    images = pictures(encoder)
+    with torch.no_grad():
+        features = encoder.features(images)
+        assert features.ndim == 2
+        assert torch.equal(encoder.project(features), encoder.embed_images(images))
+
+
+def test_trunk_and_projection_share_out_the_vision_tower(encoder):
+    trunk = [id(value) for block in encoder.trunk_modules() for value in block.parameters()]
+    projection = [id(value) for value in encoder.projection_module().parameters()]
+    assert len(trunk) == len(set(trunk))
+    assert not set(trunk) & set(projection)
+    assert {*trunk, *projection} == {id(value) for value in encoder.vision_module().parameters()}
+    assert len(encoder.trunk_modules()) > 1
+
+
+def test_the_projection_uses_no_weight_of_the_trunk_and_the_text_tower_none_of_either(encoder):
+    twin = encoder.copy()
+    images = pictures(encoder)
+    with torch.no_grad():
+        features, embeddings, texts = encoder.features(images), encoder.embed_images(images), twin.embed_texts(TEXTS)
+        for value in twin.projection_module().parameters():
+            value.mul_(1.5).add_(0.1 * torch.rand(value.shape, generator=torch.Generator().manual_seed(0)))
+        assert torch.equal(twin.features(images), features)
+        assert not torch.allclose(twin.embed_images(images), embeddings, atol=1e-4)
+        assert torch.equal(twin.embed_texts(TEXTS), texts)
+
+
+def test_batch_norms_are_those_of_the_vision_tower_in_order(model):
+    layers, seen = model.vision_batch_norms(), []
+    handles = [layer.register_forward_pre_hook(lambda module, _: seen.append(module)) for layer in layers]
+    with torch.no_grad():
+        scores(model, pictures(model))
+    for handle in handles:
+        handle.remove()
+    assert list(dict.fromkeys(seen)) == layers
+    if isinstance(model, DualEncoder):
+        inside = [layer for layer in model.vision_module().modules() if isinstance(layer, nn.BatchNorm2d)]
+        assert {id(layer) for layer in layers} == {id(layer) for layer in inside}
+
+
+def test_a_copy_moves_alone(model):
+    twin = model.copy()
+    before = weights_digest(model.native)
+    assert type(twin) is type(model)
+    assert weights_digest(twin.native) == before
+    moved = twin.vision_module() if isinstance(twin, DualEncoder) else twin.native
+    with torch.no_grad():
+        for value in moved.parameters():
+            value.add_(1.0)
+    assert weights_digest(model.native) == before
+    assert weights_digest(twin.native) != before
+
+
+def takes_remap(model: DualEncoder) -> bool:
+    try:
+        model.check_remap()
+    except ModelError:
+        return False
+    return True
+
+
+def change_of(model: DualEncoder) -> Tensor:
+    width = model.embed_texts(["a"]).shape[1]
+    return 0.3 * torch.randn(width, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_remap_follows_the_projection(encoder):
+    if not takes_remap(encoder):
+        pytest.skip("refuses such a map, see below")
+    twin, change = encoder.copy(), change_of(encoder)
+    twin.remap(change)
+    with torch.no_grad():
+        before, after = (one.embed_images(pictures(encoder)) for one in (encoder, twin))
+    torch.testing.assert_close(after, normalize(before + before @ change.T, dim=1), **TOLERANCE)
+
+
+def test_a_remap_that_no_weights_can_hold_is_refused_before_any_work(encoder):
+    if takes_remap(encoder):
+        pytest.skip("follows such a map, see above")
+    twin = encoder.copy()
+    parts = "'projection', 'blocks' or 'tower'"
+    with pytest.raises(ModelError, match=parts):
+        twin.remap(change_of(encoder))
+    assert weights_digest(twin.native) == weights_digest(encoder.native)
+    synthetic = invert(encoder, RING, InversionConfig(images=2, steps=1, batch_norm=0.0), seed=0)
+    with pytest.raises(ModelError, match=parts):
+        teach(encoder, [synthetic], lesson("space"), known=KNOWN, seed=0, on_step=lambda *_: pytest.fail("a step"))
+
+
+@pytest.mark.parametrize("part", ["space", "projection", "blocks", "tower"])
+def test_only_the_chosen_weights_move(encoder, part):
+    if part == "space" and not takes_remap(encoder):
+        pytest.skip("refuses such a map, see above")
+    before = state(encoder)
+    student = taught(encoder, part)
+    allowed = {
+        "space": [encoder.projection_module()],
+        "projection": [encoder.projection_module()],
+        "blocks": [*encoder.trunk_modules()[-1:], encoder.projection_module()],
+        "tower": [encoder.vision_module()],
+    }[part]
+    places = {value.data_ptr() for module in allowed for value in module.parameters()}
+    may_move = {key for key, value in encoder.native.state_dict().items() if value.data_ptr() in places}
+    moved = {key for key, value in student.native.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved
+    assert moved <= may_move
+    assert all(torch.equal(value, before[key]) for key, value in encoder.native.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in student.native.parameters())
+    assert torch.equal(student.embed_texts(TEXTS), encoder.embed_texts(TEXTS))
+
+
+def test_interpolation_ends_at_the_parents_to_the_bit(encoder):
+    student = taught(encoder, "tower")
+    for alpha, parent in ((0.0, encoder), (1.0, student)):
+        mixed = interpolate(encoder, student, alpha).native.state_dict()
+        assert all(torch.equal(mixed[key], value) for key, value in parent.native.state_dict().items())
+    half = interpolate(encoder, student, 0.5)
+    assert weights_digest(half.native) not in {weights_digest(encoder.native), weights_digest(student.native)}
+
+
+def test_inversion_raises_the_score_it_climbs_and_teaching_lowers_its_loss(encoder):
+    config = InversionConfig(images=2, steps=12, batch_norm=0.0, trace_every=1)
+    synthetic = invert(encoder, RING, config, seed=0)
+    assert synthetic.trace[-1].plain > synthetic.trace[0].plain
+    student = teach(encoder, [synthetic], lesson("projection"), known=KNOWN, seed=0)
+    size = encoder.image_size
+    shown = resize(synthetic.pixels, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    own = encoder.embed_texts(RING.captions).expand(2, -1)
+    bank = encoder.embed_texts([f"a photo of a {name}." for name in KNOWN])
+    everything = torch.ones(2, len(KNOWN), dtype=torch.bool)
+    with torch.no_grad():
+        before, after = (
+            bank_loss(one.embed_images(shown), own, bank, everything, encoder.temperature) for one in (encoder, student)
+        )
+    assert after < before
+
+
+def test_a_saved_folder_is_loaded_to_the_same_scores(model, saved):
+    again = load(saved)
+    with torch.no_grad():
+        torch.testing.assert_close(scores(again, pictures(model)), scores(model, pictures(model)), **TOLERANCE)
+    assert type(again) is type(model)
+    assert again.image_size == model.image_size
+    assert again.inversion_size == model.inversion_size
+    assert again.crop_fraction == model.crop_fraction
+
+
+def test_a_saved_folder_is_loaded_by_the_vendor_to_the_same_embeddings(family, encoder, saved):
+    if family not in VENDOR:
+        pytest.skip("its own tests read the folder with its library")
+    images, texts = VENDOR[family](saved, pictures(encoder), TEXTS)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.embed_images(pictures(encoder)), images, **TOLERANCE)
+    torch.testing.assert_close(encoder.embed_texts(TEXTS), texts, **TOLERANCE)
+
+
+def test_a_taught_model_is_saved_and_loaded_as_it_is(encoder, tmp_path):
+    student = taught(encoder, "projection")
+    student.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    with torch.no_grad():
+        images = pictures(encoder)
+        torch.testing.assert_close(again.embed_images(images), student.embed_images(images), **TOLERANCE)
+
+
+def test_a_model_is_not_saved_over_another(model, saved):
+    with pytest.raises(OutputError, match="already exists"):
+        model.save(saved)
+
+
+def damaged(saved: Path, tmp_path: Path, change: Callable[[dict[str, Tensor]], None]) -> Path:
+    """A copy of the saved folder whose weights have been changed."""
+    folder = shutil.copytree(saved, tmp_path / "damaged")
+    (path,) = folder.glob("*.safetensors")
+    values = load_file(path)
+    change(values)
+    save_file(values, path, metadata={"format": "pt"})
+    return folder
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(ModelError) as refusal:
+        load(folder)
+    message = str(refusal.value)
+    assert "\n" not in message
+    return message
+
+
+def last_matrix(values: dict[str, Tensor]) -> str:
+    return [key for key in sorted(values) if values[key].ndim == 2][-1]
+
+
+def test_weights_that_lack_a_tensor_are_refused(saved, tmp_path):
+    name = last_matrix(load_file(next(saved.glob("*.safetensors"))))
+    message = refused(damaged(saved, tmp_path, lambda values: values.pop(name)))
+    assert "lack" in message
+
+
+def test_weights_with_an_unknown_tensor_are_refused(saved, tmp_path):
+    message = refused(damaged(saved, tmp_path, lambda values: values.update(surprise=torch.zeros(1))))
+    assert "unknown key 'surprise'" in message
+
+
+def test_weights_of_another_shape_are_refused(saved, tmp_path):
+    name = last_matrix(load_file(next(saved.glob("*.safetensors"))))
+    folder = damaged(saved, tmp_path, lambda values: values.update({name: torch.zeros(2, 3)}))
+    assert "shape" in refused(folder)
+
+
+@pytest.mark.parametrize("left", [0, 5, 1000, -1])
+def test_truncated_weights_are_refused(saved, tmp_path, left):
+    folder = shutil.copytree(saved, tmp_path / "damaged")
+    (path,) = folder.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:left])
+    assert "cannot be read" in refused(folder)
+
+
+def test_a_folder_without_its_tokenizer_is_refused(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "damaged")
+    files = [path for pattern in TOKENIZERS for path in folder.glob(pattern)]
+    if not files:
+        pytest.skip("its tokenizer needs no files")
+    for path in files:
+        path.unlink()
+    assert "tokenizer" in refused(folder)
+
+
+def too_long(model: VisionLanguageModel) -> str:
+    """Three sentences each of which fits, and which do not fit together by a few words."""
+    for count in range(1, 200):
+        text = " ".join(f"a {mark}{' ring' * count}." for mark in ("dark", "round", "cross"))
+        try:
+            model.check_text(text)
+        except ModelError:
+            return text.replace(".", " ring.")
+    raise AssertionError("no text is too long")
+
+
+def test_a_text_that_does_not_fit_is_refused_with_its_count_and_what_would_be_lost(model):
+    text = too_long(model)
+    with pytest.raises(ModelError) as refusal:
+        model.alignment([text])
+    found = re.search(r"the text has (\d+) tokens and .* reads (\d+)", str(refusal.value))
+    assert found
+    assert int(found[1]) > int(found[2])
+    lost = str(refusal.value).rsplit("would be lost: ", 1)[1].strip("'\"")
+    letters = re.sub(r"\W", "", lost.lower())
+    assert letters
+    assert re.sub(r"\W", "", text.lower()).endswith(letters)
+
+
+def test_a_text_that_does_not_fit_is_cut_or_averaged_where_that_is_asked_for(encoder):
+    text = too_long(encoder)
+    first = text.split(". ")[0] + "."
+    rows = {}
+    for policy in ("truncate", "mean"):
+        twin = encoder.copy()
+        twin.long_text = policy
+        twin = twin.copy()
+        twin.check_text(text)
+        rows[policy], whole = twin.embed_texts([text, first])
+        torch.testing.assert_close(rows[policy].norm(), torch.ones(()))
+        torch.testing.assert_close(whole, encoder.embed_texts([first])[0], **TOLERANCE)
+    assert not torch.allclose(rows["truncate"], rows["mean"], atol=1e-4)
+    with pytest.raises(ModelError, match="reads"):
+        encoder.embed_texts([text])
+
+
+def test_asking_for_an_ability_that_is_not_there_is_one_clear_error(model):
+    for kind, ask in (
+        (DualEncoder, dual_encoder),
+        (Matcher, matcher),
+        (Captioner, captioner),
+        (MaskedLM, masked_lm),
+    ):
+        if isinstance(model, kind):
+            assert ask(model, "this") is model
+        else:
+            with pytest.raises(ModelError, match=r"this needs a model .*, got"):
+                ask(model, "this")
