@@ -9,6 +9,7 @@ import yaml
 from command import RING, Command
 from runs import use_tiny, write_photos
 
+from molyneux.backends.families import FAMILIES
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import TeachingConfig
 
@@ -131,10 +132,15 @@ def test_a_preset_keeps_what_single_flags_do_not_change(molyneux, tmp_path):
 
 
 def test_small_verbs_print_text_or_json(molyneux):
-    assert "mini" in json.loads(molyneux("list", "models", "--json").out)
+    listed = json.loads(molyneux("list", "models", "--json").out)
+    assert list(listed) == [family.name for family in FAMILIES]
+    assert listed["CoCa"]["abilities"] == ["embeds", "captions"]
     assert "torch" in json.loads(molyneux("env", "--json").out)["versions"]
     assert "2411.15611" in json.loads(molyneux("cite", "--json").out)["bibtex"]
-    assert molyneux("list", "models").out.startswith("mini")
+    table = molyneux("list", "models").out.splitlines()
+    assert table[0].split()[:2] == ["family", "--model"]
+    assert table[1].split()[:3] == ["mini", "mini", "embeds"]
+    assert len(table) == 2 + len(FAMILIES)
     assert "torch: " in molyneux("env").out
     assert molyneux("cite").out.startswith("@")
 

@@ -134,7 +134,7 @@ def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shap
     assert np.abs(found - expected).max() <= 1  # rounding between the two passes
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 def test_a_hair_thin_picture_costs_no_memory(random, fit):
     assert square(picture(random, 100_000, 1), 64, fit=fit).size == (64, 64)
 
@@ -148,6 +148,14 @@ def test_padding_is_a_black_square_around_the_whole_picture(random, shape):
     canvas[top : top + shape[1], left : left + shape[0]] = np.asarray(image)
     expected = Image.fromarray(canvas).resize((32, 32), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(np.asarray(square(image, 32, fit="pad")), np.asarray(expected))
+
+
+def test_squashing_keeps_the_borders_of_a_picture_of_any_shape():
+    wide = Image.new("RGB", (90, 30), "red")
+    wide.paste("blue", (45, 0, 90, 30))
+    squashed = np.asarray(square(wide, 32, fit="squash"))
+    np.testing.assert_array_equal(squashed[:, :14], np.broadcast_to([255, 0, 0], (32, 14, 3)))
+    np.testing.assert_array_equal(squashed[:, 18:], np.broadcast_to([0, 0, 255], (32, 14, 3)))
 
 
 def test_a_small_picture_is_padded_and_not_enlarged(random):

@@ -52,8 +52,8 @@ class VisionLanguageModel(abc.ABC):
         return 1.0
 
     @property
-    def photo_fit(self) -> Literal["crop", "pad"]:
-        """How a photo becomes a square: its middle is cut out, or black is added at its shorter side."""
+    def photo_fit(self) -> Literal["crop", "pad", "squash"]:
+        """How a photo becomes a square: its middle is cut out, black is added beside it, or it is squeezed."""
         return "crop"
 
     @property

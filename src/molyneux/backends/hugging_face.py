@@ -353,7 +353,7 @@ def _read_model(folder: Path, kind: str) -> nn.Module:
             raise ModelError(
                 f"the weights in {folder} hold more than tensors, which could run code: not read"
             ) from error
-        raise ModelError(f"the model in {folder} cannot be read ({_reason(error)}): fetch or save it again") from error
+        raise ModelError(f"the model in {folder} cannot be read ({_reason(error)}): {_remedy(error)}") from error
     shapes = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
     extra = [key for key in found["unexpected_keys"] if not key.endswith(STALE)]
     faults = (("lack", found["missing_keys"]), ("have the unknown key", extra), ("have another shape for", shapes))
@@ -370,7 +370,7 @@ def _read_part(folder: Path, vendor: str, what: str) -> Any:
         reader = getattr(importlib.import_module("transformers"), vendor)
         return reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above
-        raise ModelError(f"the {what} in {folder} cannot be read ({_reason(error)}): fetch it again") from error
+        raise ModelError(f"the {what} in {folder} cannot be read ({_reason(error)}): {_remedy(error)}") from error
 
 
 def _has_image_processor(folder: Path) -> bool:
@@ -390,6 +390,10 @@ def _is_unsafe(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _remedy(error: BaseException) -> str:
+    return "install what is missing" if isinstance(error, ImportError) else "fetch or save it again"
 
 
 def _reason(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from molyneux.errors import ModelError
 from molyneux.shapes import Images
 
-PhotoFit = Literal["crop", "squash"]
+PhotoFit = Literal["crop", "pad", "squash"]
 
 _SQUASHED_FROM = 384  # ConvNeXt's processor: from here on no margin is cut away
 
@@ -23,7 +23,7 @@ class PictureRules:
     size: int
     """Side of the square picture."""
     fit: PhotoFit
-    """Whether a photo's middle is cut out, or the whole photo is squeezed to a square."""
+    """Whether a photo's middle is cut out ('crop'), or the whole photo is squeezed to a square ('squash')."""
     crop: float
     """Side of the part that is cut out, as a share of the photo's shorter side; 1 where nothing is cut."""
     scale: float

@@ -20,19 +20,19 @@ LOADERS = {
 """What stands before the colon of a name, and the module whose `load_named` reads what stands behind it."""
 
 MARKS = {
-    "open_clip_config.json": "open_clip",
-    "medclip_config.json": "medclip",
+    "open_clip_config.json": ("open_clip", "load_folder"),
+    "medclip_config.json": ("medclip", "load_medclip"),
 }
-"""A file that tells who saved a folder, and the module whose `load_folder` reads it."""
+"""A file that tells who saved a folder, and the module and function that read it."""
 
 TYPES = {
-    "clip": "hugging_face",
-    "siglip": "hugging_face",
-    "siglip2": "hugging_face",
-    "vision-text-dual-encoder": "hugging_face",
-    "vilt": "vilt",
+    "clip": ("hugging_face", "load_folder"),
+    "siglip": ("hugging_face", "load_folder"),
+    "siglip2": ("hugging_face", "load_folder"),
+    "vision-text-dual-encoder": ("hugging_face", "load_folder"),
+    "vilt": ("vilt", "load_folder"),
 }
-"""model_type in a folder's config.json, where there is no such mark, and the module that reads it."""
+"""model_type in a folder's config.json, where there is no such mark, and the module and function that read it."""
 
 
 def load(name: str | Path, *, device: str = "cpu", long_text: LongText = "error") -> VisionLanguageModel:
@@ -79,18 +79,18 @@ def _read(name: str) -> VisionLanguageModel:
             f"there is no model {name!r}: expected 'mini' or a folder that holds a saved model, or a name that begins "
             f"with {', '.join(f'{known}:' for known in LOADERS)}"
         )
-    return _function(reader_of(folder), "load_folder")(folder)
+    return _function(*reader_of(folder))(folder)
 
 
-def reader_of(folder: Path) -> str:
-    """The module that reads a folder, by the files in it.
+def reader_of(folder: Path) -> tuple[str, str]:
+    """The module and the function in it that read a folder, by the files there.
 
     Raises:
         ModelError: listing what was looked for.
     """
-    for mark, module in MARKS.items():
+    for mark, reader in MARKS.items():
         if (folder / mark).is_file():
-            return module
+            return reader
     kind = None
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))

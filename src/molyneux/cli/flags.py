@@ -47,7 +47,10 @@ ConceptFile = Annotated[
     Path | None,
     Parameter(help="A JSON or YAML file with several concepts: name to description, or to a list of them."),
 ]
-Model = Annotated[str, Parameter(help="'mini', 'medclip:PATH', 'vilt:PATH', or a folder that holds a saved model.")]
+Model = Annotated[
+    str,
+    Parameter(help="'mini', a folder that holds a saved model, or a name that 'molyneux list models' explains."),
+]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
 Seed = Annotated[int, Parameter(help="The same seed gives the same pictures, weights and scores.")]
 Novel = Annotated[

@@ -20,7 +20,7 @@ LARGEST_PHOTO = 25_000_000
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 
-Fit = Literal["crop", "pad"]
+Fit = Literal["crop", "pad", "squash"]
 """How a picture becomes square: see `square`."""
 
 _ORIENTATION = 0x0112
@@ -103,8 +103,12 @@ def square(image: Image.Image, size: int, crop: float = 0.875, fit: Fit = "crop"
     of the part that remains, so a very long picture costs no more than others.
 
     'pad' is all of it, in the middle of a black square whose side is its longer side (but at least `size`, so
-    that small pictures are not enlarged), then resized, bicubic; `crop` has no effect.
+    that small pictures are not enlarged), then resized, bicubic.
+
+    'squash' is all of it, resized, bicubic, whatever its shape. With these two `crop` has no effect.
     """
+    if fit == "squash":
+        return image.resize((size, size), Image.Resampling.BICUBIC)
     if fit == "pad":
         return _padded(image, size)
     width, height = image.size

