@@ -264,6 +264,23 @@ def test_a_pickle_of_tensors_is_read_from_a_folder_a_file_and_an_archive(models,
         assert model.name == str(path)
 
 
+def test_a_release_that_stores_its_constants_with_the_weights_loads_the_same(models, saved, monkeypatch):
+    plain = _Towers.__init__
+
+    def older(self: _Towers, config: MedClipConfig) -> None:
+        plain(self, config)
+        for layer in self.modules():
+            if "relative_position_index" in layer._buffers:
+                layer._non_persistent_buffers_set.discard("relative_position_index")
+
+    monkeypatch.setattr(_Towers, "__init__", older)
+    model = models["medclip-swin"]
+    again = load(saved["medclip-swin"])
+    assert any(key.endswith("relative_position_index") for key in again.native.state_dict())
+    assert torch.equal(again.embed_images(pictures(model)), model.embed_images(pictures(model)))
+    assert published_state(again.native).keys() == published_state(model.native).keys()
+
+
 def test_what_old_releases_did_not_store_may_be_absent_and_must_not_differ(mine):
     state = load_file(mine / SAFE)
     save_file(old_names(state), mine / SAFE)

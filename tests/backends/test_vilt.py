@@ -17,7 +17,7 @@ from molyneux.backends.abilities import captioner
 from molyneux.backends.base import dual_encoder
 from molyneux.backends.checkpoints import PICKLED, SAFE
 from molyneux.backends.load import load
-from molyneux.backends.vilt import Vilt, build, load_folder, load_named
+from molyneux.backends.vilt import Vilt, _Heads, build, load_folder, load_named
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError, OutputError
 from molyneux.inversion.config import InversionConfig
@@ -260,6 +260,23 @@ def test_weights_of_older_releases_are_read(vilt, mine):
         load_folder(mine)
 
 
+def test_a_release_that_has_the_words_bias_under_two_names_saves_and_loads_the_same(vilt, monkeypatch, tmp_path):
+    plain = _Heads.__init__
+
+    def older(self: _Heads, config: object) -> None:
+        plain(self, config)
+        self.mlm_score.bias = self.mlm_score.decoder.bias
+
+    monkeypatch.setattr(_Heads, "__init__", older)
+    two = FAMILIES["vilt"]()
+    two.save(tmp_path / "older")
+    assert "mlm_score.bias" not in load_file(tmp_path / "older" / SAFE)
+    again = load_folder(tmp_path / "older")
+    assert again.native.mlm_score.bias is again.native.mlm_score.decoder.bias
+    tokens, _ = vilt.masked_tokens(TEXTS)
+    assert torch.equal(again.masked_logits(pictures(), tokens), vilt.masked_logits(pictures(), tokens))
+
+
 def test_the_ends_of_an_interpolation_are_the_parents_and_a_copy_is_independent(vilt):
     other = vilt.copy()
     before = weights(vilt)
@@ -408,6 +425,15 @@ def test_a_text_that_is_too_long_is_refused_with_its_count_and_what_would_be_los
             ask(fits + " cross bars")
         assert "has 42 tokens and 'tiny-vilt' reads 40" in str(refusal.value)
         assert "'cross bars'" in str(refusal.value)
+
+
+def test_a_text_that_is_too_long_is_cut_where_that_is_asked_for(saved):
+    cut = load(saved, long_text="truncate")
+    fits = "a " * 37 + "ring"
+    long = fits + " cross bars"
+    assert torch.equal(cut.masked_tokens([long])[0], cut.masked_tokens([fits])[0])
+    assert torch.equal(cut.copy().match_logits(pictures(1), [long]), cut.match_logits(pictures(1), [fits]))
+    assert torch.equal(cut.alignment([long]).score(pictures())[0], cut.alignment([fits]).score(pictures())[0])
 
 
 def test_what_it_cannot_do_is_said(vilt):

@@ -361,9 +361,9 @@ def load_state(model: MedClipModel, path: Path, state: dict[str, Tensor]) -> Non
         if not torch.equal(state[key], constants[key]):
             raise ModelError(f"the weights {path} have another value for the constant {key!r}: another model's")
     found = {key: value for key, value in state.items() if key not in constants}
-    own = {published_name(key): (key, value) for key, value in native.state_dict().items()}
-    check_keys(path, found, {name: value for name, (_, value) in own.items()})
-    native.load_state_dict({key: found[name] for name, (key, _) in own.items()})
+    own = {key: value for key, value in native.state_dict().items() if published_name(key) not in constants}
+    check_keys(path, found, {published_name(key): value for key, value in own.items()})
+    native.load_state_dict(native.state_dict() | {key: found[published_name(key)] for key in own})
 
 
 def published_name(key: str) -> str:

@@ -137,7 +137,7 @@ class Vilt(Matcher, MaskedLM):
 
         config = self._native.vilt.config
         with new_folder(Path(folder)) as target:
-            state = {key: value.contiguous() for key, value in self._native.state_dict().items()}
+            state = {key: value.contiguous() for key, value in self._native.state_dict().items() if key != _OLD_BIAS}
             if state[_DECODER].data_ptr() == state[_WORDS].data_ptr():
                 # as transformers does with tensors that are one: it ties them again
                 del state[_DECODER]
@@ -253,6 +253,9 @@ def load_state(model: Vilt, path: Path, state: dict[str, Tensor]) -> None:
         found.setdefault(_DECODER, found[_WORDS])
     native = model.native
     assert isinstance(native, _Heads)
+    if _OLD_BIAS in native.state_dict() and _BIAS in found:
+        # transformers 4 has it under both names
+        found[_OLD_BIAS] = found[_BIAS]
     if not any(key.startswith("itm_score.") for key in found):
         raise ModelError(f"the weights {path} have no head for matching ('itm_score.fc'): expected {TOKENIZER}-itm's")
     check_keys(path, found, native.state_dict())
