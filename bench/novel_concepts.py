@@ -30,12 +30,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from molyneux.backends.digest import weights_digest
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
 from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.folders import PhotoFolder, read_folder
 from molyneux.datasets.imagenet import imagenet_names

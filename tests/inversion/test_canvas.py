@@ -66,6 +66,16 @@ def test_pixels_start_as_uniform_noise_and_settle_in_their_range():
     assert torch.equal(canvas.values().detach(), expected)
 
 
+def test_a_normal_start_is_standard_normal_around_the_middle_and_cut_to_its_range():
+    canvas = Pixels(InversionConfig(canvas="pixels", start="normal"), 64, streams(3), CPU)
+    start = canvas.values().detach()
+    normalised = (start - 0.5) / 0.5
+    drawn = torch.randn(3, 64, 64, generator=Generator().manual_seed(3))
+    torch.testing.assert_close(normalised[0], drawn.clamp(-1, 1), atol=1e-6, rtol=0.0)
+    assert 0.66 < float(((start > 0) & (start < 1)).float().mean()) < 0.71  # 68.3 % lie within one deviation
+    assert all(leaf.requires_grad and leaf.is_leaf for leaf in canvas.leaves())
+
+
 def test_a_pyramid_is_the_sum_of_its_levels():
     canvas = Pyramid(InversionConfig(falloff=0.5), 16, streams(0), CPU)
     sides = [level.shape[-1] for level in canvas.leaves()]

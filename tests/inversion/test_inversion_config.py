@@ -33,6 +33,16 @@ def test_the_authors_preset_holds_what_their_script_does():
     assert [(round(share * 3000), side) for share, side in authors.growth] == [(0, 64), (900, 128), (1800, 224)]
 
 
+def test_the_preset_for_vilt_differs_from_the_papers_in_its_start_and_its_views_alone():
+    vilt = InversionConfig.paper_vilt()
+    # arXiv 2411.15611, C.3.1
+    assert (vilt.start, vilt.affine_probability, vilt.joint) == ("normal", 0.0, 0.0)
+    assert replace(vilt, start="uniform", affine_probability=0.5) == InversionConfig.paper()
+    assert InversionConfig.paper_vilt(steps=100) == replace(
+        InversionConfig.paper(100), start="normal", affine_probability=0.0
+    )
+
+
 def test_a_preset_with_fewer_steps_keeps_its_shares_of_the_run():
     assert InversionConfig.paper(steps=100).growth == InversionConfig.paper().growth
     assert InversionConfig.paper(steps=7).trace_every == 1

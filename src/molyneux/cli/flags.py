@@ -19,7 +19,11 @@ INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
 
 PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
-    "inversion": {"paper": InversionConfig.paper, "authors-code": InversionConfig.authors_code},
+    "inversion": {
+        "paper": InversionConfig.paper,
+        "authors-code": InversionConfig.authors_code,
+        "paper-vilt": InversionConfig.paper_vilt,
+    },
     "teaching": {"paper": TeachingConfig.paper},
 }
 
@@ -59,7 +63,7 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
 InversionPreset = Annotated[
-    Literal["default", "paper", "authors-code"],
+    Literal["default", "paper", "authors-code", "paper-vilt"],
     Parameter(group=_INVERSION, help="Where the settings below start from."),
 ]
 InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]

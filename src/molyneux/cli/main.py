@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from molyneux import __version__
 from molyneux.cli.cite import cite
+from molyneux.cli.convert import convert
 from molyneux.cli.demo import demo
 from molyneux.cli.env import env
 from molyneux.cli.evaluate import evaluate
@@ -30,7 +31,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, report, demo, env, cite)
+VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, report, convert, demo, env, cite)
 
 for place, verb in enumerate(VERBS):
     app.command(verb, None, sort_key=place)

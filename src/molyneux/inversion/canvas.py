@@ -42,13 +42,13 @@ class Canvas(abc.ABC):
 
 @final
 class Pixels(Canvas):
-    """The pixels themselves, from uniform noise, clamped to [0, 1]; grows by bicubic steps (C.1)."""
+    """The pixels themselves, from uniform or normal noise, clamped to [0, 1]; grows by bicubic steps (C.1)."""
 
     def __init__(self, config: InversionConfig, size: int, generators: Sequence[Generator], device: torch.device):
         self._growth = config.growth or ((0.0, size),)
         side = min(self._growth[0][1], size)
         self._size = size
-        noise = torch.stack([torch.rand(3, side, side, generator=g) for g in generators])
+        noise = torch.stack([STARTS[config.start](side, g) for g in generators])
         self._pixels = noise.to(device).requires_grad_()
 
     def leaves(self) -> list[Tensor]:
@@ -121,5 +121,16 @@ def decorrelated(values: Values) -> Images:
     return torch.einsum("nahw,ac->nchw", values, basis).mul(2.0).sigmoid()
 
 
+def uniform(side: int, generator: Generator) -> Float[Tensor, "3 s s"]:
+    """Every value in [0, 1] equally likely."""
+    return torch.rand(3, side, side, generator=generator)
+
+
+def normal(side: int, generator: Generator) -> Float[Tensor, "3 s s"]:
+    """Mean 0.5 and deviation 0.5, cut to [0, 1], which holds 68 % of the values."""
+    return (0.5 + 0.5 * torch.randn(3, side, side, generator=generator)).clamp(0, 1)
+
+
+STARTS: dict[str, Callable[[int, Generator], Tensor]] = {"uniform": uniform, "normal": normal}
 CANVASES: dict[str, type[Pixels] | type[Pyramid]] = {"pixels": Pixels, "pyramid": Pyramid}
 COLORS: dict[str, Callable[[Values], Images]] = {"rgb": rgb, "squashed": squashed, "decorrelated": decorrelated}

@@ -21,6 +21,9 @@ class InversionConfig:
     """Side of the views that the tower sees while inverting; 0 takes the model's inversion size."""
     canvas: Literal["pixels", "pyramid"] = "pyramid"
     """What is optimised: the pixels, or a sum of pictures of every resolution."""
+    start: Literal["uniform", "normal"] = "uniform"
+    """Pixel canvas only: noise that the pixels start from. 'normal' is 0.5 + 0.5 z with z from N(0, 1), cut to [0, 1]:
+    N(0, 1) where a model normalises with mean 0.5 and deviation 0.5, as ViLT does, cut to that model's range."""
     falloff: float = 0.25
     """Pyramid only: how the reach of a step falls with the side s, as (4 / s) to this power above 4 pixels."""
     color: Literal["rgb", "squashed", "decorrelated"] = "decorrelated"
@@ -108,6 +111,14 @@ class InversionConfig:
             growth=((0.0, 64), (900 / 3000, 128), (1800 / 3000, 224)),
             scale=(0.7, 1.2),
         )
+
+    @classmethod
+    def paper_vilt(cls, steps: int = 5000) -> "InversionConfig":
+        """The paper's setting for ViLT (C.3.1): as `paper`, but from normal noise and without affine views.
+
+        What is climbed is the model's log-probability of a match, whose negative is the paper's cross-entropy.
+        """
+        return replace(cls.paper(steps), start="normal", affine_probability=0.0)
 
 
 def _check(config: InversionConfig, name: str, fine: bool, expected: str) -> None:

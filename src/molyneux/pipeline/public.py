@@ -1,19 +1,23 @@
 """`molyneux.teach`: teaching with the defaults that a whole run would take."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.pipeline.prepare import without
 from molyneux.pipeline.replay import replay_pictures
 from molyneux.pipeline.settings import check_seed
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.teach import check_ability, uses_replay
 from molyneux.teaching.teach import teach as teach_with
+
+ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
 
 def teach(
-    model: VisionLanguageModel,
+    model: ModelT,
     pictures: Sequence[SyntheticImages],
     config: TeachingConfig | None = None,
     *,
@@ -21,11 +25,11 @@ def teach(
     replay: Sequence[SyntheticImages] | None = None,
     seed: int = 0,
     on_step: Callable[[int, int], None] | None = None,
-) -> DualEncoder:
+) -> ModelT:
     """A new model that has learned the concepts of `pictures`; the given one stays as it is.
 
     Args:
-        model: one with separate image and text embeddings.
+        model: one that can do what `config.loss` asks for; the defaults want separate image and text embeddings.
         pictures: of each concept, as `invert` makes them.
         config: Molyneux's own defaults if None.
         known: names that the concepts are told apart from; ImageNet's if None.
@@ -35,16 +39,16 @@ def teach(
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
-        ModelError: if the model has no separate embeddings, or a text does not fit.
+        ModelError: if the model cannot do what the loss asks for, or a text does not fit.
         OutputError: if replay pictures cannot be cached.
     """
     check_seed(seed)
     config = config or TeachingConfig()
-    encoder = dual_encoder(model, "teaching")
+    check_ability(model, config)
     taught = [one.concept.name for one in pictures]
     if replay is None:
-        replay = replay_pictures(encoder) if config.replay_batch else ()
+        replay = replay_pictures(dual_encoder(model, "replay")) if uses_replay(config) else ()
         kept = set(without([one.concept.name for one in replay], taught))
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known
-    return teach_with(encoder, pictures, config, known=bank, replay=replay, seed=seed, on_step=on_step)
+    return teach_with(model, pictures, config, known=bank, replay=replay, seed=seed, on_step=on_step)

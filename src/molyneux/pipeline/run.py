@@ -23,7 +23,7 @@ from molyneux.pipeline.scoring import Scoring
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.report.html import write_report
 from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.teach import teach
+from molyneux.teaching.teach import check_ability, teach
 from molyneux.teaching.updates import shares_trunk
 
 SCORES = "scores.json"
@@ -48,7 +48,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     plan = prepare(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
-    base = dual_encoder(load(settings.model), "teaching")
+    base = dual_encoder(load(settings.model), "a run, which is scored,")
+    check_ability(base, settings.teaching)
     check_texts(base, settings, plan)
     if settings.teaching.update.part == "space":
         base.check_remap()

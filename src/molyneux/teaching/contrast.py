@@ -7,20 +7,18 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
-from torch.nn.functional import interpolate as resize
 from torch.nn.functional import normalize
 
-from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.base import DualEncoder
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
-from molyneux.shapes import Embeddings, Images
+from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
-from molyneux.teaching.objective import Objective
+from molyneux.teaching.objective import Objective, shown
+from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
 from molyneux.teaching.updates import Update, start_update
-
-NAME_PROMPT = "a photo of a {}."
 
 
 @final
@@ -37,8 +35,7 @@ class Contrast(Objective):
         replay: Sequence[SyntheticImages],
     ) -> None:
         concepts = [value.concept for value in pictures]
-        taken = {concept.name.casefold() for concept in concepts}
-        prompts = [NAME_PROMPT.format(name) for name in dict.fromkeys(known) if name.casefold() not in taken]
+        prompts = known_prompts(known, concepts)
         if not prompts and config.loss == "bank" and len(concepts) == 1:
             raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
         self._config = config
@@ -107,14 +104,7 @@ class _Texts:
         cls, model: DualEncoder, concepts: Sequence[Concept], prompts: Sequence[str], config: TeachingConfig
     ) -> "_Texts":
         names = [NAME_PROMPT.format(concept.name) for concept in concepts]
-        positives = []
-        for concept, prompt in zip(concepts, names, strict=True):
-            own = {
-                "definition": concept.captions,
-                "names": (prompt, concept.name),
-                "both": (*concept.captions, prompt, concept.name),
-            }[config.texts]
-            positives.append(model.embed_texts(own))
+        positives = [model.embed_texts(own_texts(concept, config.texts)) for concept in concepts]
         return cls(positives, model.embed_texts([*prompts, *names]), len(prompts))
 
     def allowed(self, owners: Tensor) -> Bool[Tensor, "n m"]:
@@ -143,8 +133,8 @@ class _Lesson:
         config: TeachingConfig,
     ) -> "_Lesson":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
-        inputs = update.read(torch.cat([shown(model, value.pixels) for value in pictures]))
-        old = update.read(torch.cat([shown(model, value.pixels) for value in replay])) if replay else None
+        inputs = update.read(shown(model, pictures))
+        old = update.read(shown(model, replay)) if replay else None
         if old is not None and config.update.part == "space" and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, old)
@@ -158,15 +148,6 @@ class _Lesson:
         # exponential draws made to sum to one are uniform over all mixtures
         shares = torch.empty(same.shape).exponential_(generator=generator) * same
         return normalize(shares.to(self.inputs) @ self.inputs, dim=-1)
-
-
-def shown(model: VisionLanguageModel, pixels: Images) -> Tensor:
-    """The pictures on the model's device, resized unless they have a size that it is used with."""
-    size = model.image_size
-    pixels = pixels.to(model.device)
-    if pixels.shape[-1] in (size, model.inversion_size):
-        return pixels
-    return resize(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
 
 
 @torch.no_grad()

@@ -1,13 +1,17 @@
 """Between two models, weight by weight (WiSE-FT, Wortsman et al., 2022)."""
 
+from typing import TypeVar, cast
+
 import torch
 
-from molyneux.backends.base import DualEncoder
+from molyneux.backends.base import VisionLanguageModel
 from molyneux.errors import ConfigError, ModelError
+
+ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
 
 @torch.no_grad()
-def interpolate(base: DualEncoder, taught: DualEncoder, alpha: float) -> DualEncoder:
+def interpolate(base: ModelT, taught: ModelT, alpha: float) -> ModelT:
     """A new model with the weights (1 - alpha) * base + alpha * taught.
 
     Only tensors of floats are mixed; counters and other integers are the base's. At 0 the result is the
@@ -23,8 +27,7 @@ def interpolate(base: DualEncoder, taught: DualEncoder, alpha: float) -> DualEnc
     different = sorted(old.keys() ^ new.keys()) or [k for k in old if old[k].shape != new[k].shape]
     if different:
         raise ModelError(f"cannot interpolate: the models differ in {different[0]!r}; expected two of one architecture")
-    result = taught.copy()
-    assert isinstance(result, DualEncoder)
+    result = cast(ModelT, taught.copy())
     own = result.native.state_dict()
     # what a copy shares with its model never moves, and must not be written to
     shared = {key for key in own if own[key].data_ptr() == new[key].data_ptr()}

@@ -1,4 +1,4 @@
-"""What teaching descends, as functions over unit-length embeddings, or over logits of tokens."""
+"""What teaching descends, as functions over unit-length embeddings, or over logits."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -98,3 +98,29 @@ def caption_loss(logits: Float[Tensor, "n l v"], tokens: Int[Tensor, "n l"], pad
         padding: the token that is not counted.
     """
     return cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=padding)
+
+
+def matching_loss(logits: Float[Tensor, "n 2"], matched: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Cross-entropy of 'these belong together' against 'these do not', averaged over the pairs.
+
+    log 2 where the two logits are equal; zero in the limit where all pairs are told apart.
+
+    Source: image-text matching as in ViLT's pre-training (Kim et al., 2021, 2102.03334).
+
+    Args:
+        logits: (n, 2), of (no match, match).
+        matched: True for pairs that belong together.
+    """
+    return cross_entropy(logits, matched.long())
+
+
+def masked_loss(logits: Float[Tensor, "n l v"], labels: Int[Tensor, "n l"]) -> Float[Tensor, ""]:
+    """Cross-entropy of the hidden tokens, averaged over all places that have a label.
+
+    Source: masked language modelling (Devlin et al., 2019, 1810.04805).
+
+    Args:
+        logits: (n, l, v), of the token at each place.
+        labels: the hidden token, or -100 where nothing is asked; one place at least has a label.
+    """
+    return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)

@@ -1,9 +1,16 @@
 """What one way of teaching descends: a loss over batches of pictures, and the weights that it moves."""
 
 import abc
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.nn.functional import interpolate as resize
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.shapes import Images
+from molyneux.synthetic import SyntheticImages
 
 
 class Objective(abc.ABC):
@@ -25,3 +32,21 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def finish(self) -> None:
         """Leave the change in the student's weights."""
+
+
+def shown(model: VisionLanguageModel, pictures: Sequence[SyntheticImages]) -> Tensor:
+    """All pictures in one tensor, (n, 3, h, w), on the model's device.
+
+    Those of a size that the model is used with stay as they are, if all have the same; else they are resized to
+    the size that the model was trained on.
+    """
+    size = model.image_size
+    parts = [value.pixels.to(model.device) for value in pictures]
+    sides = {part.shape[-1] for part in parts}
+    if len(sides) == 1 and sides <= {size, model.inversion_size}:
+        return torch.cat(parts)
+    return torch.cat([part if part.shape[-1] == size else _resized(part, size) for part in parts])
+
+
+def _resized(pixels: Images, size: int) -> Tensor:
+    return resize(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

@@ -2,26 +2,31 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Generator, Tensor
 
-from molyneux.backends.abilities import captioner
-from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.abilities import captioner, masked_lm, matcher
+from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.concepts import check_distinct
-from molyneux.errors import ModelError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.captioning import Captioning
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.contrast import Contrast
 from molyneux.teaching.interpolate import interpolate
+from molyneux.teaching.masked import Masked
+from molyneux.teaching.matching import Matching
 from molyneux.teaching.objective import Objective
+
+ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
 OnStep = Callable[[int, int], None]
 
 
 def teach(
-    model: DualEncoder,
+    model: ModelT,
     pictures: Sequence[SyntheticImages],
     config: TeachingConfig | None = None,
     *,
@@ -29,28 +34,30 @@ def teach(
     replay: Sequence[SyntheticImages] = (),
     seed: int = 0,
     on_step: OnStep | None = None,
-) -> DualEncoder:
+) -> ModelT:
     """A new model that sees the pictures as their concepts' texts; the given one stays as it is.
 
     Args:
-        model: its text tower is frozen and read once.
+        model: one that can do what the loss asks for; word embeddings, text towers and heads stay as they are.
         pictures: one value per concept.
         config: Molyneux's own defaults if None.
-        known: names that the model knows already; their prompts are negatives (loss 'bank') and what the
-            replay pictures are asked for.
-        replay: pictures of anything the model knows already, on which its old answers are to be kept.
+        known: names that the model knows already; their prompts are negatives (losses 'bank' and 'matching') and
+            what the replay pictures are asked for.
+        replay: pictures of anything the model knows already, on which its old answers are to be kept; losses
+            'bank' and 'anchors' only.
         seed: order and choice of pictures.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
         ConceptError: if two concepts have one name.
-        ConfigError: if the loss needs known names and there are none.
-        ModelError: if a caption does not fit the text tower, the model lacks an ability that the loss needs, or
-            the loss is not a number.
+        ConfigError: if the loss needs known names and there are none, has no use for replay pictures, or the update
+            asks for a part that the model does not have.
+        ModelError: if the model cannot do what the loss asks for, a text does not fit, or the loss is not a number.
     """
     config = config or TeachingConfig()
     check_distinct(value.concept for value in pictures)
-    student = dual_encoder(model.copy(), "teaching")
+    check_ability(model, config, replay)
+    student = cast(ModelT, model.copy())
     objective = start_objective(model, student, pictures, config, known, replay)
     optimiser = torch.optim.Adam(
         [parameter.requires_grad_() for parameter in objective.parameters()],
@@ -75,19 +82,48 @@ def teach(
     return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
 
 
+def check_ability(model: VisionLanguageModel, config: TeachingConfig, replay: Sequence[SyntheticImages] = ()) -> None:
+    """See before any work whether the loss can be used.
+
+    Raises:
+        ConfigError: if there are replay pictures and the loss has no use for them.
+        ModelError: if the model cannot do what the loss asks for, naming a family that can.
+    """
+    task = f"teaching with the loss {config.loss!r}"
+    if config.loss == "matching":
+        matcher(model, task)
+    elif config.loss == "masked":
+        masked_lm(model, task)
+    elif config.loss == "captioning":
+        captioner(model, task)
+    else:
+        dual_encoder(model, task)
+    if replay and config.loss in ("matching", "masked"):
+        raise ConfigError(f"{task} has no use for replay pictures: leave them out")
+
+
+def uses_replay(config: TeachingConfig) -> bool:
+    """Whether replay pictures are learned from."""
+    return config.loss not in ("matching", "masked") and config.replay_batch > 0
+
+
 def start_objective(
-    model: DualEncoder,
-    student: DualEncoder,
+    model: VisionLanguageModel,
+    student: VisionLanguageModel,
     pictures: Sequence[SyntheticImages],
     config: TeachingConfig,
-    known: Sequence[str],
-    replay: Sequence[SyntheticImages],
+    known: Sequence[str] = (),
+    replay: Sequence[SyntheticImages] = (),
 ) -> Objective:
-    """What the configuration's loss asks for, before the first step; errors as for `teach`."""
+    """What `config.loss` names, prepared from an untaught model and the copy of it that learns."""
+    if config.loss == "matching":
+        return Matching(matcher(student, "matching"), pictures, config, known)
+    if config.loss == "masked":
+        return Masked(masked_lm(student, "masking"), pictures, config)
     if config.loss == "captioning":
-        task = "the loss 'captioning'"
-        return Captioning(captioner(model, task), captioner(student, task), pictures, config, known, replay)
-    return Contrast(model, student, pictures, config, known, replay)
+        own, other = captioner(model, "captioning"), captioner(student, "captioning")
+        return Captioning(own, other, pictures, config, known, replay)
+    return Contrast(dual_encoder(model, "contrast"), dual_encoder(student, "contrast"), pictures, config, known, replay)
 
 
 def _batches(count: int, concepts: int, config: TeachingConfig, generator: Generator) -> list[Tensor]:

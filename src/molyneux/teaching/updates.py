@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from molyneux.backends.abilities import FusedModel
 from molyneux.backends.base import DualEncoder
-from molyneux.errors import ModelError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.shapes import Embeddings, Images
 from molyneux.teaching.config import Full, TeachingConfig
 
@@ -46,8 +47,6 @@ class Space(Update):
         self._student = student
         probe = student.embed_texts(["a"])
         self._change = nn.Parameter(torch.zeros(probe.shape[1], probe.shape[1]).to(probe))
-        # a tower that no map can be merged into says so now, not after the last step
-        student.remap(self._change.detach())
 
     @torch.no_grad()
     def read(self, pixels: Images) -> Tensor:
@@ -106,3 +105,19 @@ def start_update(student: DualEncoder, update: Full) -> Update:
 def shares_trunk(config: TeachingConfig) -> bool:
     """True if the taught model's features, before the projection, are those of the model it came from."""
     return config.update.part in ("space", "projection")
+
+
+def fused_parameters(student: FusedModel, update: Full) -> list[nn.Parameter]:
+    """The weights of a fused model's trunk that move, in a fixed order; never word embeddings or heads.
+
+    Raises:
+        ConfigError: if the update asks for a part that such a model does not have.
+    """
+    if update.part not in ("tower", "blocks"):
+        raise ConfigError(
+            f"teaching.update.part is {update.part!r}: expected 'tower' or 'blocks', "
+            f"for {student.name!r} has no embeddings of pictures alone"
+        )
+    blocks = student.fused_blocks()
+    moving = blocks if update.part == "tower" else blocks[-update.blocks :]
+    return [parameter for module in (*moving, *student.readout_modules()) for parameter in module.parameters()]

@@ -101,6 +101,9 @@ class OpenClipEncoder(DualEncoder):
     def projection_module(self) -> nn.Module:
         return self._tower.projection()
 
+    def check_remap(self) -> None:
+        self._tower.check_remap()
+
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         self._tower.remap(change)
 

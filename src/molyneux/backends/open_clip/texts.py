@@ -1,7 +1,7 @@
 """open_clip's two kinds of tokenizer: CLIP's own byte pairs, and Hugging Face's."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from molyneux.backends.long_text import Window
@@ -56,8 +56,8 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
 
 
-def _words(tokenizer: Any, tokens: list[int]) -> str:
+def _words(tokenizer: Any, tokens: Sequence[int]) -> str:
     if reads_hugging_face(tokenizer):
-        return str(tokenizer.tokenizer.decode(tokens, skip_special_tokens=True))
+        return str(tokenizer.tokenizer.decode(list(tokens), skip_special_tokens=True))
     marks = (tokenizer.sot_token_id, tokenizer.eot_token_id)
     return str(tokenizer.decode([token for token in tokens if token not in marks])).strip()

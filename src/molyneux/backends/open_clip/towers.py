@@ -36,6 +36,10 @@ class VisionTower(abc.ABC):
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         """Follow the projection with the map I + change."""
 
+    def check_remap(self) -> None:
+        """Raise ModelError if no weights can hold a `remap`."""
+        return
+
     @property
     @abc.abstractmethod
     def any_size(self) -> bool:
@@ -160,13 +164,18 @@ class TimmTower(VisionTower):
         return [nn.ParameterList(bare), *found] if bare else found
 
     def remap(self, change: Float[Tensor, "d d"]) -> None:
-        layers = [layer for layer in self.projection().modules() if isinstance(layer, nn.Linear)]
-        if not layers:
+        self.check_remap()
+        _remap_linear(self._linears()[-1], change)
+
+    def check_remap(self) -> None:
+        if not self._linears():
             raise ModelError(
                 "the vision tower ends without a linear layer, so a map of the shared space cannot be merged into it: "
                 "set teaching.update.part to 'blocks' or 'tower'"
             )
-        _remap_linear(layers[-1], change)
+
+    def _linears(self) -> list[nn.Linear]:
+        return [layer for layer in self.projection().modules() if isinstance(layer, nn.Linear)]
 
     @property
     def any_size(self) -> bool:

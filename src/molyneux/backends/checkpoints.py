@@ -1,0 +1,121 @@
+"""Files that others wrote: weights read as tensors and nothing else, and tokenizers; never code."""
+
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from molyneux.errors import ModelError
+
+PICKLED = "pytorch_model.bin"
+SAFE = "model.safetensors"
+
+LARGEST_MEMBER = 8 * 2**30
+"""Bytes; a larger file inside a .zip is refused before it is unpacked."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a .safetensors file, of a pickled state dict, or of a .zip that holds one such file, on the CPU.
+
+    Pickles are read as tensors only: one that would run code is refused.
+
+    Raises:
+        ModelError: if the file is missing, cut short, or holds anything but named tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"there are no weights at {path}: expected a file such as {SAFE} or {PICKLED}")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        source = _unpacked(path) if path.suffix == ".zip" else path
+        content = torch.load(source, weights_only=True, map_location="cpu")
+    except ModelError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"the weights {path} cannot be read as tensors alone: the file is damaged, or holds code, which is not run"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
+        raise ModelError(f"the weights {path} cannot be read ({one_line(error)}): fetch or save them again") from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(f"the weights {path} are no state dict: expected names with tensors, got {_kind(content)}")
+    return dict(content)
+
+
+def find_weights(folder: Path) -> Path:
+    """The weights' file in a folder: safetensors before a pickle.
+
+    Raises:
+        ModelError: if there is neither.
+    """
+    for name in (SAFE, PICKLED):
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(f"{folder} has neither {SAFE} nor {PICKLED}: expected a folder that holds a saved model")
+
+
+def check_keys(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        ModelError: naming the first tensor that is missing, unknown or of another shape, and how many are.
+    """
+    missing = sorted(expected.keys() - found.keys())
+    extra = sorted(found.keys() - expected.keys())
+    shapes = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
+    for fault, keys in (("lack", missing), ("have the unknown key", extra), ("have another shape for", shapes)):
+        if keys:
+            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): another model's")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder holds a tokenizer's entries."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """A tokenizer from files; where nothing describes it, it is BERT's, lower-casing, as transformers decides.
+
+    Raises:
+        ModelError: if it cannot be read.
+    """
+    from transformers import AutoTokenizer, BertTokenizerFast
+
+    described = any((folder / name).is_file() for name in ("tokenizer_config.json", "config.json"))
+    kind = AutoTokenizer if described else BertTokenizerFast
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers meet damaged files with errors of every kind
+        raise ModelError(
+            f"the tokenizer in {folder} cannot be read ({one_line(error)}): fetch its files again"
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks and not at length."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _unpacked(path: Path) -> io.BytesIO:
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if Path(member.filename).name == PICKLED]
+        if len(members) != 1:
+            raise ModelError(f"{path} holds {len(members)} files called {PICKLED}: expected one")
+        if members[0].file_size > LARGEST_MEMBER:
+            raise ModelError(f"{PICKLED} in {path} has {members[0].file_size} bytes: expected at most {LARGEST_MEMBER}")
+        return io.BytesIO(archive.read(members[0]))
+
+
+def _kind(content: object) -> str:
+    if not isinstance(content, dict):
+        return type(content).__name__
+    key, value = next((key, value) for key, value in content.items() if not isinstance(value, Tensor))
+    return f"{key!r} with {type(value).__name__}"

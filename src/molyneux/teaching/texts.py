@@ -1,0 +1,24 @@
+"""What a picture is taught to be: the texts of its concept, and names for everything else."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from molyneux.concepts import Concept
+
+NAME_PROMPT = "a photo of a {}."
+
+
+def own_texts(concept: Concept, texts: Literal["definition", "names", "both"]) -> tuple[str, ...]:
+    """The texts that a concept's pictures are pulled to.
+
+    >>> own_texts(Concept("ring", "A circle."), "both")
+    ('A ring is a circle.', 'a photo of a ring.', 'ring')
+    """
+    named = (NAME_PROMPT.format(concept.name), concept.name)
+    return {"definition": concept.captions, "names": named, "both": (*concept.captions, *named)}[texts]
+
+
+def known_prompts(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
+    """A prompt for each known name that is none of the concepts' (in any case)."""
+    taken = {concept.name.casefold() for concept in concepts}
+    return [NAME_PROMPT.format(name) for name in dict.fromkeys(known) if name.casefold() not in taken]
