@@ -25,7 +25,6 @@ import math
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -44,14 +43,13 @@ TEMPERATURE = 0.05
 class Head(nn.Module):
     """What open_clip builds for `timm_proj: mlp`: 1280 -> 768 -> 384."""
 
-    def __init__(self, hidden_dropout: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.hidden_dropout = hidden_dropout
         self.fc1 = nn.Linear(1280, 768)
         self.fc2 = nn.Linear(768, 384, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        return normalize(self.fc2(dropout(gelu(self.fc1(features)), self.hidden_dropout)), dim=-1)
+        return normalize(self.fc2(gelu(self.fc1(features))), dim=-1)
 
 
 @torch.no_grad()
@@ -128,20 +126,10 @@ def random_scale(count: int) -> Tensor:
     return torch.empty(count, 1).uniform_(math.log(0.75), math.log(3.3)).exp()
 
 
-class Material(NamedTuple):
-    """What the head is trained on."""
-
-    sets: list[tuple[list[Tensor], Tensor, Tensor]]
-    """For each captioned set: features of four crops of its photos, the photo of each caption, the captions."""
-    photos: Tensor
-    """Features of all crops of all photos."""
-    texts: list[Tensor]
-    """Four (1000, 384) tables of texts of the classes."""
-
-
-def gather(data: Path, seed: int) -> Material:
+def train(data: Path, seed: int, steps: int) -> Head:
     torch.manual_seed(seed)
     model = build_towers()
+    weight, bias = classifier()
     texts = class_texts(model, data)
     sets = []
     for paths, owners, captions in captioned(data):
@@ -153,15 +141,8 @@ def gather(data: Path, seed: int) -> Material:
         small = [features(model, tiny, size, 0.5) for size in (224, 128)]
     print(f"features of {len(tiny)} small photos", flush=True)
     photos = torch.cat([*(crop for crops, _, _ in sets for crop in crops), *small])
-    return Material(sets, photos, texts)
-
-
-def train(material: Material, seed: int, steps: int, hidden_dropout: float) -> Head:
-    torch.manual_seed(seed)
-    sets, photos, texts = material
-    weight, bias = classifier()
     push = normalize(weight - weight.mean(dim=0), dim=1)
-    head = Head(hidden_dropout)
+    head = Head()
     optimiser = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
@@ -192,9 +173,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--hidden-dropout", type=float, default=0.15)
     options = parser.parse_args()
-    head = train(gather(options.data, options.seed), options.seed, options.steps, options.hidden_dropout)
+    head = train(options.data, options.seed, options.steps)
     state = {f"visual.head.mlp.{key}": value.half().contiguous() for key, value in head.state_dict().items()}
     save_file(state, options.out)
 
