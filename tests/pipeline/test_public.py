@@ -3,10 +3,10 @@ import sys
 
 import pytest
 from runs import QUICK, RING
-from tiny_model import TinyModel
 
 import molyneux
 from molyneux.concepts import Concept
+from small_models import ConvModel
 
 
 def test_importing_the_package_and_naming_settings_loads_no_torch():
@@ -25,7 +25,7 @@ def test_every_public_name_is_there():
 
 
 def test_three_lines_teach():
-    model = TinyModel()
+    model = ConvModel()
     pictures = molyneux.invert(model, RING, QUICK)
     lesson = molyneux.TeachingConfig(steps=40, learning_rate=0.03, texts="names")
     taught = molyneux.teach(model, [pictures], lesson, known=("circle", "square"), replay=())
@@ -36,7 +36,7 @@ def test_three_lines_teach():
 
 
 def test_teaching_takes_the_names_and_pictures_that_a_whole_run_would(monkeypatch):
-    model, seen = TinyModel(), {}
+    model, seen = ConvModel(), {}
     pictures = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
     replay = tuple(pictures.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
     monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: replay)

@@ -24,7 +24,12 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "authors-code": InversionConfig.authors_code,
         "paper-vilt": InversionConfig.paper_vilt,
     },
-    "teaching": {"paper": TeachingConfig.paper},
+    "teaching": {
+        "paper": TeachingConfig.paper,
+        "paper-matching": TeachingConfig.paper_matching,
+        "paper-implicit": TeachingConfig.paper_implicit,
+        "paper-captioning": TeachingConfig.paper_captioning,
+    },
 }
 
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
@@ -68,7 +73,8 @@ InversionPreset = Annotated[
 ]
 InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]
 TeachingPreset = Annotated[
-    Literal["default", "paper"], Parameter(group=_TEACHING, help="Where the settings below start from.")
+    Literal["default", "paper", "paper-matching", "paper-implicit", "paper-captioning"],
+    Parameter(group=_TEACHING, help="Where the settings below start from."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
 

@@ -37,6 +37,11 @@ class PhotoFolder:
         """The photos' files."""
         return tuple(photo.path for photo in self.photos)
 
+    @property
+    def relative_paths(self) -> tuple[str, ...]:
+        """The same relative to `root`, with forward slashes."""
+        return tuple(path.relative_to(self.root).as_posix() for path in self.paths)
+
 
 def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
     """List the photos of a folder per class; with `only`, of the classes with these names (in any case).
