@@ -9,6 +9,7 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.contrast import Contrast
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.teach import teach
 from molyneux.teaching.updates import Space, shares_trunk, start_update
@@ -169,6 +170,17 @@ def test_the_trunk_is_shared_where_it_does_not_move(model, part):
     assert torch.equal(taught.features(RING.pixels), model.features(RING.pixels))
 
 
+def test_mixtures_lie_between_the_pictures_of_one_concept(model):
+    objective = Contrast(model, model.copy(), [RING, CROSS], replace(part_with("space"), contrast=0.0), KNOWN, ())
+    batch = torch.tensor([0, 7, 2, 8])
+    mixed = objective._lesson.mixtures(batch, torch.Generator().manual_seed(0))
+    for row, own in zip(mixed, (RING, CROSS, RING, CROSS), strict=True):
+        corners = model.embed_images(own.pixels)
+        shares = torch.linalg.lstsq(corners.double().T, row.double()).solution
+        torch.testing.assert_close((shares.to(corners) @ corners), row, atol=1e-4, rtol=0.0)
+        assert (shares > -1e-4).all()
+
+
 @pytest.mark.parametrize("part", ["blocks", "tower"])
 def test_the_trunk_is_not_shared_where_it_moves(part):
     assert not shares_trunk(part_with(part))
@@ -179,7 +191,7 @@ def test_the_trunk_is_not_shared_where_it_moves(part):
     [
         ({"steps": 0, "epochs": 1, "batch": 4}, 3),  # nine pictures in fours: 4, 4 and 1
         ({"steps": 0, "epochs": 3, "batch": 9}, 3),
-        ({"steps": 7, "epochs": 5, "batch": 4}, 7),
+        ({"steps": 7, "epochs": 5, "batch": 4}, 10),  # for two concepts 7 times the root of 2
         ({"steps": 1, "batch": 100}, 1),
     ],
 )
