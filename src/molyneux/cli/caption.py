@@ -14,7 +14,7 @@ def caption(
     *,
     model: flags.Model,
     images: Annotated[Path, Parameter(help="A folder of photos; those in its sub-folders count too.")],
-    seed: flags.Seed = 0,
+    seed: Annotated[int, Parameter(help="For the method 'top_p': the same seed gives the same captions.")] = 0,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     captioning: flags.CaptioningFlags = flags.CAPTIONING,
