@@ -1,24 +1,29 @@
-"""Dual encoders of a few thousand numbers with everything that a room may ask of one."""
+"""A dual encoder of a few thousand numbers with everything that a room may ask of one."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from molyneux.backends.base import DualEncoder
+from molyneux.errors import ModelError
+from molyneux.files import new_folder
 
 WIDTH = 8
+LONGEST = 30
+"""Words that the model reads."""
 
 
 def word_directions(text: str) -> torch.Tensor:
     """The mean of a random direction per word, so that texts with common words are near each other."""
-    seeds = [int(hashlib.sha256(word.encode()).hexdigest()[:8], 16) for word in text.lower().split()]
-    rows = [torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(rows).mean(dim=0)
+    return torch.stack([_direction(word) for word in text.lower().split()]).mean(dim=0)
 
 
 class ConvModel(DualEncoder):
@@ -31,6 +36,7 @@ class ConvModel(DualEncoder):
         read: Callable[[str], torch.Tensor] = word_directions,
         grid: int = 1,
         width: int = WIDTH,
+        name: str = "tiny",
     ) -> None:
         def block(before: int, after: int) -> nn.Sequential:
             convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
@@ -52,11 +58,13 @@ class ConvModel(DualEncoder):
             vision = nn.ModuleDict({"trunk": trunk, "head": head})
             self._native = nn.ModuleDict({"vision": vision, "text": nn.Linear(width, width)})
         self._native.requires_grad_(False).eval()
-        self._read, self._grid = read, grid
+        self._read, self._grid, self._name = read, grid, name
+        self.pictures_seen = 0
+        self.texts_seen: list[str] = []
 
     @property
     def name(self) -> str:
-        return "conv"
+        return self._name
 
     @property
     def native(self) -> nn.Module:
@@ -75,6 +83,7 @@ class ConvModel(DualEncoder):
         return 0.1
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
+        self.pictures_seen += len(images)
         return adaptive_avg_pool2d(self._native["vision"]["trunk"](4 * images - 2), self._grid).flatten(1)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
@@ -82,13 +91,21 @@ class ConvModel(DualEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        for text in texts:
+            self.check_text(text)
+        self.texts_seen += texts
         return normalize(self._native["text"](torch.stack([self._read(text) for text in texts])), dim=1)
 
     def check_text(self, text: str) -> None:
-        pass
+        words = text.split()
+        if len(words) > LONGEST:
+            lost = " ".join(words[LONGEST:])
+            raise ModelError(f"the text has {len(words)} tokens and {self.name!r} reads {LONGEST}; lost: {lost!r}")
 
     def save(self, folder: Path) -> None:
-        raise NotImplementedError
+        with new_folder(folder) as target:
+            save_file(self._native.state_dict(), target / "tiny.safetensors")
+            (target / "tiny.json").write_text(json.dumps({"name": "tiny"}))
 
     def copy(self) -> "ConvModel":
         return deepcopy(self)
@@ -110,3 +127,21 @@ class ConvModel(DualEncoder):
 
     def vision_module(self) -> nn.Module:
         return self._native["vision"]
+
+
+def load_tiny(name: str | Path) -> ConvModel:
+    """What the backends' `load` does, for 'tiny' and the folders that it was saved in."""
+    if str(name) == "tiny":
+        return ConvModel()
+    folder = Path(name)
+    if not (folder / "tiny.json").is_file():
+        raise ModelError(f"there is no model {str(name)!r}: expected 'mini' or a folder that holds a saved model")
+    model = ConvModel(name=str(folder))
+    model.native.load_state_dict(load_file(folder / "tiny.safetensors"))
+    return model
+
+
+@cache
+def _direction(word: str) -> torch.Tensor:
+    seed = int(hashlib.sha256(word.encode()).hexdigest()[:8], 16)
+    return torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed))

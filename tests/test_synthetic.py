@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, OutputError
@@ -57,7 +58,9 @@ def test_saved_pictures_are_not_written_over(tmp_path):
         VALUE.save(tmp_path / "ring")
 
 
-@pytest.mark.parametrize("damage", ["no-pixels", "no-json", "short-pixels", "bad-json", "no-seed", "odd-trace"])
+@pytest.mark.parametrize(
+    "damage", ["no-pixels", "no-json", "short-pixels", "bad-json", "no-seed", "odd-trace", "pixels"]
+)
 def test_a_damaged_folder_is_one_clear_error(tmp_path, damage):
     folder = tmp_path / "ring"
     VALUE.save(folder)
@@ -71,6 +74,8 @@ def test_a_damaged_folder_is_one_clear_error(tmp_path, damage):
         pixels.write_bytes(pixels.read_bytes()[:-40])
     elif damage == "bad-json":
         about.write_text("{")
+    elif damage == "pixels":
+        save_file({"pixels": torch.zeros(3, 8, 8)}, pixels)
     elif damage == "no-seed":
         del content["seed"]
         about.write_text(json.dumps(content))
@@ -79,6 +84,18 @@ def test_a_damaged_folder_is_one_clear_error(tmp_path, damage):
         about.write_text(json.dumps(content))
     with pytest.raises(DataError, match="no synthetic images that can be read"):
         SyntheticImages.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", ""), ("name", 3), ("descriptions", []), ("descriptions", [" "]), ("descriptions", [3])],
+)
+def test_a_folder_whose_concept_is_none_is_one_clear_error(tmp_path, key, value):
+    VALUE.save(tmp_path / "ring")
+    about = tmp_path / "ring" / "images.json"
+    about.write_text(json.dumps(json.loads(about.read_text(encoding="utf-8")) | {key: value}))
+    with pytest.raises(DataError, match="no synthetic images that can be read"):
+        SyntheticImages.load(tmp_path / "ring")
 
 
 def test_noise_is_seeded_uniform_and_called_noise():

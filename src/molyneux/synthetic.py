@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from molyneux.concepts import Concept
-from molyneux.errors import DataError
+from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
 
@@ -78,16 +78,19 @@ class SyntheticImages:
         folder = Path(folder)
         try:
             about = json.loads((folder / "images.json").read_text(encoding="utf-8"))
+            pixels = load_file(folder / "images.safetensors")["pixels"]
+            if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
+                raise ValueError(f"the pixels are {pixels.dtype} of shape {tuple(pixels.shape)}")
             return SyntheticImages(
                 concept=Concept(about["name"], about["descriptions"]),
-                pixels=load_file(folder / "images.safetensors")["pixels"],
+                pixels=pixels,
                 seed=about["seed"],
                 source=about["source"],
                 pictured=about["pictured"],
                 seconds=about["seconds"],
                 trace=tuple(TracePoint(**point) for point in about["trace"]),
             )
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError, ConceptError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
 
 

@@ -1,13 +1,9 @@
-"""Tiny random models of transformers' dual encoders, with tokenizers of the real classes, and the vendor's own reading.
-
-FAMILIES makes them; VENDOR embeds pictures and texts with what transformers loads from a saved folder, and nothing
-of Molyneux.
-"""
+"""Tiny random models of transformers' dual encoders, with tokenizers of the real classes."""
 
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,8 +12,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, WordPiece
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch import nn
+from vendors import read_hugging_face
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.hugging_face import HuggingFaceModel, quiet
@@ -198,22 +194,4 @@ FAMILIES: dict[str, Callable[[], VisionLanguageModel]] = {
 }
 
 
-def vendor_reading(folder: Path, images: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Pictures (bytes as floats in [0, 1], already of the right size) and texts to unit rows, by transformers alone."""
-    with quiet():
-        model = transformers.AutoModel.from_pretrained(folder).eval()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    pictures = [(image * 255).round().to(torch.uint8) for image in images]
-    padding = "max_length" if model.config.model_type.startswith("siglip") else True
-    with torch.no_grad():
-        seen = model.get_image_features(**processor(pictures, return_tensors="pt"))
-        tokens = tokenizer(list(texts), padding=padding, return_tensors="pt")
-        tokens.pop("token_type_ids", None)
-        read = model.get_text_features(**tokens)
-    rows = (found if isinstance(found, Tensor) else found.pooler_output for found in (seen, read))
-    images, texts = (normalize(found, dim=1) for found in rows)
-    return images, texts
-
-
-VENDOR = dict.fromkeys(FAMILIES, vendor_reading)
+VENDOR = dict.fromkeys(FAMILIES, read_hugging_face)

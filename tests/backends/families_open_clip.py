@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from torch import nn
 from transformers import BertConfig, PreTrainedTokenizerFast
+from vendors import read_open_clip
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.open_clip import CoCaModel, OpenClipEncoder, build
@@ -102,3 +103,6 @@ FAMILIES: dict[str, Callable[[], VisionLanguageModel]] = {
     "open_clip-timm-bert": lambda: build_random("tiny-biomed", BIOMED),
     "open_clip-coca": build_tiny_coca,
 }
+
+
+VENDOR = dict.fromkeys(FAMILIES, read_open_clip)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from families_medclip import awaken, tokenizer
+from vendors import read_vilt
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.vilt import Vilt, build
@@ -36,3 +37,6 @@ def tiny_vilt() -> Vilt:
 
 
 FAMILIES: dict[str, Callable[[], VisionLanguageModel]] = {"vilt": tiny_vilt}
+
+
+VENDOR = {"vilt": read_vilt}

@@ -66,6 +66,17 @@ def test_the_librarys_own_size_of_pictures_is_among_those_listed(name):
     assert PIXELS[name]() in BY_NAME[name].image_size
 
 
+def test_the_sizes_of_open_clips_clips_are_all_listed():
+    import open_clip
+
+    described = [open_clip_config(name) for name in open_clip.list_models()]
+    clips = [
+        one for one in described if "multimodal_cfg" not in one and one["text_cfg"].get("context_length", 77) == 77
+    ]
+    sizes = {one["vision_cfg"].get("image_size", 224) for one in clips}
+    assert sorted(size for size in sizes if isinstance(size, int)) == list(BY_NAME["CLIP (open_clip)"].image_size)
+
+
 def test_every_loader_has_a_family_and_every_family_a_loader():
     prefixes = {family.loader.partition(":")[0] for family in FAMILIES}
     assert prefixes == {"mini", *LOADERS}

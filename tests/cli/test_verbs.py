@@ -10,6 +10,7 @@ from command import RING, Command
 from runs import use_tiny, write_photos
 
 from molyneux.backends.families import FAMILIES
+from molyneux.cli.show import print_scores
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import TeachingConfig
 
@@ -141,8 +142,19 @@ def test_small_verbs_print_text_or_json(molyneux):
     assert table[0].split()[:2] == ["family", "--model"]
     assert table[1].split()[:3] == ["mini", "mini", "embeds"]
     assert len(table) == 2 + len(FAMILIES)
+    assert "needs molyneux[siglip]" in table[3]
     assert "torch: " in molyneux("env").out
     assert molyneux("cite").out.startswith("@")
+
+
+def test_a_name_with_brackets_is_shown_as_it_is(capsys):
+    pair = {"before": 0.0, "after": 0.5}
+    keys = ("target_recall", "false_positive_rate", "median_rank")
+    print_scores(
+        {"concepts": {"ring [red]": {**dict.fromkeys(keys, pair), "photos": 2}}}
+        | dict.fromkeys(("known_accuracy", "known_accuracy_joint"), pair)
+    )
+    assert "ring [red]" in capsys.readouterr().out
 
 
 def test_help_names_every_setting_with_its_meaning(molyneux):
@@ -188,9 +200,9 @@ def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
 
 
 def test_the_demo_says_that_drawings_are_no_photos(molyneux, tmp_path, monkeypatch):
-    from tiny_model import TinyModel
+    from small_models import ConvModel
 
-    monkeypatch.setattr("molyneux.pipeline.run.load", lambda name: TinyModel(str(name)))
+    monkeypatch.setattr("molyneux.pipeline.run.load", lambda name: ConvModel(name=str(name)))
     monkeypatch.setattr("molyneux.pipeline.run.replay_pictures", lambda *_, **__: ())
     monkeypatch.setattr("molyneux.cli.demo.DRAWINGS", 3)
     ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from sample_folder import SAMPLES, needs_samples
 
 from molyneux.datasets import photos
-from molyneux.datasets.photos import batches, load_batch, read_photo, square
+from molyneux.datasets.photos import batches, check_headers, load_batch, read_photo, square
 from molyneux.errors import DataError
 
 
@@ -35,11 +35,12 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(("width", "height"), [(5001, 5000), (10_000, 10_000), (60_000, 60_000), (1, 25_000_001)])
-def test_a_gigantic_picture_is_refused_before_it_is_decoded(tmp_path, width, height):
+@pytest.mark.parametrize("read", [read_photo, lambda path: check_headers([path])])
+def test_a_gigantic_picture_is_refused_before_it_is_decoded(tmp_path, read, width, height):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_that_claims(width, height))  # decoding would fail otherwise: there are no pixels
-    with pytest.raises(DataError, match=r"bomb\.png.*(megapixels|decompression bomb)"):
-        read_photo(path)
+    with pytest.raises(DataError, match=r"bomb\.png.*megapixels"):
+        read(path)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,8 @@ def test_a_file_that_is_no_picture_is_named(tmp_path, content):
     with pytest.raises(DataError, match=r"odd\.jpg") as caught:
         read_photo(path)
     assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"odd\.jpg"):
+        check_headers([path])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -216,6 +219,17 @@ def test_a_colour_survives_reading_resizing_and_scaling(tmp_path):
     flat = load_batch([path], 8)
     torch.testing.assert_close(flat.mean(dim=(0, 2, 3)), torch.tensor([1.0, 128 / 255, 0.0]))
     torch.testing.assert_close(flat.std(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
+
+
+def test_headers_are_read_and_nothing_is_decoded(tmp_path, random):
+    path = tmp_path / "cut.png"
+    picture(random, 90, 80).save(path)
+    path.write_bytes(path.read_bytes()[:100])
+    check_headers([path])
+    with pytest.raises(DataError):
+        read_photo(path)
+    with pytest.raises(DataError, match="no photo at"):
+        check_headers([tmp_path / "none.png"])
 
 
 def test_the_cap_is_twenty_five_megapixels(tmp_path, monkeypatch, random):

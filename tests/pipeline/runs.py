@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import load_tiny
 
 from molyneux.concepts import Concept
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline.settings import ReplayConfig, TeachSettings
 from molyneux.teaching.config import TeachingConfig
+from small_models import load_tiny
 
 RING = Concept("ring", "A round band of one colour with a hole.")
 CROSS = Concept("cross", ["Two bars that meet in the middle.", "A plus sign."])

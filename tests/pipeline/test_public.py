@@ -1,12 +1,16 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from runs import QUICK, RING
-from tiny_model import TinyModel
+from families_vilt import tiny_vilt
+from runs import QUICK, RING, write_photos
 
 import molyneux
 from molyneux.concepts import Concept
+from molyneux.errors import ConfigError, ModelError
+from molyneux.synthetic import noise_images
+from small_models import ConvModel
 
 
 def test_importing_the_package_and_naming_settings_loads_no_torch():
@@ -25,7 +29,7 @@ def test_every_public_name_is_there():
 
 
 def test_three_lines_teach():
-    model = TinyModel()
+    model = ConvModel()
     pictures = molyneux.invert(model, RING, QUICK)
     lesson = molyneux.TeachingConfig(steps=40, learning_rate=0.03, texts="names")
     taught = molyneux.teach(model, [pictures], lesson, known=("circle", "square"), replay=())
@@ -36,7 +40,7 @@ def test_three_lines_teach():
 
 
 def test_teaching_takes_the_names_and_pictures_that_a_whole_run_would(monkeypatch):
-    model, seen = TinyModel(), {}
+    model, seen = ConvModel(), {}
     pictures = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
     replay = tuple(pictures.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
     monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: replay)
@@ -47,6 +51,47 @@ def test_teaching_takes_the_names_and_pictures_that_a_whole_run_would(monkeypatc
     assert [one.concept.name for one in seen["replay"]] == ["goldfish"]
     assert "tench" not in seen["known"]
     assert "goldfish" in seen["known"]
+
+
+def test_a_lesson_that_cannot_be_taught_is_refused_before_replay_pictures_are_made(monkeypatch):
+    monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: pytest.fail("slow work began"))
+    model = ConvModel()
+    pictures = [noise_images(RING, 2, 16, seed=0)]
+    with pytest.raises(ModelError, match="judges pairs"):
+        molyneux.teach(model, pictures, molyneux.TeachingConfig.paper_matching())
+    with pytest.raises(ModelError, match="paper-matching"):
+        molyneux.teach(tiny_vilt(), pictures)
+
+    def refuse():
+        raise ModelError("no weights can hold it")
+
+    monkeypatch.setattr(model, "check_remap", refuse)
+    with pytest.raises(ModelError, match="no weights can hold it"):
+        molyneux.teach(model, pictures)
+
+
+def test_replay_pictures_without_known_names_are_refused():
+    pictures = noise_images(RING, 2, 16, seed=0)
+    replay = [noise_images(Concept("tench", "A green fish."), 2, 16, seed=1)]
+    for loss in ("bank", "anchors"):
+        for known in ((), ("Ring",)):
+            with pytest.raises(ConfigError, match="known"):
+                molyneux.teach(ConvModel(), [pictures], molyneux.TeachingConfig(loss=loss), known=known, replay=replay)
+    # where replay is turned off they are of no account
+    config = molyneux.TeachingConfig(loss="anchors", replay_batch=0, steps=1)
+    assert molyneux.teach(ConvModel(), [pictures], config, known=(), replay=replay).name == "tiny"
+
+
+def test_a_model_that_judges_pairs_takes_the_same_three_calls(tmp_path):
+    photos, model = write_photos(tmp_path), tiny_vilt()
+    config = replace(molyneux.InversionConfig.paper_vilt(steps=4), images=2, size=32, view=32, growth=())
+    pictures = molyneux.invert(model, RING, config)
+    taught = molyneux.teach(model, [pictures], molyneux.TeachingConfig.paper_matching(learning_rate=0.01))
+    scores = molyneux.evaluate(
+        taught, base=model, novel=photos / "novel", known=photos / "known", concepts=["ring"]
+    ).as_dict()
+    assert scores["concepts"]["ring"]["median_rank"].keys() == {"before", "after"}
+    assert scores["protocol"]["score"].startswith("log-probability")
 
 
 def test_the_paper_is_cited_first():

@@ -1,6 +1,5 @@
 import pytest
 from runs import REPLAY, Counter
-from tiny_model import TinyModel
 
 from molyneux.backends.digest import weights_digest
 from molyneux.datasets.imagenet import imagenet_names
@@ -14,6 +13,7 @@ from molyneux.pipeline.replay import (
     shipped_set,
 )
 from molyneux.pipeline.settings import ReplayConfig
+from small_models import ConvModel
 
 
 @pytest.fixture(autouse=True)
@@ -29,33 +29,33 @@ def same(one, other):
 
 
 def test_the_set_is_made_once_and_then_read(cache, monkeypatch):
-    made = replay_pictures(TinyModel(), REPLAY)
+    made = replay_pictures(ConvModel(), REPLAY)
     assert [one.concept.name for one in made] == list(replay_names(REPLAY))
     assert len(list(cache.rglob(FILE))) == 1
     monkeypatch.setattr("molyneux.pipeline.replay.invert_each", lambda *_, **__: pytest.fail("made again"))
-    assert same(replay_pictures(TinyModel(), REPLAY), made)
+    assert same(replay_pictures(ConvModel(), REPLAY), made)
 
 
 def test_an_interrupted_making_goes_on_to_the_same_pictures(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
-        replay_pictures(TinyModel(), REPLAY, on_step=Counter(2))
-    resumed = replay_pictures(TinyModel(), REPLAY)
+        replay_pictures(ConvModel(), REPLAY, on_step=Counter(2))
+    resumed = replay_pictures(ConvModel(), REPLAY)
     monkeypatch.setenv("MOLYNEUX_CACHE", str(tmp_path / "other"))
-    assert same(replay_pictures(TinyModel(), REPLAY), resumed)
+    assert same(replay_pictures(ConvModel(), REPLAY), resumed)
 
 
 def test_other_weights_and_other_settings_have_sets_of_their_own(cache):
-    replay_pictures(TinyModel(), REPLAY)
-    other = TinyModel()
-    other.projection_module().bias.data += 1
-    assert weights_digest(other.native) != weights_digest(TinyModel().native)
+    replay_pictures(ConvModel(), REPLAY)
+    other = ConvModel()
+    other.projection_module()[-1].bias.data += 1
+    assert weights_digest(other.native) != weights_digest(ConvModel().native)
     replay_pictures(other, REPLAY)
-    replay_pictures(TinyModel(), ReplayConfig(count=1, inversion=REPLAY.inversion))
+    replay_pictures(ConvModel(), ReplayConfig(count=1, inversion=REPLAY.inversion))
     assert len(list(cache.rglob(FILE))) == 3
 
 
 def test_a_corrupt_set_is_one_clear_error(cache):
-    replay_pictures(TinyModel(), REPLAY)
+    replay_pictures(ConvModel(), REPLAY)
     path = next(cache.rglob(FILE))
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match="remove the file"):

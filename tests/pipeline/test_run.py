@@ -6,13 +6,13 @@ import pytest
 import yaml
 from runs import CROSS, RING, Counter, Killed, contents, settings_for, use_tiny, write_photos
 from safetensors.torch import load_file
-from tiny_model import TinyModel
 
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
 from molyneux.pipeline.run import read_scores, teach_concepts
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import Full, TeachingConfig
+from small_models import ConvModel
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +101,10 @@ def test_the_given_seed_decides_pictures_weights_and_scores(tmp_path, photos):
 
 def test_teaching_changes_the_projection_alone(tmp_path, photos):
     out = teach_concepts(settings_for(tmp_path / "run", photos))
-    before = TinyModel().native.state_dict()
+    before = ConvModel().native.state_dict()
     after = load_file(out / "model" / "tiny.safetensors")
     assert [key for key in before if not before[key].equal(after[key])] != []
-    assert all("projection" in key for key in before if not before[key].equal(after[key]))
+    assert all("head" in key for key in before if not before[key].equal(after[key]))
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, Killed])
@@ -155,8 +155,8 @@ def test_an_unfinished_run_of_other_weights_is_not_continued(tmp_path, photos, m
         teach_concepts(settings, on_step=Counter(8))
 
     def other(name):
-        model = TinyModel(str(name))
-        model.projection_module().bias.data += 1
+        model = ConvModel(name=str(name))
+        model.projection_module()[-1].bias.data += 1
         return model
 
     monkeypatch.setattr("molyneux.pipeline.run.load", other)
@@ -203,8 +203,8 @@ def test_a_moving_trunk_is_scored_anew_for_each_model(tmp_path, photos, monkeypa
         tmp_path / "run", photos, controls=False, teaching=TeachingConfig(steps=2, update=Full(part="tower"))
     )
     seen = []
-    real = TinyModel.features
-    monkeypatch.setattr(TinyModel, "features", lambda self, x: seen.append(len(x)) or real(self, x))
+    real = ConvModel.features
+    monkeypatch.setattr(ConvModel, "features", lambda self, x: seen.append(len(x)) or real(self, x))
     teach_concepts(settings)
     assert seen.count(6) == 2  # the known photos, before and after
 

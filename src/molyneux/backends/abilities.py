@@ -144,6 +144,15 @@ class MaskedLM(FusedModel):
         """All tokens but the special ones: what may stand in a word's place; on the CPU."""
 
 
+def scorer(model: VisionLanguageModel, task: str) -> DualEncoder | Matcher:
+    """The model, if it can say how well a picture and a text fit; errors as for `matcher`."""
+    if not isinstance(model, DualEncoder | Matcher):
+        raise ModelError(
+            f"{task} needs a model that embeds or matches pictures and texts (CLIP, ViLT), got {model.name!r}"
+        )
+    return model
+
+
 def matcher(model: VisionLanguageModel, task: str) -> Matcher:
     """The model, if it judges pairs.
 

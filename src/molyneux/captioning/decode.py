@@ -23,7 +23,7 @@ _AT_ONCE = 32
 
 
 def write_captions(
-    model: Captioner, images: Images, config: CaptioningConfig | None = None, *, seed: int = 0
+    model: Captioner, images: Images, config: CaptioningConfig | None = None, *, seed: int = 0, first: int = 0
 ) -> list[str]:
     """A caption for each picture.
 
@@ -32,6 +32,7 @@ def write_captions(
         images: in [0, 1], of a size that the model takes.
         config: beam search with Molyneux's defaults if None.
         seed: for the method 'top_p'; each picture has a stream of its own, made from this and its index.
+        first: index of the first picture, where many are captioned a part at a time.
 
     Raises:
         ConfigError: if captions would be longer than the model reads.
@@ -45,8 +46,8 @@ def write_captions(
         elif config.method == "greedy":
             tokens = greedy(model, part, config)
         else:
-            first = len(written)
-            tokens = sample(model, part, [_stream(seed, first + index) for index in range(len(part))], config)
+            start = first + len(written)
+            tokens = sample(model, part, [_stream(seed, start + index) for index in range(len(part))], config)
         written += [model.caption_text(row) for row in tokens]
     return written
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
+from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConceptError
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import TeachingConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
+CAPTIONING = CaptioningConfig()
 
 PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "inversion": {
@@ -24,9 +26,15 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "authors-code": InversionConfig.authors_code,
         "paper-vilt": InversionConfig.paper_vilt,
     },
-    "teaching": {"paper": TeachingConfig.paper},
+    "teaching": {
+        "paper": TeachingConfig.paper,
+        "paper-matching": TeachingConfig.paper_matching,
+        "paper-implicit": TeachingConfig.paper_implicit,
+        "paper-captioning": TeachingConfig.paper_captioning,
+    },
 }
 
+_CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
 _TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
 
@@ -68,9 +76,11 @@ InversionPreset = Annotated[
 ]
 InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]
 TeachingPreset = Annotated[
-    Literal["default", "paper"], Parameter(group=_TEACHING, help="Where the settings below start from.")
+    Literal["default", "paper", "paper-matching", "paper-implicit", "paper-captioning"],
+    Parameter(group=_TEACHING, help="Where the settings below start from."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
+CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", group=_CAPTIONING)]
 
 
 def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

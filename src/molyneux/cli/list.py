@@ -26,7 +26,7 @@ def models(*, as_json: flags.AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading == "tokens" else "left")
@@ -41,7 +41,7 @@ def models(*, as_json: flags.AsJson = False) -> None:
             family.tested,
         )
     console.print(table, highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(FOLDER, highlight=False, markup=False)
+    console.print(FOLDER, highlight=False)
 
 
 def _facts(family: Family) -> dict[str, object]:

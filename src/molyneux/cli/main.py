@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from molyneux import __version__
+from molyneux.cli.caption import caption
 from molyneux.cli.cite import cite
 from molyneux.cli.convert import convert
 from molyneux.cli.demo import demo
@@ -31,7 +32,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, report, convert, demo, env, cite)
+VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, report, caption, convert, demo, env, cite)
 
 for place, verb in enumerate(VERBS):
     app.command(verb, None, sort_key=place)

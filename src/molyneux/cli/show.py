@@ -17,7 +17,8 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    # names may hold brackets
+    console = Console(markup=False)
     if scores["concepts"]:
         table = Table(box=None, pad_edge=False)
         for heading in ("concept", "recognised", "false positives", "median rank", "pictures"):

@@ -37,6 +37,11 @@ class PhotoFolder:
         """The photos' files."""
         return tuple(photo.path for photo in self.photos)
 
+    @property
+    def relative_paths(self) -> tuple[str, ...]:
+        """The same relative to `root`, with forward slashes."""
+        return tuple(path.relative_to(self.root).as_posix() for path in self.paths)
+
 
 def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
     """List the photos of a folder per class; with `only`, of the classes with these names (in any case).
@@ -67,6 +72,21 @@ def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
         )
     photos = (Photo(path, label) for label, paths in enumerate(classes.values()) for path in paths)
     return PhotoFolder(root=root, names=tuple(classes), photos=tuple(photos))
+
+
+def photos_below(root: Path) -> tuple[Path, ...]:
+    """All photos in a folder and its sub-folders, by path; hidden ones are ignored.
+
+    Raises:
+        DataError: if the folder is missing or none, or there are no photos.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected a folder of photos")
+    found = sorted(path for path in root.rglob("*") if _is_photo(path) and not _is_hidden(path.relative_to(root)))
+    if not found:
+        raise DataError(f"{root} has no photos: expected {', '.join(SUFFIXES)} files in it")
+    return tuple(found)
 
 
 def class_name(folder: str) -> str:
@@ -114,10 +134,18 @@ def _photos_of(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error.strerror or error}") from error
-    photos = [p for p in entries if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    photos = [path for path in entries if _is_photo(path) and not _is_hidden(path.relative_to(folder))]
     if not photos:
         raise DataError(f"the class folder {folder} has no photos: expected {', '.join(SUFFIXES)} files in it")
     return photos
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _listed(names: Collection[str]) -> str:

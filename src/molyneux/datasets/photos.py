@@ -3,8 +3,9 @@
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _DECODERS = 2
+_MEGAPIXELS = f"{LARGEST_PHOTO // 1_000_000} megapixels"
 _WARNING_FILTERS = threading.Lock()
 
 
@@ -46,22 +48,21 @@ def read_photo(path: Path) -> Image.Image:
         DataError: if the file is missing, is no such picture, is cut short, or has more than 25 megapixels;
             the size is checked before anything is decoded.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no photo at {path}: expected a JPEG, PNG or WebP file")
-    try:
-        with _open(path) as image:
-            _check_size(path, image.size)
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-            picture = _as_rgb(image)
-            return picture if turn is None else picture.transpose(turn)
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError(f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; remove it") from error
-    except Exception as error:  # decoders meet broken files with errors of every kind
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"cannot read the photo {path}: {reason}; replace or remove it") from error
+    with _opened(Path(path)) as image:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        picture = _as_rgb(image)
+        return picture if turn is None else picture.transpose(turn)
+
+
+def check_headers(paths: Iterable[Path]) -> None:
+    """Open every photo, decoding nothing.
+
+    Raises:
+        DataError: naming the first that is missing, no picture, or too large.
+    """
+    for path in paths:
+        with _opened(Path(path)):
+            pass
 
 
 def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit = "crop") -> Images:
@@ -134,10 +135,31 @@ def _padded(image: Image.Image, size: int) -> Image.Image:
     return canvas.resize((size, size), Image.Resampling.BICUBIC)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture, of which the header alone has been read; what goes wrong within is a DataError."""
+    if not path.is_file():
+        raise DataError(f"no photo at {path}: expected a JPEG, PNG or WebP file")
+    try:
+        with _open(path) as image:
+            _check_size(path, image.size)
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; remove it") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"the photo {path} has far more than {_MEGAPIXELS}: make it smaller") from error
+    except Exception as error:  # decoders meet broken files with errors of every kind
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"cannot read the photo {path}: {reason}; replace or remove it") from error
+
+
 def _open(path: Path) -> Image.Image:
     # Warning filters belong to the whole process: one thread at a time. Opening reads the header only.
     with _WARNING_FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # the size is checked right after
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(path, formats=FORMATS)
 
 
@@ -145,8 +167,7 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > LARGEST_PHOTO:
         raise DataError(
-            f"the photo {path} has {width} x {height} pixels: expected at most "
-            f"{LARGEST_PHOTO // 1_000_000} megapixels; make it smaller"
+            f"the photo {path} has {width} x {height} pixels: expected at most {_MEGAPIXELS}; make it smaller"
         )
     if width < 1 or height < 1:
         raise DataError(f"the photo {path} has {width} x {height} pixels: expected at least one; remove it")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from molyneux.backends.base import DualEncoder, frozen
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.photos import batches
 from molyneux.errors import ConfigError, DataError, ModelError
@@ -83,11 +83,23 @@ def photo_features(
         root=folder.root,
         names=folder.names,
         labels=torch.tensor([photo.label for photo in folder.photos]),
-        paths=tuple(path.relative_to(folder.root).as_posix() for path in folder.paths),
+        paths=folder.relative_paths,
         features=torch.cat(rows),
         image_size=model.image_size,
         crop_fraction=model.crop_fraction,
     )
+
+
+def name_texts(
+    names: Sequence[str], prompts: Sequence[str] = PROMPTS, described: Mapping[str, str] | None = None
+) -> list[list[str]]:
+    """For each name what stands for it: the name put into each prompt, or its text in `described` alone.
+
+    >>> name_texts(["ring", "cup"], ["{}", "a {}."], {"cup": "A bowl with an ear."})
+    [['ring', 'a ring.'], ['A bowl with an ear.']]
+    """
+    texts = described or {}
+    return [[texts[name]] if name in texts else [prompt.replace("{}", name) for prompt in prompts] for name in names]
 
 
 def name_embeddings(
@@ -105,7 +117,7 @@ def name_embeddings(
         ModelError: if a text has more tokens than the model reads.
     """
     check_prompts(prompts)
-    texts = [_texts(name, prompts, described or {}) for name in names]
+    texts = name_texts(names, prompts, described)
     flat = [text for group in texts for text in group]
     rows = [
         model.embed_texts(flat[start : start + _TEXTS_AT_ONCE]).float().cpu()
@@ -129,7 +141,11 @@ def scores_from_features(model: DualEncoder, features: Features, texts: Float[Te
             (model.project(part.to(model.device)).float() @ columns).cpu()
             for part in torch.split(features, _ROWS_AT_ONCE)
         ]
-    scores = torch.cat(rows)
+    return checked_scores(model, torch.cat(rows))
+
+
+def checked_scores(model: VisionLanguageModel, scores: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """The scores; ModelError if one is not a number, as after a diverged training."""
     if not scores.isfinite().all():
         raise ModelError(f"{model.name!r} scores photos with values that are no numbers: teach it more gently")
     return scores
@@ -142,9 +158,3 @@ def check_prompts(prompts: Sequence[str]) -> None:
     for prompt in prompts:
         if prompt.count("{}") != 1:
             raise ConfigError(f"the prompt {prompt!r} must hold '{{}}' once, where the name goes: try {PROMPTS[0]!r}")
-
-
-def _texts(name: str, prompts: Sequence[str], described: Mapping[str, str]) -> list[str]:
-    if name in described:
-        return [described[name]]
-    return [prompt.replace("{}", name) for prompt in prompts]

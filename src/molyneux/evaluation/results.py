@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 NO_KNOWN_PHOTOS = "not computed: no known photos"
 NO_NOVEL_PHOTOS = "not computed: no novel photos"
@@ -20,6 +20,14 @@ _LABEL_SETS = {
     "known_accuracy_joint": "all known and all novel names",
 }
 
+_SCORES = {
+    "cosine": "cosine of a photo's embedding and a name's, the mean direction of its prompts",
+    "match": "log-probability that photo and text match, averaged over a name's prompts",
+}
+
+Score = Literal["cosine", "match"]
+"""What a model gives a photo and a name."""
+
 LEVEL = 0.95
 RESAMPLES = 1000
 BOOTSTRAP_SEED = 0
@@ -30,7 +38,7 @@ class Protocol:
     """All that is needed to say what the numbers mean."""
 
     prompts: tuple[str, ...]
-    """A name's embedding is the mean direction of the name put into each."""
+    """The name is put into each; how their answers become one score, `score` says."""
     described: Mapping[str, str]
     """Novel names that a text stands for instead of the prompts; the known names keep the prompts."""
     known_names: tuple[str, ...]
@@ -43,6 +51,7 @@ class Protocol:
     photo_fit: str = "crop"
     known_folder: str | None = None
     novel_folder: str | None = None
+    score: Score = "cosine"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -50,6 +59,7 @@ class Protocol:
             "prompts": list(self.prompts),
             "described": dict(self.described),
             "naming": _NAMING[bool(self.described)],
+            "score": _SCORES[self.score],
             "known_names": list(self.known_names),
             "novel_names": list(self.novel_names),
             "label_sets": dict(_LABEL_SETS),
@@ -99,11 +109,11 @@ class Opinion:
     """What one model makes of one photo, among all known names and the photo's own."""
 
     top: tuple[tuple[str, float], ...]
-    """The best three names with their cosines, best first."""
+    """The best three names with their scores, best first."""
     rank: int
     """Of the photo's own name; 0 is best."""
     margin: float | None
-    """Cosine of the photo's own name less the best known name's; None without known names."""
+    """Score of the photo's own name less the best known name's; None without known names."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

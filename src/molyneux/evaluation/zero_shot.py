@@ -12,19 +12,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from molyneux.backends.base import DualEncoder
+from molyneux.backends.abilities import Matcher, scorer
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.datasets.folders import PhotoFolder, read_folder
-from molyneux.errors import ConfigError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.evaluation.features import (
     PROMPTS,
     OnStep,
     PhotoFeatures,
     check_prompts,
     name_embeddings,
+    name_texts,
     photo_features,
     scores_from_features,
 )
 from molyneux.evaluation.labels import LabelSet, label_set, labels_among, name_key
+from molyneux.evaluation.matches import match_photos
 from molyneux.evaluation.metrics import (
     ScoreMatrix,
     bootstrap_interval,
@@ -48,12 +51,12 @@ from molyneux.shapes import Embeddings
 
 
 def evaluate(
-    model: DualEncoder,
+    model: VisionLanguageModel,
     *,
     novel: Path | PhotoFeatures | None = None,
     known: Path | PhotoFeatures | None = None,
     names: Sequence[str] | None = None,
-    base: DualEncoder | None = None,
+    base: VisionLanguageModel | None = None,
     concepts: Sequence[str] | None = None,
     prompts: Sequence[str] = PROMPTS,
     described: Mapping[str, str] | None = None,
@@ -63,22 +66,26 @@ def evaluate(
 ) -> Evaluation:
     """Score `model`, and `base` where given, on folders of photos (`CLASS/IMAGE`).
 
+    A name's score for a photo is the cosine of their embeddings or, for a model that judges pairs (ViLT), the
+    log-probability of a match; with several prompts the cosine to their mean direction, or the mean.
     The known names are the known folder's classes or, with `names`, those: repeated names count once.
     The novel names are the novel folder's classes or, with `concepts`, those: other sub-folders are ignored,
     and a concept without a sub-folder is scored by what it captures among the known photos alone.
     `described` lets a text stand for a novel name in place of the prompts (what a description achieves
-    without teaching). Features computed before (`photo_features`) may take a folder's place; they serve both
-    models. With `shared_trunk` photos' features, with `shared_texts` names' embeddings are computed once, by
-    `model`: right where teaching left the trunk, or the text tower, as it was. Without photos of a kind, what
-    needs them is None.
+    without teaching). For models with embeddings, features computed before (`photo_features`) may take a
+    folder's place; they serve both models. With `shared_trunk` photos' features, with `shared_texts` names'
+    embeddings are computed once, by `model`: right where teaching left the trunk, or the text tower, as it was.
+    A model that judges pairs has no use for these two. Without photos of a kind, what needs them is None.
 
     Raises:
         DataError: if a folder cannot be read, `names` lacks one of the known folder's classes, or a novel
             name is known already.
         ConfigError: if a prompt does not hold '{}' once, or `described` names no novel name.
-        ModelError: if a text is too long for a model, or its scores are no numbers.
+        ModelError: if a text is too long for a model, its scores are no numbers, one model has embeddings and the
+            other judges pairs, or features are given for one that judges pairs.
     """
     check_prompts(prompts)
+    check_comparable(model, base)
     known_photos = known if known is None or isinstance(known, PhotoFeatures) else read_folder(known)
     novel_photos = _chosen(novel, concepts)
     labels = label_set(
@@ -89,15 +96,24 @@ def evaluate(
     )
     texts = _described(described or {}, labels.novel)
 
-    seen = _seen(model, known_photos, novel_photos, on_step)
-    columns = name_embeddings(model, labels.all, prompts, texts)
-    after = score_photos(model, labels, columns, known=seen.known, novel=seen.novel)
     before = None
-    if base is not None:
-        seen_before = seen if shared_trunk else _seen(base, known_photos, novel_photos, on_step)
-        if not shared_texts:
-            columns = name_embeddings(base, labels.all, prompts, texts)
-        before = score_photos(base, labels, columns, known=seen_before.known, novel=seen_before.novel)
+    if isinstance(model, Matcher):
+        words = name_texts(labels.all, prompts, texts)
+        after = _matches(model, labels, words, known_photos, novel_photos, on_step)
+        if isinstance(base, Matcher):
+            before = _matches(base, labels, words, known_photos, novel_photos, on_step)
+    else:
+        encoder = dual_encoder(model, "evaluation")
+        seen = _seen(encoder, known_photos, novel_photos, on_step)
+        columns = name_embeddings(encoder, labels.all, prompts, texts)
+        after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
+        if base is not None:
+            other = dual_encoder(base, "evaluation")
+            if not shared_trunk:
+                seen = _seen(other, known_photos, novel_photos, on_step)
+            if not shared_texts:
+                columns = name_embeddings(other, labels.all, prompts, texts)
+            before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
 
     protocol = Protocol(
         prompts=tuple(prompts),
@@ -111,6 +127,7 @@ def evaluate(
         photo_fit=model.photo_fit,
         known_folder=None if known_photos is None else str(known_photos.root),
         novel_folder=None if novel_photos is None else str(novel_photos.root),
+        score="match" if isinstance(model, Matcher) else "cosine",
     )
     return Evaluation(
         model=model.name,
@@ -118,8 +135,19 @@ def evaluate(
         protocol=protocol,
         before=None if before is None else measure(labels, before),
         after=measure(labels, after),
-        predictions=() if seen.novel is None else _predictions(labels, seen.novel.paths, before, after),
+        predictions=() if novel_photos is None else _predictions(labels, _paths(novel_photos), before, after),
     )
+
+
+def check_comparable(model: VisionLanguageModel, base: VisionLanguageModel | None = None) -> None:
+    """Raise ModelError unless both can be scored, and by scores of one kind."""
+    first = scorer(model, "evaluation")
+    second = first if base is None else scorer(base, "evaluation")
+    if isinstance(first, Matcher) != isinstance(second, Matcher):
+        raise ModelError(
+            f"{first.name!r} and {second.name!r} cannot stand side by side, for one has embeddings and the other "
+            "judges pairs: give a base of the same family"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -191,6 +219,31 @@ def _seen(
         known=photo_features(model, known, on_step, "known photos") if isinstance(known, PhotoFolder) else known,
         novel=photo_features(model, novel, on_step, "novel photos") if isinstance(novel, PhotoFolder) else novel,
     )
+
+
+def _matches(
+    model: Matcher,
+    labels: LabelSet,
+    texts: Sequence[Sequence[str]],
+    known: PhotoFolder | PhotoFeatures | None,
+    novel: PhotoFolder | PhotoFeatures | None,
+    on_step: OnStep | None,
+) -> PhotoScores:
+    def scores(photos: PhotoFolder | PhotoFeatures | None, what: str) -> ScoreMatrix | None:
+        if isinstance(photos, PhotoFeatures):
+            raise ModelError(f"{model.name!r} judges pairs and has no use for photos' features: give their folder")
+        return None if photos is None else match_photos(model, photos, texts, on_step, what)
+
+    return PhotoScores(
+        known=scores(known, "known photos"),
+        known_labels=None if known is None else labels_among(known, labels.known),
+        novel=scores(novel, "novel photos"),
+        novel_labels=None if novel is None else labels_among(novel, labels.novel),
+    )
+
+
+def _paths(photos: PhotoFolder | PhotoFeatures) -> tuple[str, ...]:
+    return photos.paths if isinstance(photos, PhotoFeatures) else photos.relative_paths
 
 
 def _concept_scores(scores: PhotoScores, known: int, index: int, intervals: bool) -> ConceptScores:

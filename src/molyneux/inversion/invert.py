@@ -124,7 +124,8 @@ def _climb(
             if checkpoint is not None and job.whole:
                 job.store(checkpoint)
             raise
-    pixels = job.pictures().detach().clamp(0, 1).cpu().float()
+    # in the layout in which they are read from a file: convolutions round otherwise in another
+    pixels = job.pictures().detach().clamp(0, 1).cpu().float().contiguous()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pixels, tuple(job.trace)

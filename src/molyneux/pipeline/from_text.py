@@ -4,14 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from molyneux.backends.base import DualEncoder, frozen
-from molyneux.evaluation.features import name_embeddings
-from molyneux.evaluation.metrics import captured, median_rank, ranks
-from molyneux.shapes import Embeddings, Images
+from molyneux.backends.abilities import Matcher
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
+from molyneux.evaluation.features import name_embeddings, name_texts
+from molyneux.evaluation.matches import match_names
+from molyneux.evaluation.metrics import ScoreMatrix, captured, median_rank, ranks
+from molyneux.shapes import Images
 from molyneux.synthetic import SyntheticImages
+
+Written = Float[Tensor, "m d"] | list[list[str]]
+"""What stands for names: their embeddings, or the texts beside which a model judges a picture."""
 
 FRESH = 4
 """Fresh pictures of a concept."""
@@ -23,19 +29,21 @@ MEANING = (
 
 
 def read_from_text(
-    base: DualEncoder,
-    taught: DualEncoder,
+    base: DualEncoder | Matcher,
+    taught: DualEncoder | Matcher,
     fresh: SyntheticImages,
     known: Sequence[str],
     replay: Sequence[SyntheticImages],
 ) -> dict[str, Any]:
     """How the concept's name does on its fresh pictures, and the share of replay pictures that it captures.
 
-    Similarity, median rank and share are each {"before": ..., "after": ...}; without replay pictures the
-    share is None.
+    Similarity (a cosine, or the log-probability of a match), median rank and share are each
+    {"before": ..., "after": ...}; without replay pictures the share is None.
     """
-    names = name_embeddings(base, [*known, fresh.concept.name])
-    before, after = _read(base, names, fresh, replay), _read(taught, names, fresh, replay)
+    names = (*known, fresh.concept.name)
+    # teaching never moves a text tower
+    written = name_texts(names) if isinstance(base, Matcher) else name_embeddings(base, names)
+    before, after = (_read(model, written, fresh, replay) for model in (base, taught))
     return {
         **{key: {"before": before[key], "after": after[key]} for key in before},
         "pictures": len(fresh),
@@ -45,13 +53,13 @@ def read_from_text(
 
 
 def _read(
-    model: DualEncoder, names: Embeddings, fresh: SyntheticImages, replay: Sequence[SyntheticImages]
+    model: DualEncoder | Matcher, names: Written, fresh: SyntheticImages, replay: Sequence[SyntheticImages]
 ) -> dict[str, float | None]:
-    scores = _embedded(model, [fresh]) @ names.T
+    scores = _scores(model, names, [fresh])
     last = torch.full((len(scores),), scores.shape[1] - 1)
     share = None
     if replay:
-        others = _embedded(model, replay) @ names.T
+        others = _scores(model, names, replay)
         share = float(captured(others[:, :-1], others[:, -1]).double().mean())
     return {
         "similarity": float(scores[:, -1].mean()),
@@ -60,13 +68,18 @@ def _read(
     }
 
 
-def _embedded(model: DualEncoder, pictures: Sequence[SyntheticImages]) -> Embeddings:
+def _scores(model: DualEncoder | Matcher, names: Written, pictures: Sequence[SyntheticImages]) -> ScoreMatrix:
+    sized = [_sized(model, one.pixels) for one in pictures]
+    if isinstance(model, Matcher):
+        assert not isinstance(names, Tensor)
+        return torch.cat([match_names(model, images, names) for images in sized])
+    assert isinstance(names, Tensor)
     with torch.no_grad(), frozen(model.native):
-        rows = [model.embed_images(_sized(model, one.pixels)).float().cpu() for one in pictures]
-    return torch.cat(rows)
+        rows = [model.embed_images(images).float().cpu() for images in sized]
+    return torch.cat(rows) @ names.T
 
 
-def _sized(model: DualEncoder, pixels: Images) -> Tensor:
+def _sized(model: VisionLanguageModel, pixels: Images) -> Tensor:
     """The pictures at the size of the photos that the model sees, on its device."""
     size = (model.image_size, model.image_size)
     pixels = pixels.to(model.device)

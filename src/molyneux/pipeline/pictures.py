@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import Concept
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
@@ -26,7 +26,7 @@ SECOND_STAND_IN = Concept(
 
 
 def run_pictures(
-    model: DualEncoder, settings: TeachSettings, root: Path, work: Path, on_step: Progress | None = None
+    model: VisionLanguageModel, settings: TeachSettings, root: Path, work: Path, on_step: Progress | None = None
 ) -> tuple[SyntheticImages, ...]:
     """What the run teaches on, in the concepts' order; finished folders below `root` are read."""
     kept = [_kept(root / concept.slug) for concept in settings.concepts]
@@ -46,7 +46,7 @@ def run_pictures(
 
 def control_pictures(
     control: Control,
-    model: DualEncoder,
+    model: VisionLanguageModel,
     settings: TeachSettings,
     own: Sequence[SyntheticImages],
     work: Path,
@@ -80,7 +80,7 @@ def stand_in(concept: Concept) -> Concept:
 
 
 def fresh_pictures(
-    model: DualEncoder,
+    model: VisionLanguageModel,
     concept: Concept,
     settings: TeachSettings,
     count: int,

@@ -1,19 +1,14 @@
 """Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from PIL import Image
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import check_distinct
 from molyneux.datasets.folders import PhotoFolder, read_folder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names
-from molyneux.datasets.photos import FORMATS, LARGEST_PHOTO
-from molyneux.errors import DataError
+from molyneux.datasets.photos import check_headers
 from molyneux.evaluation.features import PROMPTS
 from molyneux.evaluation.labels import LabelSet, label_set, name_key
 from molyneux.pipeline.pictures import stand_in
@@ -47,7 +42,7 @@ def prepare(settings: TeachSettings) -> Plan:
         names = without(imagenet_names(), settings.concept_names)
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
-        check_photos(() if folder is None else folder.paths)
+        check_headers(() if folder is None else folder.paths)
     bank = without(given or imagenet_names(), settings.concept_names)
     return Plan(labels=labels, bank=bank, novel=novel, known=known)
 
@@ -70,33 +65,7 @@ def check_names(model: VisionLanguageModel, names: Iterable[str]) -> None:
             model.check_text(prompt.replace("{}", name))
 
 
-def check_photos(paths: Iterable[Path]) -> None:
-    """Open every photo's header, decoding nothing.
-
-    Raises:
-        DataError: naming the first that is no picture, or too large.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        for path in paths:
-            _check_photo(path)
-
-
 def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
     """The distinct names, in order, without those of `left_out` (in any case)."""
     keys = {name_key(name) for name in left_out}
     return tuple(name for name in dict.fromkeys(names) if name_key(name) not in keys)
-
-
-def _check_photo(path: Path) -> None:
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-    except Image.DecompressionBombError:
-        width = height = LARGEST_PHOTO
-    except Exception as error:  # decoders meet broken files with errors of every kind
-        raise DataError(
-            f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; replace or remove it"
-        ) from error
-    if width * height > LARGEST_PHOTO:
-        raise DataError(f"the photo {path} has more than {LARGEST_PHOTO // 1_000_000} megapixels: make it smaller")

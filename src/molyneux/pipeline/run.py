@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.abilities import Matcher, scorer
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.evaluation.results import Evaluation
@@ -23,7 +24,7 @@ from molyneux.pipeline.scoring import Scoring
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.report.html import write_report
 from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.teach import check_ability, teach
+from molyneux.teaching.teach import check_ability, teach, uses_replay
 from molyneux.teaching.updates import shares_trunk
 
 SCORES = "scores.json"
@@ -48,11 +49,9 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     plan = prepare(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
-    base = dual_encoder(load(settings.model), "a run, which is scored,")
+    base = scorer(load(settings.model), "a run, which is scored,")
     check_ability(base, settings.teaching)
     check_texts(base, settings, plan)
-    if settings.teaching.update.part == "space":
-        base.check_remap()
     job = _Job(settings, plan, base, on_step)
     if not (settings.out / SCORES).exists():
         job.look()
@@ -78,14 +77,14 @@ class _Job:
 
     settings: TeachSettings
     plan: Plan
-    base: DualEncoder
+    base: DualEncoder | Matcher
     on_step: Progress | None
     scoring: Scoring | None = None
     replay: tuple[SyntheticImages, ...] = ()
 
     def look(self) -> None:
         """Read the photos, so that one that cannot be decoded is met before anything slow."""
-        shared = shares_trunk(self.settings.teaching)
+        shared = isinstance(self.base, DualEncoder) and shares_trunk(self.settings.teaching)
         self.scoring = Scoring.of(self.base, self.plan, shared_trunk=shared, on_step=self.on_step)
 
     def score(self, folder: RunFolder) -> None:
@@ -93,7 +92,7 @@ class _Job:
         assert self.scoring is not None
         with folder.timed("invert"):
             pictures = run_pictures(self.base, self.settings, folder.root / "synthetic", folder.work, self.on_step)
-        if self.settings.teaching.replay_batch:
+        if uses_replay(self.settings.teaching):
             with folder.timed("replay"):
                 self.replay = self.known_pictures()
         with folder.timed("teach"):
@@ -122,16 +121,16 @@ class _Job:
         kept = set(without([one.concept.name for one in found], self.settings.concept_names))
         return tuple(one for one in found if one.concept.name in kept)
 
-    def taught(self, folder: RunFolder, pictures: Sequence[SyntheticImages]) -> DualEncoder:
+    def taught(self, folder: RunFolder, pictures: Sequence[SyntheticImages]) -> DualEncoder | Matcher:
         """The model taught on `pictures`, from the run folder where it is there already."""
         target = folder.root / "model"
         if target.is_dir():
-            return dual_encoder(load(target), "teaching")
+            return scorer(load(target), "teaching")
         taught = self.lesson(pictures, "teaching")
         taught.save(target)
         return taught
 
-    def lesson(self, pictures: Sequence[SyntheticImages], what: str) -> DualEncoder:
+    def lesson(self, pictures: Sequence[SyntheticImages], what: str) -> DualEncoder | Matcher:
         """A model taught on `pictures` as the settings say."""
         on_step = self.on_step
         return teach(
@@ -144,7 +143,7 @@ class _Job:
             on_step=None if on_step is None else lambda done, total: on_step(what, done, total),
         )
 
-    def text_only(self, folder: RunFolder, taught: DualEncoder) -> dict[str, Any]:
+    def text_only(self, folder: RunFolder, taught: DualEncoder | Matcher) -> dict[str, Any]:
         """For each concept, how both models read fresh pictures of it."""
         found = {}
         for concept in self.settings.concepts:
@@ -172,7 +171,7 @@ def _concepts(evaluation: Evaluation) -> dict[str, Any]:
     return concepts
 
 
-def _write_environment(folder: RunFolder, base: DualEncoder, command: Sequence[str]) -> None:
+def _write_environment(folder: RunFolder, base: VisionLanguageModel, command: Sequence[str]) -> None:
     content = {
         "versions": versions(),
         "machine": machine() | {"device": base.device.type},

@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from molyneux.backends.base import DualEncoder, dual_encoder
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.load import load
 from molyneux.datasets.folders import PhotoFolder, read_folder
 from molyneux.datasets.names import read_names
+from molyneux.datasets.photos import check_headers
 from molyneux.evaluation.features import PhotoFeatures, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set
 from molyneux.evaluation.results import Evaluation
-from molyneux.evaluation.zero_shot import evaluate
-from molyneux.pipeline.prepare import Plan, check_names, check_photos
+from molyneux.evaluation.zero_shot import check_comparable, evaluate
+from molyneux.pipeline.prepare import Plan, check_names
 from molyneux.pipeline.settings import EvaluateSettings, Progress
 
 
@@ -30,8 +31,10 @@ class Scoring:
     on_step: Progress | None = None
 
     @classmethod
-    def of(cls, base: DualEncoder, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None) -> "Scoring":
-        """With a shared trunk, every photo is decoded and its features computed here, by `base`.
+    def of(
+        cls, base: VisionLanguageModel, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None
+    ) -> "Scoring":
+        """With a shared trunk, every photo is decoded and its features computed here, by `base`, which embeds.
 
         Raises:
             DataError: if a photo cannot be read.
@@ -43,7 +46,10 @@ class Scoring:
         return cls(labels=plan.labels, novel=novel, known=known, shared_trunk=shared_trunk, on_step=on_step)
 
     def __call__(
-        self, model: DualEncoder, base: DualEncoder | None = None, described: Mapping[str, str] | None = None
+        self,
+        model: VisionLanguageModel,
+        base: VisionLanguageModel | None = None,
+        described: Mapping[str, str] | None = None,
     ) -> Evaluation:
         """Score `model`, beside `base` where given; `described` puts texts in place of novel names."""
         return evaluate(
@@ -77,20 +83,22 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
     )
     for folder in folders:
-        check_photos(() if folder is None else folder.paths)
-    model = dual_encoder(load(settings.model), "evaluation")
-    base = None if settings.base is None else dual_encoder(load(settings.base), "evaluation")
+        check_headers(() if folder is None else folder.paths)
+    model = load(settings.model)
+    base = None if settings.base is None else load(settings.base)
+    check_comparable(model, base)
     for one in (model, base):
         if one is not None:
             check_names(one, labels.all)
+    encoders = (model, base) if isinstance(model, DualEncoder) and isinstance(base, DualEncoder) else None
     return evaluate(
         model,
         base=base,
         novel=settings.novel,
         known=settings.known,
         names=names,
-        shared_trunk=base is not None and equal_weights(_trunk(model), _trunk(base)),
-        shared_texts=base is not None and equal_weights(_texts(model), _texts(base)),
+        shared_trunk=encoders is not None and equal_weights(*map(_trunk, encoders)),
+        shared_texts=encoders is not None and equal_weights(*map(_texts, encoders)),
         on_step=on_step,
     )
 
@@ -105,11 +113,11 @@ def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
 
 
 def _photos(
-    base: DualEncoder, folder: PhotoFolder | None, what: str, shared: bool, on_step: Progress | None
+    base: VisionLanguageModel, folder: PhotoFolder | None, what: str, shared: bool, on_step: Progress | None
 ) -> Path | PhotoFeatures | None:
     if folder is None or not shared:
         return None if folder is None else folder.root
-    return photo_features(base, folder, on_step, what)
+    return photo_features(dual_encoder(base, "sharing photos' features"), folder, on_step, what)
 
 
 def _trunk(model: DualEncoder) -> dict[str, Tensor]:

@@ -69,7 +69,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a model says to one photo: its best names with their cosines, and where the right one stands."""
+    """What a model says to one photo: its best names with their scores, and where the right one stands."""
 
     top: tuple[tuple[str, float], ...]
     rank: float | None = None
@@ -370,19 +370,19 @@ def _answer(node: _Node) -> Answer | None:
     if node.value is None:
         return None
     return Answer(
-        top=tuple(_named_cosine(pair) for key in ("top3", "top") for pair in node[key].items())[:3],
+        top=tuple(_named_score(pair) for key in ("top3", "top") for pair in node[key].items())[:3],
         rank=node["rank"].number(),
         margin=node["margin"].number(),
     )
 
 
-def _named_cosine(pair: _Node) -> tuple[str, float]:
+def _named_score(pair: _Node) -> tuple[str, float]:
     match list(pair.items()):
-        case [name, cosine] if (value := cosine.number()) is not None:
+        case [name, score] if (value := score.number()) is not None:
             return name.text(), value
         case _:
             raise DataError(
-                f"{pair.place}: expected [name, cosine], got {pair.value!r:.80}: run again, or mend the file"
+                f"{pair.place}: expected [name, score], got {pair.value!r:.80}: run again, or mend the file"
             )
 
 

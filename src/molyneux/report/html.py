@@ -246,7 +246,7 @@ def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
     yield _shares("Known accuracy, jointly", "among known and new names", run.known_accuracy_joint)
     on_synthetic = "on fresh synthetic pictures, not photos"
     if concept.text_similarity.known:
-        yield _numbers("Cosine to its name", on_synthetic, concept.text_similarity, digits=3)
+        yield _numbers("Similarity to its name", on_synthetic, concept.text_similarity, digits=3)
     if concept.text_rank.known:
         yield _numbers("Median rank of its name", on_synthetic, concept.text_rank)
 
@@ -369,7 +369,7 @@ def _card(name: str, photo: Photo) -> _Card:
 
 
 def _answers(name: str, answer: Answer) -> list[tuple[str, str, bool]]:
-    return [(said, f"{cosine:.2f}".replace("-", "−"), said == name) for said, cosine in answer.top]
+    return [(said, f"{score:.2f}".replace("-", "−"), said == name) for said, score in answer.top]
 
 
 def _thumbnail(path: Path | None) -> str:

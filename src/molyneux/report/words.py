@@ -184,7 +184,7 @@ def from_text(rank: Change, similarity: Change) -> str:
     if rank.after is not None and rank.before is not None:
         moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
     elif similarity.after is not None and similarity.before is not None:
-        moved = f"the cosine to its name moved from {similarity.before:.2f} to {similarity.after:.2f}"
+        moved = f"the similarity to its name moved from {similarity.before:.2f} to {similarity.after:.2f}"
     else:
         return ""
     only = "That shows only whether teaching took hold, not how it works on photos."

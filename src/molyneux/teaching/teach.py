@@ -7,18 +7,20 @@ from typing import TypeVar, cast
 import torch
 from torch import Generator, Tensor
 
-from molyneux.backends.abilities import captioner, masked_lm, matcher
+from molyneux.backends.abilities import FusedModel, captioner, masked_lm, matcher
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.concepts import check_distinct
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.captioning import Captioning
-from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.contrast import Contrast
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.masked import Masked
 from molyneux.teaching.matching import Matching
 from molyneux.teaching.objective import Objective
+from molyneux.teaching.texts import known_prompts
+from molyneux.teaching.updates import fused_parameters
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
@@ -50,13 +52,15 @@ def teach(
 
     Raises:
         ConceptError: if two concepts have one name.
-        ConfigError: if the loss needs known names and there are none, has no use for replay pictures, or the update
-            asks for a part that the model does not have.
+        ConfigError: if the loss or the replay pictures need known names and there are none, the loss has no use for
+            replay pictures, or the update asks for a part that the model does not have.
         ModelError: if the model cannot do what the loss asks for, a text does not fit, or the loss is not a number.
     """
     config = config or TeachingConfig()
     check_distinct(value.concept for value in pictures)
     check_ability(model, config, replay)
+    if replay and uses_replay(config) and not known_prompts(known, (value.concept for value in pictures)):
+        raise ConfigError("replay pictures are asked for known names, and there are none: give `known`, or no replay")
     student = cast(ModelT, model.copy())
     objective = start_objective(model, student, pictures, config, known, replay)
     optimiser = torch.optim.Adam(
@@ -86,18 +90,26 @@ def check_ability(model: VisionLanguageModel, config: TeachingConfig, replay: Se
     """See before any work whether the loss can be used.
 
     Raises:
-        ConfigError: if there are replay pictures and the loss has no use for them.
-        ModelError: if the model cannot do what the loss asks for, naming a family that can.
+        ConfigError: if there are replay pictures and the loss has no use for them, or the update asks for a part
+            that the model does not have.
+        ModelError: if the model cannot do what the loss or the update asks for, saying what can.
     """
     task = f"teaching with the loss {config.loss!r}"
     if config.loss == "matching":
-        matcher(model, task)
+        fused_parameters(matcher(model, task), config.update)
     elif config.loss == "masked":
-        masked_lm(model, task)
+        fused_parameters(masked_lm(model, task), config.update)
     elif config.loss == "captioning":
         captioner(model, task)
+    elif isinstance(model, FusedModel):
+        raise ModelError(
+            f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}: "
+            "it learns by the losses 'matching' and 'masked', as in the presets paper-matching and paper-implicit"
+        )
     else:
-        dual_encoder(model, task)
+        encoder = dual_encoder(model, task)
+        if isinstance(config.update, Full) and config.update.part == "space":
+            encoder.check_remap()
     if replay and config.loss in ("matching", "masked"):
         raise ConfigError(f"{task} has no use for replay pictures: leave them out")
 
