@@ -62,13 +62,19 @@ class MeanColour(DualEncoder):
         rows = [torch.randn(self._width, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return nn.functional.normalize(torch.stack(rows), dim=1)
 
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        return self.embed_texts(texts)
+
+    def text_modules(self) -> list[nn.Module]:
+        return []
+
     def check_text(self, text: str) -> None:
         pass
 
     def save(self, folder: Path) -> None:
         raise NotImplementedError
 
-    def copy(self) -> Self:
+    def copy(self, *, whole: bool = False) -> Self:
         return deepcopy(self)
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:

@@ -28,7 +28,9 @@ class TinyModel(DualEncoder):
         for layer in vision.values():
             layer.weight.data = torch.randn(layer.weight.shape, generator=generator)
             layer.bias.data = torch.randn(layer.bias.shape, generator=generator)
-        self._native = nn.ModuleDict({"vision": vision}).requires_grad_(False).eval()
+        text = nn.Linear(8, 8, bias=False)
+        text.weight.data = torch.eye(8)
+        self._native = nn.ModuleDict({"vision": vision, "text": text}).requires_grad_(False).eval()
         self._name = name
 
     @property
@@ -58,11 +60,15 @@ class TinyModel(DualEncoder):
     def project(self, features: torch.Tensor) -> torch.Tensor:
         return nn.functional.normalize(self.projection_module()(features), dim=1)
 
+    @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        return self.encode_texts(texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         for text in texts:
             self.check_text(text)
         rows = [torch.stack([_direction(word) for word in text.lower().split()]).mean(dim=0) for text in texts]
-        return nn.functional.normalize(torch.stack(rows), dim=1)
+        return nn.functional.normalize(self._native["text"](torch.stack(rows)), dim=1)
 
     def check_text(self, text: str) -> None:
         words = text.split()
@@ -75,8 +81,12 @@ class TinyModel(DualEncoder):
             save_file(self._native.state_dict(), target / "tiny.safetensors")
             (target / "tiny.json").write_text(json.dumps({"name": "tiny"}))
 
-    def copy(self) -> "TinyModel":
-        return deepcopy(self)
+    def copy(self, *, whole: bool = False) -> "TinyModel":
+        text = self._native["text"]
+        return deepcopy(self, {} if whole else {id(text): text})
+
+    def text_modules(self) -> list[nn.Module]:
+        return [self._native["text"]]
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
         return []
@@ -97,8 +107,15 @@ class TinyModel(DualEncoder):
         return self._native["vision"]
 
 
-def load_tiny(name: str | Path) -> TinyModel:
+def load_tiny(name: str | Path, *, device: str = "cpu", precision: str = "fp32", long_text: str = "error") -> TinyModel:
     """What the backends' `load` does, for 'tiny' and the folders that it was saved in."""
+    assert device == "cpu"
+    model = _read(name)
+    model.precision, model.long_text = precision, long_text
+    return model
+
+
+def _read(name: str | Path) -> TinyModel:
     if str(name) == "tiny":
         return TinyModel()
     folder = Path(name)

@@ -34,8 +34,8 @@ def read_from_text(
     Similarity, median rank and share are each {"before": ..., "after": ...}; without replay pictures the
     share is None.
     """
-    names = name_embeddings(base, [*known, fresh.concept.name])
-    before, after = _read(base, names, fresh, replay), _read(taught, names, fresh, replay)
+    names = [*known, fresh.concept.name]
+    before, after = (_read(model, name_embeddings(model, names), fresh, replay) for model in (base, taught))
     return {
         **{key: {"before": before[key], "after": after[key]} for key in before},
         "pictures": len(fresh),

@@ -1,7 +1,7 @@
 """Scoring on a plan's photos: what the models share is computed once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -27,10 +27,19 @@ class Scoring:
     novel: Path | PhotoFeatures | None
     known: Path | PhotoFeatures | None
     shared_trunk: bool
+    shared_texts: bool
     on_step: Progress | None = None
 
     @classmethod
-    def of(cls, base: DualEncoder, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None) -> "Scoring":
+    def of(
+        cls,
+        base: DualEncoder,
+        plan: Plan,
+        *,
+        shared_trunk: bool,
+        shared_texts: bool,
+        on_step: Progress | None = None,
+    ) -> "Scoring":
         """With a shared trunk, every photo is decoded and its features computed here, by `base`.
 
         Raises:
@@ -40,7 +49,14 @@ class Scoring:
             _photos(base, folder, what, shared_trunk, on_step)
             for folder, what in ((plan.novel, "novel photos"), (plan.known, "known photos"))
         )
-        return cls(labels=plan.labels, novel=novel, known=known, shared_trunk=shared_trunk, on_step=on_step)
+        return cls(
+            labels=plan.labels,
+            novel=novel,
+            known=known,
+            shared_trunk=shared_trunk,
+            shared_texts=shared_texts,
+            on_step=on_step,
+        )
 
     def __call__(
         self, model: DualEncoder, base: DualEncoder | None = None, described: Mapping[str, str] | None = None
@@ -55,8 +71,7 @@ class Scoring:
             concepts=self.labels.novel,
             described=described,
             shared_trunk=self.shared_trunk,
-            # teaching never moves the text tower
-            shared_texts=True,
+            shared_texts=self.shared_texts,
             on_step=self.on_step,
         )
 
@@ -78,8 +93,9 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     )
     for folder in folders:
         check_photos(() if folder is None else folder.paths)
-    model = dual_encoder(load(settings.model), "evaluation")
-    base = None if settings.base is None else dual_encoder(load(settings.base), "evaluation")
+    running = asdict(settings.running)
+    model = dual_encoder(load(settings.model, **running), "evaluation")
+    base = None if settings.base is None else dual_encoder(load(settings.base, **running), "evaluation")
     for one in (model, base):
         if one is not None:
             check_names(one, labels.all)
