@@ -57,8 +57,7 @@ def load(
         ModelError: if there is no such model, it cannot be read, or the device is not there.
     """
     check_policy(long_text)
-    if precision not in get_args(Precision):
-        raise ModelError(f"precision is {precision!r}: expected one of {', '.join(map(repr, get_args(Precision)))}")
+    check_precision(precision)
     place = _device(device)
     model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
@@ -68,6 +67,13 @@ def load(
     model.native.to(place)
     model.long_text, model.precision = long_text, precision
     return model
+
+
+def check_precision(name: str) -> None:
+    """Raise ModelError if there is no such precision."""
+    known = get_args(Precision)
+    if name not in known:
+        raise ModelError(f"precision is {name!r}: expected one of {', '.join(map(repr, known))}")
 
 
 def _read(name: str) -> VisionLanguageModel:

@@ -2,6 +2,9 @@
 
 The adapters live in a copy of the model; what they amount to is added to the weights of the model itself, whose
 form, names and order so stay as they are.
+
+Of attention with packed weights (`nn.MultiheadAttention`) queries, keys and values change, the output layer does not:
+peft 0.21 counts an output layer's change twice, in its forward pass and in its merging, with the gradient of once.
 """
 
 import importlib
@@ -29,9 +32,9 @@ _NAME = "default"
 def adaptable_layers(model: DualEncoder, targets: Sequence[str] = ()) -> list[str]:
     """Names, within the native model, of the vision tower's layers that an adapter can change.
 
-    These are linear layers, attention with packed weights (`nn.MultiheadAttention`, its output layer included) and
-    ungrouped 1 x 1 convolutions, as far as the tower calls them: a layer whose weights are read past it would
-    ignore an adapter. A picture is shown to the model once to see that.
+    These are linear layers, attention with packed weights and ungrouped 1 x 1 convolutions, as far as the tower calls
+    them: a layer whose weights are read past it would ignore an adapter. A picture is shown to the model once to see
+    that.
 
     Args:
         model: its weights stay as they are.
@@ -96,13 +99,14 @@ class Adapters:
         with torch.random.fork_rng(devices=[]):
             self._peft = peft.PeftModel(self._twin.native, config, adapter_name=_NAME)
         generator = Generator().manual_seed(seed)
-        for layer in _adapted(self._twin.native):
+        for layer in _adapted(self._twin.native).values():
             values = layer.lora_A[_NAME].weight
             drawn = torch.empty(values.shape)
             nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
             values.data.copy_(drawn)
             if dropout:
                 layer.lora_dropout[_NAME] = _Dropout(dropout, generator)
+        self._twin.native.requires_grad_(False)
 
     @property
     def model(self) -> DualEncoder:
@@ -111,9 +115,8 @@ class Adapters:
 
     def parameters(self) -> list[nn.Parameter]:
         """A and B of every layer, in a fixed order."""
-        return [
-            matrix[_NAME].weight for layer in _adapted(self._twin.native) for matrix in (layer.lora_A, layer.lora_B)
-        ]
+        layers = _adapted(self._twin.native).values()
+        return [matrix[_NAME].weight for layer in layers for matrix in (layer.lora_A, layer.lora_B)]
 
     def merge(self, into: DualEncoder) -> None:
         """Add the changes to the weights of the model that the adapters were made for, or of a copy."""
@@ -181,6 +184,11 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the adapter in {folder} does not fit {model.name!r} ({reason}): another model's") from error
+    if any(value.any() for key, value in found.items() if ".base_layer.out_proj.lora_B." in key):
+        raise ModelError(
+            f"the adapter in {folder} changes the output layer of packed attention, which releases of peft read in "
+            "different ways: merge it with the release that made it"
+        )
     _merge(carrier.native, result.native)
     return result
 
@@ -234,23 +242,25 @@ def _called(model: DualEncoder, layers: Sequence[nn.Module]) -> set[nn.Module]:
     return called
 
 
-def _adapted(native: nn.Module) -> list[Any]:
-    """peft's layers, the one inside packed attention included."""
+def _adapted(native: nn.Module) -> dict[str, Any]:
+    """peft's layers by name, but those that it has inside packed attention."""
     layer_type = importlib.import_module("peft.tuners.lora").LoraLayer
-    return [layer for layer in native.modules() if isinstance(layer, layer_type)]
+    return {
+        name: layer
+        for name, layer in native.named_modules()
+        if isinstance(layer, layer_type) and ".base_layer." not in name
+    }
 
 
 @torch.no_grad()
 def _merge(carrier: nn.Module, native: nn.Module) -> None:
-    layer_type = importlib.import_module("peft.tuners.lora").LoraLayer
-    for name, layer in carrier.named_modules():
-        if isinstance(layer, layer_type):
-            own = native.get_submodule(name.replace(".base_layer", ""))
-            weight = own.in_proj_weight if isinstance(own, nn.MultiheadAttention) else own.weight
-            assert isinstance(weight, Tensor)
-            change = layer.get_delta_weight(_NAME)
-            if change.any():  # so that nothing learned leaves every bit, the sign of a zero included
-                weight.add_(change)
+    for name, layer in _adapted(carrier).items():
+        own = native.get_submodule(name)
+        weight = own.in_proj_weight if isinstance(own, nn.MultiheadAttention) else own.weight
+        assert isinstance(weight, Tensor)
+        change = layer.get_delta_weight(_NAME)
+        if change.any():  # so that nothing learned leaves every bit, the sign of a zero included
+            weight.add_(change)
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class LoRA:
     """Share of a layer's inputs that A does not see in a step; packed attention (nn.MultiheadAttention) has none."""
     targets: tuple[str, ...] = ()
     """Layers, by the ends of their names, as 'q_proj' or 'layers.11.mlp.fc1'; by default every linear layer, packed
-    attention and plain 1 x 1 convolution."""
+    attention (without its output layer) and plain 1 x 1 convolution."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
