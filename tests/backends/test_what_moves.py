@@ -33,7 +33,7 @@ RING = Concept("ring", "a circle with a round hole.")
 KNOWN = ("cross", "bar", "photo")
 TEXTS = ["a ring.", "two dark bars that meet"]
 PARTS = ("space", "projection", "blocks", "trunk", "tower", "text", "both")
-FEW = ("hf clip", "open_clip-vit", "medclip-resnet")
+FEW = ("hf clip", "open_clip-vit", "medclip-swin")
 """One of each library, where the law has nothing to do with the architecture."""
 
 LOW = LoRA(rank=2, alpha=4.0)

@@ -6,13 +6,18 @@ from dataclasses import fields
 import pytest
 import torch
 import yaml
+from command import RING, Command
 from pydantic import TypeAdapter
+from runs import use_tiny
 
 from molyneux.backends.lora import with_adapter
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
 
-QUICK = ("--inversion.steps=4", "--inversion.images=2", "--teaching.steps=2", "--teaching.replay-batch=0", "--quiet")
-RING = ("ring", "--description", "A round band.", "--model", "tiny", *QUICK)
+
+@pytest.fixture
+def molyneux(capsys, monkeypatch, tmp_path) -> Command:
+    use_tiny(monkeypatch, tmp_path / "cache")
+    return Command(capsys)
 
 
 @pytest.fixture
@@ -90,15 +95,19 @@ def test_an_adapter_is_asked_for_with_a_rank(molyneux, tmp_path):
 @pytest.mark.parametrize("flag", [("--precision", "fp16"), ("--long-text", "cut")])
 @pytest.mark.parametrize("verb", ["teach", "invert", "evaluate"])
 def test_values_that_there_are_not_are_refused(molyneux, tmp_path, verb, flag):
-    given = ("--model", "tiny", "--novel", tmp_path) if verb == "evaluate" else (*RING[:5], "--out", tmp_path / "run")
+    given = (
+        ("--model", "tiny", "--novel", tmp_path)
+        if verb == "evaluate"
+        else (*RING, "--out", tmp_path / "run")
+        if verb == "teach"
+        else (*RING[:5], "--out", tmp_path / "run")
+    )
     ended = molyneux(verb, *given, *flag)
     assert ended.code == 2
     assert flag[0] in ended.err
 
 
 def test_inversion_keeps_how_it_was_run(molyneux, tmp_path):
-    ended = molyneux(
-        "invert", *RING[:7], "--inversion.steps=2", "--precision=bf16", "--out", tmp_path / "run", "--quiet"
-    )
+    ended = molyneux("invert", *RING[:6], "--inversion.steps=2", "--precision=bf16", "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["precision"] == "bf16"

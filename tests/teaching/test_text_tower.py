@@ -57,14 +57,14 @@ def test_a_sample_of_the_bank_gives_the_whole_banks_negatives_on_average():
     def sums(size):
         """exp(loss) - 1 of each draw: the sum over negatives, relative to the positive."""
         objective = start_objective(model, model.copy(whole=True), [RING], replace(config, bank_batch=size), KNOWN)
-        drawn = [objective.loss(torch.tensor([0]), Generator().manual_seed(seed)).exp() - 1 for seed in range(400)]
+        drawn = [objective.loss(torch.tensor([0]), Generator().manual_seed(seed)).exp() - 1 for seed in range(100)]
         return torch.stack(drawn)
 
     whole, sampled = sums(100), sums(2)
     assert whole.std() < 1e-4 * whole.mean()
     assert sampled.std() > 0.01 * whole.mean()
     # four standard errors
-    assert abs(sampled.mean() - whole.mean()) < 4 * sampled.std() / 20
+    assert abs(sampled.mean() - whole.mean()) < 4 * sampled.std() / 10
 
 
 def test_replay_keeps_the_names_where_they_were():
