@@ -22,9 +22,9 @@ LOADERS = {
 """What stands before the colon of a name, and the module whose `load_named` reads what stands behind it."""
 
 MARKS = {
-    "adapter_config.json": ("lora", "load_folder"),
     "open_clip_config.json": ("open_clip", "load_folder"),
     "medclip_config.json": ("medclip", "load_medclip"),
+    "adapter_config.json": ("lora", "load_folder"),
 }
 """A file that tells who saved a folder, and the module and function that read it."""
 
