@@ -94,6 +94,9 @@ class ConvModel(DualEncoder):
         for text in texts:
             self.check_text(text)
         self.texts_seen += texts
+        return self.encode_texts(texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         return normalize(self._native["text"](torch.stack([self._read(text) for text in texts])), dim=1)
 
     def check_text(self, text: str) -> None:
@@ -107,8 +110,12 @@ class ConvModel(DualEncoder):
             save_file(self._native.state_dict(), target / "tiny.safetensors")
             (target / "tiny.json").write_text(json.dumps({"name": "tiny"}))
 
-    def copy(self) -> "ConvModel":
-        return deepcopy(self)
+    def copy(self, *, whole: bool = False) -> "ConvModel":
+        text = self._native["text"]
+        return deepcopy(self, {} if whole else {id(text): text})
+
+    def text_modules(self) -> list[nn.Module]:
+        return [self._native["text"]]
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
         return [layer for layer in self._native["vision"].modules() if isinstance(layer, nn.BatchNorm2d)]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from molyneux.report.html import write_report as write_report
     from molyneux.synthetic import SyntheticImages as SyntheticImages
     from molyneux.teaching.config import Full as Full
+    from molyneux.teaching.config import LoRA as LoRA
     from molyneux.teaching.config import TeachingConfig as TeachingConfig
     from molyneux.teaching.interpolate import interpolate as interpolate
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Concept": "molyneux.concepts",
     "Full": "molyneux.teaching.config",
     "InversionConfig": "molyneux.inversion.config",
+    "LoRA": "molyneux.teaching.config",
     "SyntheticImages": "molyneux.synthetic",
     "TeachingConfig": "molyneux.teaching.config",
     "cite": "molyneux.pipeline.citations",
@@ -49,6 +51,7 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "SyntheticImages",
     "TeachingConfig",
     "Full",
+    "LoRA",
     "teach",
     "interpolate",
     "evaluate",

@@ -202,7 +202,7 @@ def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
 def test_the_demo_says_that_drawings_are_no_photos(molyneux, tmp_path, monkeypatch):
     from small_models import ConvModel
 
-    monkeypatch.setattr("molyneux.pipeline.run.load", lambda name: ConvModel(name=str(name)))
+    monkeypatch.setattr("molyneux.pipeline.run.load", lambda name, **_: ConvModel(name=str(name)))
     monkeypatch.setattr("molyneux.pipeline.run.replay_pictures", lambda *_, **__: ())
     monkeypatch.setattr("molyneux.cli.demo.DRAWINGS", 3)
     ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")

@@ -154,7 +154,7 @@ def test_an_unfinished_run_of_other_weights_is_not_continued(tmp_path, photos, m
     with pytest.raises(KeyboardInterrupt):
         teach_concepts(settings, on_step=Counter(8))
 
-    def other(name):
+    def other(name, **_):
         model = ConvModel(name=str(name))
         model.projection_module()[-1].bias.data += 1
         return model

@@ -203,9 +203,9 @@ def test_a_model_that_writes_no_captions_is_refused():
         teach(ConvModel(), [RING], CAPTIONS)
 
 
-@pytest.mark.parametrize("part", ["space", "projection"])
+@pytest.mark.parametrize("part", ["space", "projection", "text"])
 def test_parts_that_captions_never_see_are_refused(part):
-    with pytest.raises(ConfigError, match="which captions never see: expected 'blocks' or 'tower'"):
+    with pytest.raises(ConfigError, match="expected 'blocks', 'trunk', 'tower' or 'both'"):
         replace(CAPTIONS, update=Full(part=part))
 
 

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from molyneux.backends.long_text import LongText
+from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings, Features, Images, Scores
+
+OutputT = TypeVar("OutputT", bound=Tensor | tuple[Tensor, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class VisionLanguageModel(abc.ABC):
 
     long_text: LongText = "error"
     """What becomes of a text that has more tokens than the model reads; set by `load`, kept by copies."""
+
+    precision: Precision = "fp32"
+    """What the towers compute in; weights, pixels, embeddings and logits are fp32 all the same. Set by `load`, kept by
+    copies."""
 
     @property
     @abc.abstractmethod
@@ -86,8 +92,19 @@ class VisionLanguageModel(abc.ABC):
         """Write the model where its own library can load it; `folder` must not exist."""
 
     @abc.abstractmethod
-    def copy(self) -> "VisionLanguageModel":
-        """An independent copy of the weights."""
+    def copy(self, *, whole: bool = False) -> "VisionLanguageModel":
+        """An independent copy of the weights.
+
+        A text tower apart from the vision tower is shared, with what it has read, unless the copy is `whole`.
+        """
+
+    def compute(self, function: Callable[..., OutputT], *inputs: Tensor) -> OutputT:
+        """What `function` makes of the inputs, computed in the model's precision and returned as fp32."""
+        if self.precision == "fp32":
+            return function(*inputs)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            found = function(*inputs)
+        return found.float() if isinstance(found, Tensor) else tuple(part.float() for part in found)  # type: ignore
 
     @abc.abstractmethod
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
@@ -100,6 +117,9 @@ class DualEncoder(VisionLanguageModel):
     The vision tower is a `trunk` (pictures to features) followed by a `projection` (features to the
     shared space), so that what lies below the tuned part is computed once.
     """
+
+    @abc.abstractmethod
+    def copy(self, *, whole: bool = False) -> "DualEncoder": ...
 
     @property
     @abc.abstractmethod
@@ -125,6 +145,14 @@ class DualEncoder(VisionLanguageModel):
         Raises:
             ModelError: if a text has more tokens than the tower reads, and `long_text` is 'error'.
         """
+
+    @abc.abstractmethod
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """As `embed_texts`, but differentiable with respect to the text tower, and read anew each time."""
+
+    @abc.abstractmethod
+    def text_modules(self) -> list[nn.Module]:
+        """The text tower, projection included: weights that no picture passes through."""
 
     @abc.abstractmethod
     def trunk_modules(self) -> list[nn.Module]:

@@ -21,7 +21,8 @@ from torch.nn.functional import normalize
 from molyneux.backends.base import DualEncoder
 from molyneux.backends.hugging_face_pictures import PhotoFit, PictureRules, picture_rules
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
-from molyneux.backends.long_text import LongText, Window, check_fits, embed_each
+from molyneux.backends.long_text import Window, check_fits, embed_each
+from molyneux.backends.options import LongText
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Embeddings, Features, Images
@@ -106,14 +107,17 @@ class HuggingFaceModel(DualEncoder):
         return self._rules
 
     def features(self, images: Images) -> Features:
-        return self._tower.trunk(self._rules.normalized(images))
+        return self.compute(self._tower.trunk, self._rules.normalized(images))
 
     def project(self, features: Features) -> Embeddings:
-        return normalize(self._tower.head(features), dim=-1)
+        return normalize(self.compute(self._tower.head, features), dim=-1)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
 
     def check_text(self, text: str) -> None:
         if self.long_text == "error":
@@ -125,16 +129,19 @@ class HuggingFaceModel(DualEncoder):
             for part in parts:
                 part.save_pretrained(target)
 
-    def copy(self) -> "HuggingFaceModel":
-        # the text tower never changes, so copies share it and what it has read
-        text = (getattr(self._native, name, None) for name in ("text_model", "text_projection"))
-        native = copy.deepcopy(self._native, {id(part): part for part in text if part is not None})
+    def copy(self, *, whole: bool = False) -> "HuggingFaceModel":
+        native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})
         twin = HuggingFaceModel(self._name, native, self._tokenizer, self._image_processor)
-        twin.long_text, twin._texts = self.long_text, self._texts
+        twin.long_text, twin.precision = self.long_text, self.precision
+        twin._texts = {} if whole else self._texts
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
         return [layer for layer in self._tower.module().modules() if isinstance(layer, nn.BatchNorm2d)]
+
+    def text_modules(self) -> list[nn.Module]:
+        found = (getattr(self._native, name, None) for name in ("text_model", "text_projection"))
+        return [part for part in found if isinstance(part, nn.Module)]
 
     def trunk_modules(self) -> list[nn.Module]:
         return self._tower.blocks()
@@ -182,7 +189,11 @@ class HuggingFaceModel(DualEncoder):
             texts, padding=padding, truncation=True, max_length=self._limit, return_tensors="pt", verbose=False
         )
         inputs = {key: value.to(self.device) for key, value in tokens.items() if key in self._text_keys}
-        return normalize(as_tensor(self._native.get_text_features(**inputs)), dim=-1)  # type: ignore[operator]
+
+        def read() -> Tensor:
+            return as_tensor(self._native.get_text_features(**inputs))  # type: ignore[operator]
+
+        return normalize(self.compute(read), dim=-1)
 
     def _check_fits_together(self) -> None:
         """Raise ModelError if processor, tokenizer and weights cannot be of one checkpoint."""

@@ -47,13 +47,13 @@ class ProjectedTower(VisionTower):
 
     def __init__(self, native: Any) -> None:
         self._vision: nn.Module = native.vision_model
-        self._projection: nn.Linear = native.visual_projection
+        self._native: Any = native
         self._resizes = "interpolate_pos_encoding" in inspect.signature(self._vision.forward).parameters
 
     def trunk(self, pixels: Tensor) -> Features:
         options = {"interpolate_pos_encoding": True} if self._resizes else {}
         pooled = self._vision(pixel_values=pixels, **options).pooler_output
-        width = self._projection.in_features
+        width = self._native.visual_projection.in_features
         if pooled is None or pooled.shape != (len(pixels), width):
             shape = None if pooled is None else tuple(pooled.shape)
             raise ModelError(
@@ -63,19 +63,19 @@ class ProjectedTower(VisionTower):
         return pooled  # type: ignore[no-any-return]
 
     def head(self, features: Features) -> Float[Tensor, "n d"]:
-        return self._projection(features)  # type: ignore[no-any-return]
+        return self._native.visual_projection(features)  # type: ignore[no-any-return]
 
     def blocks(self) -> list[nn.Module]:
         return blocks_of(self._vision)
 
     def head_module(self) -> nn.Module:
-        return self._projection
+        return self._native.visual_projection  # type: ignore[no-any-return]
 
     def module(self) -> nn.Module:
-        return nn.ModuleList([self._vision, self._projection])
+        return nn.ModuleList([self._vision, self._native.visual_projection])
 
     def last_layer(self) -> nn.Linear | None:
-        return self._projection
+        return self._native.visual_projection  # type: ignore[no-any-return]
 
 
 @final

@@ -4,11 +4,13 @@ import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
-from molyneux.backends.long_text import LongText, check_policy
+from molyneux.backends.long_text import check_policy
+from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
 
 LOADERS = {
@@ -22,6 +24,7 @@ LOADERS = {
 MARKS = {
     "open_clip_config.json": ("open_clip", "load_folder"),
     "medclip_config.json": ("medclip", "load_medclip"),
+    "adapter_config.json": ("lora", "load_folder"),
 }
 """A file that tells who saved a folder, and the module and function that read it."""
 
@@ -35,7 +38,9 @@ TYPES = {
 """model_type in a folder's config.json, where there is no such mark, and the module and function that read it."""
 
 
-def load(name: str | Path, *, device: str = "cpu", long_text: LongText = "error") -> VisionLanguageModel:
+def load(
+    name: str | Path, *, device: str = "cpu", long_text: LongText = "error", precision: Precision = "fp32"
+) -> VisionLanguageModel:
     """Load a model, with weights in single precision.
 
     Args:
@@ -45,11 +50,14 @@ def load(name: str | Path, *, device: str = "cpu", long_text: LongText = "error"
         device: where the weights go: 'cpu', 'cuda', 'mps'.
         long_text: what becomes of a text that has more tokens than the model reads: it is refused, its beginning
             is read ('truncate'), or its sentences are read in groups and their embeddings averaged ('mean').
+        precision: what the towers compute in: 'fp32', or 'bf16', which is faster on GPUs that have it and for which
+            weights, pixels and losses stay in single precision.
 
     Raises:
         ModelError: if there is no such model, it cannot be read, or the device is not there.
     """
     check_policy(long_text)
+    check_precision(precision)
     place = _device(device)
     model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
@@ -57,8 +65,15 @@ def load(name: str | Path, *, device: str = "cpu", long_text: LongText = "error"
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
     model.native.to(place)
-    model.long_text = long_text
+    model.long_text, model.precision = long_text, precision
     return model
+
+
+def check_precision(name: str) -> None:
+    """Raise ModelError if there is no such precision."""
+    known = get_args(Precision)
+    if name not in known:
+        raise ModelError(f"precision is {name!r}: expected one of {', '.join(map(repr, known))}")
 
 
 def _read(name: str) -> VisionLanguageModel:

@@ -3,18 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from molyneux.backends.options import LongText
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings
 
-LongText = Literal["error", "truncate", "mean"]
-"""Refuse a text that does not fit; read its beginning; or read its sentences in groups that fit, and average."""
-
-POLICIES: tuple[LongText, ...] = ("error", "truncate", "mean")
+POLICIES: tuple[LongText, ...] = get_args(LongText)
 
 TEXTS_AT_ONCE = 100
 

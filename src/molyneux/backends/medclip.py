@@ -34,7 +34,8 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
-from molyneux.backends.long_text import LongText, Window, check_fits, embed_each
+from molyneux.backends.long_text import Window, check_fits, embed_each
+from molyneux.backends.options import LongText
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
 from molyneux.shapes import Embeddings, Features, Images
@@ -107,7 +108,7 @@ class _SwinTower(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         return self.model(images).pooler_output  # type: ignore[no-any-return]
 
-    def head(self) -> nn.Linear:
+    def head(self) -> nn.Module:
         return self.projection_head
 
     def blocks(self) -> list[nn.Module]:
@@ -134,9 +135,8 @@ class _ResNetTower(nn.Module):
                 values = layer(values)
         return values.flatten(1)
 
-    def head(self) -> nn.Linear:
-        head = self.model.fc
-        assert isinstance(head, nn.Linear)
+    def head(self) -> nn.Module:
+        head: nn.Module = self.model.fc
         return head
 
     def blocks(self) -> list[nn.Module]:
@@ -197,14 +197,17 @@ class MedClipModel(DualEncoder):
 
     def features(self, images: Images) -> Features:
         grey = (images.mean(dim=1, keepdim=True) - MEAN) / DEVIATION
-        return self._native.vision_model.features(grey.expand(-1, 3, -1, -1))
+        return self.compute(self._native.vision_model.features, grey.expand(-1, 3, -1, -1))
 
     def project(self, features: Features) -> Embeddings:
-        return normalize(self._native.vision_model.head()(features), dim=-1)
+        return normalize(self.compute(self._native.vision_model.head(), features), dim=-1)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
 
     def check_text(self, text: str) -> None:
         if self.long_text == "error":
@@ -229,16 +232,18 @@ class MedClipModel(DualEncoder):
             about = {"architecture": asdict(self._config), "source_sha256": self._source}
             (target / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
-    def copy(self) -> "MedClipModel":
-        # the text tower never changes, so copies share it and what it has read
-        shared = {id(self._native.text_model): self._native.text_model}
-        native = copy.deepcopy(self._native, shared)
+    def copy(self, *, whole: bool = False) -> "MedClipModel":
+        native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})
         twin = MedClipModel(self._name, native, self._tokenizer, self._config, self._source)
-        twin.long_text, twin._texts = self.long_text, self._texts
+        twin.long_text, twin.precision = self.long_text, self.precision
+        twin._texts = {} if whole else self._texts
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
         return [layer for layer in self._native.vision_model.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+    def text_modules(self) -> list[nn.Module]:
+        return [self._native.text_model]
 
     def trunk_modules(self) -> list[nn.Module]:
         return self._native.vision_model.blocks()
@@ -249,6 +254,7 @@ class MedClipModel(DualEncoder):
     @torch.no_grad()
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         weight = self._native.vision_model.head().weight
+        assert isinstance(weight, Tensor)
         weight.add_(change @ weight)
 
     def vision_module(self) -> nn.Module:
@@ -272,7 +278,7 @@ class MedClipModel(DualEncoder):
         rows: dict[int, Tensor] = {}
         for places in by_length.values():
             batch = torch.tensor([tokens[place] for place in places], device=self.device)
-            rows.update(zip(places, normalize(self._native.text_model(batch), dim=-1), strict=True))
+            rows.update(zip(places, normalize(self.compute(self._native.text_model, batch), dim=-1), strict=True))
         return torch.stack([rows[place] for place in range(len(texts))])
 
 

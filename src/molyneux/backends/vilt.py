@@ -86,7 +86,7 @@ class Vilt(Matcher, MaskedLM):
         return max(1, round(self.image_size * 4 / 7 / patch)) * patch
 
     def match_logits(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n 2"]:
-        return self._match(self._patches(images), self._tokens(texts))
+        return self.compute(self._match, self._patches(images), self._tokens(texts))
 
     @torch.no_grad()
     def match_scores(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n m"]:
@@ -95,7 +95,7 @@ class Vilt(Matcher, MaskedLM):
         rows = []
         for picture in patches:
             parts = tokens.split(PAIRS_AT_ONCE)
-            logits = [self._match(picture.expand(len(part), -1, -1), part) for part in parts]
+            logits = [self.compute(self._match, picture.expand(len(part), -1, -1), part) for part in parts]
             rows.append(log_softmax(torch.cat(logits), dim=1)[:, 1])
         return torch.stack(rows)
 
@@ -111,8 +111,7 @@ class Vilt(Matcher, MaskedLM):
         return encoded["input_ids"], torch.tensor(words).masked_fill(special, -1)
 
     def masked_logits(self, images: Images, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
-        states = self._read(self._patches(images), tokens.to(self.device)).last_hidden_state
-        return self._native.mlm_score(states[:, : tokens.shape[1]])  # type: ignore[no-any-return]
+        return self.compute(self._fill, self._patches(images), tokens.to(self.device))
 
     @property
     def mask_token(self) -> int:
@@ -147,9 +146,10 @@ class Vilt(Matcher, MaskedLM):
             processor = ViltImageProcessor(size={"shortest_edge": self.image_size}, size_divisor=config.patch_size)
             processor.save_pretrained(target)
 
-    def copy(self) -> "Vilt":
+    def copy(self, *, whole: bool = False) -> "Vilt":
+        del whole  # there is no text tower apart
         twin = Vilt(self._name, copy.deepcopy(self._native), self._tokenizer)
-        twin.long_text = self.long_text
+        twin.long_text, twin.precision = self.long_text, self.precision
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
@@ -177,7 +177,7 @@ class Vilt(Matcher, MaskedLM):
     def _patches(self, images: Images) -> Float[Tensor, "n p d"]:
         """The class token and the patches in reading order, with their positions, before the transformer."""
         embeddings = self._native.vilt.embeddings
-        patches = embeddings.patch_embeddings((images - 0.5) / 0.5)
+        patches = self.compute(embeddings.patch_embeddings, (images - 0.5) / 0.5)
         side = embeddings.config.image_size // embeddings.config.patch_size
         positions = embeddings.position_embeddings
         grid = positions[:, 1:].transpose(1, 2).unflatten(2, (side, side))
@@ -192,6 +192,10 @@ class Vilt(Matcher, MaskedLM):
 
     def _match(self, patches: Tensor, tokens: Tensor) -> Tensor:
         return self._native.itm_score["fc"](self._read(patches, tokens).pooler_output)  # type: ignore[no-any-return]
+
+    def _fill(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        states = self._read(patches, tokens).last_hidden_state
+        return self._native.mlm_score(states[:, : tokens.shape[1]])  # type: ignore[no-any-return]
 
 
 def load_named(rest: str) -> Vilt:

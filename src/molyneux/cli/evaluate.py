@@ -16,6 +16,7 @@ def evaluate(
     novel: flags.Novel = None,
     known: flags.Known = None,
     names: flags.Names = None,
+    running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -23,7 +24,7 @@ def evaluate(
     from molyneux.pipeline.scoring import evaluate_folders
     from molyneux.pipeline.settings import EvaluateSettings
 
-    settings = EvaluateSettings(model=model, base=base, novel=novel, known=known, names=names)
+    settings = EvaluateSettings(model=model, base=base, novel=novel, known=known, names=names, running=running)
     with progress(quiet) as on_step:
         scores = evaluate_folders(settings, on_step=on_step).as_dict()
     if as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
+from molyneux.backends.options import Running
 from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConceptError
 from molyneux.inversion.config import InversionConfig
@@ -16,6 +17,9 @@ from molyneux.teaching.config import TeachingConfig
 if TYPE_CHECKING:
     from molyneux.concepts import Concept
 
+_ABSENT = object()
+
+RUNNING = Running()
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
 CAPTIONING = CaptioningConfig()
@@ -35,6 +39,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 }
 
 _CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
+_RUNNING = Group("Running the model", sort_key=9)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
 _TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
 
@@ -65,6 +70,7 @@ Names = Annotated[
     str | None,
     Parameter(help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."),
 ]
+RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 AsJson = Annotated[
     bool,
     Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON, and nothing else."),
@@ -84,18 +90,15 @@ CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", gro
 
 
 def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give each setting that was not set by a flag the value of the chosen preset."""
+    """Give each setting that was not set by a flag the value of the chosen preset.
+
+    A flag of another kind of update than the preset's replaces the preset's update as a whole.
+    """
     del app, commands
-    for argument in arguments:
-        group, _, path = argument.name.removeprefix("--").partition(".")
-        if not path or argument.tokens or group not in PRESETS:
-            continue
-        preset = PRESETS[group].get(_chosen(arguments, f"--{group}-preset"))
-        if preset is None:
-            continue
-        value = _value(preset(), path)
-        if not is_dataclass(value):
-            argument.append(Token(keyword=argument.name, source="preset", implicit_value=value))
+    for group, choices in PRESETS.items():
+        preset = choices.get(_chosen(arguments, f"--{group}-preset"))
+        if preset is not None:
+            _fill(arguments, group, preset())
 
 
 def given_concepts(name: str | None, descriptions: Iterable[str], file: Path | None) -> "tuple[Concept, ...]":
@@ -123,10 +126,25 @@ def _chosen(arguments: Iterable[Argument], flag: str) -> str:
     return ""
 
 
+def _fill(arguments: Iterable[Argument], group: str, config: Any) -> None:
+    mine = [argument for argument in arguments if argument.name.startswith(f"--{group}.")]
+    values = {argument.name: _value(config, argument.name.removeprefix(f"--{group}.")) for argument in mine}
+    replaced = {_parent(argument.name) for argument in mine if argument.tokens and values[argument.name] is _ABSENT}
+    for argument in mine:
+        value = values[argument.name]
+        if argument.tokens or value is _ABSENT or is_dataclass(value) or _parent(argument.name) in replaced:
+            continue
+        argument.append(Token(keyword=argument.name, source="preset", implicit_value=value))
+
+
 def _value(config: Any, path: str) -> Any:
     for part in path.split("."):
-        config = getattr(config, part.replace("-", "_"))
+        config = getattr(config, part.replace("-", "_"), _ABSENT)
     return config
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 @contextmanager

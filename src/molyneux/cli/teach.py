@@ -27,6 +27,11 @@ def teach(
         Parameter(help="Teach on noise, or on another concept's pictures, instead."),
     ] = None,
     controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
+    adapter_only: Annotated[
+        bool,
+        Parameter(negative=(), help="With --teaching.update.rank: save the small adapter, not the whole taught model."),
+    ] = False,
+    running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     inversion_preset: flags.InversionPreset = "default",
@@ -53,6 +58,8 @@ def teach(
         controls=controls,
         inversion=inversion,
         teaching=teaching,
+        running=running,
+        adapter_only=adapter_only,
     )
     with flags.continuable(out), progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)

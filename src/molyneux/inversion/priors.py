@@ -48,12 +48,15 @@ def frobenius_variation(images: Images) -> Scores:
 
 @contextmanager
 def batch_norm_inputs(layers: Sequence[nn.BatchNorm2d]) -> Iterator[list[Tensor]]:
-    """While open, collect what each layer receives, in order of the calls; the list is the caller's to clear."""
+    """While open, collect what each layer receives, in order of the calls; the list is the caller's to clear.
+
+    A tower that computes in half precision is heard in single precision.
+    """
     seen: list[Tensor] = []
 
     def remember(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         del module
-        seen.append(arguments[0])
+        seen.append(arguments[0].float())
 
     handles = [layer.register_forward_pre_hook(remember) for layer in layers]
     try:

@@ -12,6 +12,7 @@ PACKAGES = (
     "open_clip_torch",
     "timm",
     "transformers",
+    "peft",
     "safetensors",
     "numpy",
     "pillow",

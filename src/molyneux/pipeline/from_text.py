@@ -41,15 +41,17 @@ def read_from_text(
     {"before": ..., "after": ...}; without replay pictures the share is None.
     """
     names = (*known, fresh.concept.name)
-    # teaching never moves a text tower
-    written = name_texts(names) if isinstance(base, Matcher) else name_embeddings(base, names)
-    before, after = (_read(model, written, fresh, replay) for model in (base, taught))
+    before, after = (_read(model, _written(model, names), fresh, replay) for model in (base, taught))
     return {
         **{key: {"before": before[key], "after": after[key]} for key in before},
         "pictures": len(fresh),
         "replay_pictures": sum(len(one) for one in replay),
         "means": MEANING,
     }
+
+
+def _written(model: DualEncoder | Matcher, names: Sequence[str]) -> Written:
+    return name_texts(names) if isinstance(model, Matcher) else name_embeddings(model, names)
 
 
 def _read(

@@ -1,5 +1,7 @@
 """`molyneux invert`: words in, a folder of pictures for each concept out."""
 
+from dataclasses import asdict
+
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.concepts import check_distinct
@@ -19,7 +21,7 @@ def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None
     """
     check_distinct(settings.concepts)
     check_out(settings.out, settings.resolved())
-    model = load(settings.model)
+    model = load(settings.model, **asdict(settings.running))
     for concept in settings.concepts:
         for text in concept.descriptions:
             model.check_text(text)

@@ -1,6 +1,7 @@
 """`molyneux.teach`: teaching with the defaults that a whole run would take."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
@@ -24,6 +25,7 @@ def teach(
     known: Sequence[str] | None = None,
     replay: Sequence[SyntheticImages] | None = None,
     seed: int = 0,
+    adapter: Path | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> ModelT:
     """A new model that has learned the concepts of `pictures`; the given one stays as it is.
@@ -36,6 +38,7 @@ def teach(
         replay: synthetic pictures of known classes, to keep them as they are; if None, the model's own set,
             which ships with it or is made the first time and cached. () goes without.
         seed: decides the order and the views of the pictures.
+        adapter: with a low-rank update, a folder to be made for the adapter alone, in peft's layout.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
@@ -51,4 +54,4 @@ def teach(
         kept = set(without([one.concept.name for one in replay], taught))
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known
-    return teach_with(model, pictures, config, known=bank, replay=replay, seed=seed, on_step=on_step)
+    return teach_with(model, pictures, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

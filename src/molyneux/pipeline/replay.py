@@ -155,4 +155,6 @@ def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int
 
 def _key(model: VisionLanguageModel, config: ReplayConfig) -> str:
     text = weights_digest(model.native) + json.dumps(asdict(config), sort_keys=True)
+    if model.precision != "fp32":
+        text += model.precision
     return hashlib.sha256(text.encode()).hexdigest()[:16]

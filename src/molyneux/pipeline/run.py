@@ -3,14 +3,15 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from molyneux.backends.abilities import Matcher, scorer
-from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
+from molyneux.backends.lora import with_adapter
 from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
 from molyneux.pipeline.environment import machine, versions
@@ -25,7 +26,7 @@ from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.report.html import write_report
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.teach import check_ability, teach, uses_replay
-from molyneux.teaching.updates import shares_trunk
+from molyneux.teaching.updates import moves_texts, shares_trunk
 
 SCORES = "scores.json"
 
@@ -49,7 +50,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     plan = prepare(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
-    base = scorer(load(settings.model), "a run, which is scored,")
+    base = scorer(load(settings.model, **asdict(settings.running)), "a run, which is scored,")
     check_ability(base, settings.teaching)
     check_texts(base, settings, plan)
     job = _Job(settings, plan, base, on_step)
@@ -68,7 +69,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
 def read_scores(root: Path) -> dict[str, Any]:
     """The scores of a finished run, with the taught model's folder as a path from here."""
     content = json.loads((root / SCORES).read_text(encoding="utf-8"))
-    return cast(dict[str, Any], content | {"model": str(root / "model")})
+    return cast(dict[str, Any], content | {"model": str(root / content["model"])})
 
 
 @dataclass(slots=True)
@@ -84,8 +85,14 @@ class _Job:
 
     def look(self) -> None:
         """Read the photos, so that one that cannot be decoded is met before anything slow."""
-        shared = isinstance(self.base, DualEncoder) and shares_trunk(self.settings.teaching)
-        self.scoring = Scoring.of(self.base, self.plan, shared_trunk=shared, on_step=self.on_step)
+        teaching = self.settings.teaching
+        self.scoring = Scoring.of(
+            self.base,
+            self.plan,
+            shared_trunk=isinstance(self.base, DualEncoder) and shares_trunk(teaching),
+            shared_texts=not moves_texts(teaching.update),
+            on_step=self.on_step,
+        )
 
     def score(self, folder: RunFolder) -> None:
         """Everything up to `scores.json`."""
@@ -100,7 +107,7 @@ class _Job:
         with folder.timed("evaluate"):
             evaluation = self.scoring(taught, self.base)
             write_predictions(folder.root, self.settings.novel, evaluation.predictions)
-        scores = evaluation.as_dict() | {"model": "model"}
+        scores = evaluation.as_dict() | {"model": self.settings.saved}
         if self.settings.drawn:
             scores["protocol"]["novel_pictures"] = "drawings, not photos"
         if self.settings.novel is None:
@@ -123,15 +130,21 @@ class _Job:
 
     def taught(self, folder: RunFolder, pictures: Sequence[SyntheticImages]) -> DualEncoder | Matcher:
         """The model taught on `pictures`, from the run folder where it is there already."""
-        target = folder.root / "model"
+        target = folder.root / self.settings.saved
+        if self.settings.adapter_only:
+            if not target.is_dir():
+                self.lesson(pictures, "teaching", target)
+            return with_adapter(dual_encoder(self.base, "an adapter"), target)
         if target.is_dir():
-            return scorer(load(target), "teaching")
+            return scorer(load(target, **asdict(self.settings.running)), "teaching")
         taught = self.lesson(pictures, "teaching")
         taught.save(target)
         return taught
 
-    def lesson(self, pictures: Sequence[SyntheticImages], what: str) -> DualEncoder | Matcher:
-        """A model taught on `pictures` as the settings say."""
+    def lesson(
+        self, pictures: Sequence[SyntheticImages], what: str, adapter: Path | None = None
+    ) -> DualEncoder | Matcher:
+        """A model taught on `pictures` as the settings say; its adapter goes into a folder, if one is given."""
         on_step = self.on_step
         return teach(
             self.base,
@@ -140,6 +153,7 @@ class _Job:
             known=self.plan.bank,
             replay=self.replay,
             seed=self.settings.seed,
+            adapter=adapter,
             on_step=None if on_step is None else lambda done, total: on_step(what, done, total),
         )
 

@@ -1,7 +1,7 @@
 """Scoring on a plan's photos: what the models share is computed once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -28,11 +28,18 @@ class Scoring:
     novel: Path | PhotoFeatures | None
     known: Path | PhotoFeatures | None
     shared_trunk: bool
+    shared_texts: bool
     on_step: Progress | None = None
 
     @classmethod
     def of(
-        cls, base: VisionLanguageModel, plan: Plan, *, shared_trunk: bool, on_step: Progress | None = None
+        cls,
+        base: VisionLanguageModel,
+        plan: Plan,
+        *,
+        shared_trunk: bool,
+        shared_texts: bool,
+        on_step: Progress | None = None,
     ) -> "Scoring":
         """With a shared trunk, every photo is decoded and its features computed here, by `base`, which embeds.
 
@@ -43,7 +50,14 @@ class Scoring:
             _photos(base, folder, what, shared_trunk, on_step)
             for folder, what in ((plan.novel, "novel photos"), (plan.known, "known photos"))
         )
-        return cls(labels=plan.labels, novel=novel, known=known, shared_trunk=shared_trunk, on_step=on_step)
+        return cls(
+            labels=plan.labels,
+            novel=novel,
+            known=known,
+            shared_trunk=shared_trunk,
+            shared_texts=shared_texts,
+            on_step=on_step,
+        )
 
     def __call__(
         self,
@@ -61,8 +75,7 @@ class Scoring:
             concepts=self.labels.novel,
             described=described,
             shared_trunk=self.shared_trunk,
-            # teaching never moves the text tower
-            shared_texts=True,
+            shared_texts=self.shared_texts,
             on_step=self.on_step,
         )
 
@@ -84,8 +97,9 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     )
     for folder in folders:
         check_headers(() if folder is None else folder.paths)
-    model = load(settings.model)
-    base = None if settings.base is None else load(settings.base)
+    running = asdict(settings.running)
+    model = load(settings.model, **running)
+    base = None if settings.base is None else load(settings.base, **running)
     check_comparable(model, base)
     for one in (model, base):
         if one is not None:

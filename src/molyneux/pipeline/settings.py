@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.inversion.config import InversionConfig
-from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.config import LoRA, TeachingConfig
 
 Control = Literal["noise", "shuffled"]
 
@@ -64,14 +65,24 @@ class TeachSettings:
     inversion: InversionConfig = field(default_factory=InversionConfig)
     teaching: TeachingConfig = field(default_factory=TeachingConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    running: Running = field(default_factory=Running)
+    adapter_only: bool = False
+    """Whether a low-rank adapter is saved in place of the whole taught model."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if self.adapter_only and not isinstance(self.teaching.update, LoRA):
+            raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update.rank")
 
     @property
     def concept_names(self) -> tuple[str, ...]:
         """The concepts' names, in order."""
         return tuple(concept.name for concept in self.concepts)
+
+    @property
+    def saved(self) -> str:
+        """The sub-folder for what was taught."""
+        return "adapter" if self.adapter_only else "model"
 
     @property
     def compares(self) -> bool:
@@ -82,6 +93,7 @@ class TeachSettings:
         """Plain data for YAML: everything that decides the result."""
         return {
             "model": self.model,
+            **asdict(self.running),
             "seed": self.seed,
             "control": self.control,
             "concepts": _concepts(self.concepts),
@@ -97,6 +109,7 @@ class TeachSettings:
                 **({"drawn": True} if self.drawn else {}),
                 "controls": self.compares,
             },
+            **({"adapter_only": True} if self.adapter_only else {}),
         }
 
 
@@ -109,6 +122,7 @@ class InvertSettings:
     model: str = "mini"
     seed: int = 0
     inversion: InversionConfig = field(default_factory=InversionConfig)
+    running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -117,6 +131,7 @@ class InvertSettings:
         """Plain data for YAML: everything that decides the result."""
         return {
             "model": self.model,
+            **asdict(self.running),
             "seed": self.seed,
             "concepts": _concepts(self.concepts),
             "inversion": _plain(asdict(self.inversion)),
@@ -132,6 +147,7 @@ class EvaluateSettings:
     novel: Path | None = None
     known: Path | None = None
     names: str | None = None
+    running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:
         if self.novel is None and self.known is None:

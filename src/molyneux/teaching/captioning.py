@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from molyneux.backends.abilities import Captioner
+from molyneux.backends.abilities import Captioner, captioner
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.contrast import Contrast
@@ -29,9 +30,11 @@ class Captioning(Objective):
         config: TeachingConfig,
         known: Sequence[str],
         replay: Sequence[SyntheticImages],
+        seed: int = 0,
     ) -> None:
         self._config, self._student = config, student
-        self._contrast = Contrast(model, student, pictures, replace(config, loss=config.contrastive), known, replay)
+        contrast = replace(config, loss=config.contrastive)
+        self._contrast = Contrast(model, student, pictures, contrast, known, replay, seed)
         templates = caption_templates()
         names = [value.concept.name for value in pictures]
         tokens = model.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
@@ -46,13 +49,16 @@ class Captioning(Objective):
         return [*self._contrast.parameters(), *decoder]
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        embedded, memory = self._student.look(self._contrast.inputs(batch))
+        embedded, memory = captioner(self._contrast.seeing, "captioning").look(self._contrast.inputs(batch))
         contrast = self._contrast.contrast(embedded, batch, generator)
         drawn = torch.randint(self._captions.shape[1], (len(batch),), generator=generator)
         tokens = self._captions[self._contrast.owners(batch), drawn]
         said = caption_loss(self._student.next_logits(memory, tokens), tokens, self._student.caption_specials[2])
         weighted = self._config.contrastive_weight * contrast + self._config.caption_weight * said
         return weighted + self._contrast.kept(generator)
+
+    def save_adapter(self, folder: Path, share: float) -> None:
+        self._contrast.save_adapter(folder, share)
 
     def finish(self) -> None:
         self._contrast.finish()

@@ -9,17 +9,49 @@ from molyneux.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
-    """Which part of the vision tower moves; batch-norm statistics and the text tower never do."""
+    """Which weights move themselves; batch-norm statistics never do."""
 
-    part: Literal["space", "projection", "blocks", "tower"] = "space"
-    """A linear map of the shared space, merged into the projection's last layer; the whole projection;
-    the last blocks with it; or the whole tower."""
+    part: Literal["space", "projection", "blocks", "trunk", "tower", "text", "both"] = "space"
+    """Of the vision tower a linear map of the shared space, merged into the projection's last layer; the whole
+    projection; the last blocks with it; all but the projection; or the whole tower. Or the text tower, or both
+    towers, which the paper tried and found to collapse (Fig. 13)."""
     blocks: int = 1
     """How many of the trunk's last blocks move, where `part` is 'blocks'."""
 
     def __post_init__(self) -> None:
         if self.blocks < 1:
             raise ConfigError(f"teaching.update.blocks is {self.blocks}: expected a whole number of at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoRA:
+    """Low-rank changes of the vision tower's layers (Hu et al., 2022), through peft: W + (alpha / rank) B A, B from 0.
+
+    What is taught is merged into the weights, so that the model keeps its form.
+    """
+
+    rank: int = 8
+    """Rows of A and columns of B."""
+    alpha: float = 16.0
+    """Weight of the change, divided by the rank."""
+    dropout: float = 0.0
+    """Share of a layer's inputs that A does not see in a step; packed attention (nn.MultiheadAttention) has none."""
+    targets: tuple[str, ...] = ()
+    """Layers, by the ends of their names, as 'q_proj' or 'layers.11.mlp.fc1'; by default every linear layer, packed
+    attention (without its output layer) and plain 1 x 1 convolution."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"teaching.update.rank is {self.rank}: expected a whole number of at least 1")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise ConfigError(f"teaching.update.alpha is {self.alpha}: expected a finite number above 0")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"teaching.update.dropout is {self.dropout}: expected a share below 1")
+        if not all(self.targets):
+            raise ConfigError("teaching.update.targets has an empty name: expected ends of layers' names")
+
+
+_BELOW_NO_CAPTION = ("space", "projection", "text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +62,8 @@ class TeachingConfig:
     """Eq. 2 with a fixed bank of other texts as negatives; the authors' loss over 2B anchors; CLIP's own, which
     teaches a single concept nothing; Eq. 7, one of these and captions, for models that write them (CoCa); telling
     texts that match a picture from others, or filling masked words of its text (ViLT)."""
-    update: Full = field(default_factory=Full)
-    """Which weights move."""
+    update: Full | LoRA = field(default_factory=Full)
+    """Which weights move, and how."""
     learning_rate: float = 6e-4
     """Adam's step size."""
     steps: int = 20
@@ -71,6 +103,9 @@ class TeachingConfig:
     """Loss 'masked': share of a text's words that are hidden, whole words, at least one."""
     replay_batch: int = 48
     """Losses 'bank' and 'anchors': replay pictures in a step; 0 turns replay off."""
+    bank_batch: int = 64
+    """Losses with a bank, where the text tower moves: texts of the bank in a step, drawn at random, that the moving
+    tower reads; each then counts for as many as there are."""
     replay_weight: float = 1.0
     """Weight of keeping the old answers on the replay pictures."""
     interpolate: float = 0.8
@@ -87,12 +122,14 @@ class TeachingConfig:
             raise ConfigError(f"teaching.betas is {self.betas}: expected two numbers below 1")
         if self.batch < 1:
             raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
+        if self.bank_batch < 1:
+            raise ConfigError(f"teaching.bank_batch is {self.bank_batch}: expected a whole number of at least 1")
         if self.steps == 0 and self.epochs == 0:
             raise ConfigError("teaching.steps and teaching.epochs are both 0: expected one of them to be at least 1")
-        if self.loss == "captioning" and isinstance(self.update, Full) and self.update.part in ("space", "projection"):
+        if self.loss == "captioning" and isinstance(self.update, Full) and self.update.part in _BELOW_NO_CAPTION:
             raise ConfigError(
-                f"teaching.update.part is {self.update.part!r}, which captions never see: "
-                "expected 'blocks' or 'tower' for the loss 'captioning'"
+                f"teaching.update.part is {self.update.part!r}, which leaves what captions see of pictures as it is: "
+                "expected 'blocks', 'trunk', 'tower' or 'both' for the loss 'captioning'"
             )
         for name in ("interpolate", "negatives", "masked"):
             if getattr(self, name) > 1:

@@ -1,16 +1,17 @@
 """Teaching a dual encoder: its vision tower learns to see the pictures as their texts (Eq. 2)."""
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
-from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
@@ -18,7 +19,7 @@ from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective, shown
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
-from molyneux.teaching.updates import Update, start_update
+from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
 
 @final
@@ -33,6 +34,7 @@ class Contrast(Objective):
         config: TeachingConfig,
         known: Sequence[str],
         replay: Sequence[SyntheticImages],
+        seed: int = 0,
     ) -> None:
         concepts = [value.concept for value in pictures]
         prompts = known_prompts(known, concepts)
@@ -40,10 +42,17 @@ class Contrast(Objective):
             raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
         self._config = config
         self._temperature = config.temperature or model.temperature
-        self._texts = _Texts.read(model, concepts, prompts, config)
-        self._update = start_update(student, config.update)
+        own = [own_texts(concept, config.texts) for concept in concepts]
+        bank = [*prompts, *(NAME_PROMPT.format(concept.name) for concept in concepts)]
+        fixed = model.embed_texts(bank)
+        self._texts: _Texts
+        if moves_texts(config.update):
+            self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
+        else:
+            self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
+        self._update = start_update(student, config.update, seed)
         self._lesson = _Lesson.prepare(model, self._update, pictures, replay if config.replay_batch else (), config)
-        self._answers = _answers(self._lesson, self._texts, self._temperature)
+        self._answers = _answers(self._lesson, fixed, self._temperature)
 
     @property
     def count(self) -> int:
@@ -53,7 +62,7 @@ class Contrast(Objective):
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        mixed = self._config.mixed and self._config.update.part == "space"
+        mixed = self._config.mixed and in_space(self._config.update)
         embedded = self._lesson.embed(self._lesson.mixtures(batch, generator) if mixed else self.inputs(batch))
         return self.contrast(embedded, batch, generator) + self.kept(generator)
 
@@ -67,51 +76,107 @@ class Contrast(Objective):
 
     def contrast(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
         """The loss of these pictures, embedded by the student, against the texts."""
-        config, texts, owners = self._config, self._texts, self.owners(batch)
-        positives = torch.stack([_choice(texts.positives[owner], generator) for owner in owners.tolist()])
+        config, owners = self._config, self.owners(batch)
+        positives = self._texts.positives(owners.tolist(), generator)
         if config.loss == "anchors":
             return anchors_loss(embedded, positives, self._temperature)
         if config.loss == "symmetric":
             return symmetric_loss(embedded, positives, self._temperature)
-        return bank_loss(embedded, positives, texts.bank, texts.allowed(owners), self._temperature)
+        bank = self._texts.bank(generator)
+        return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
 
     def kept(self, generator: Generator) -> Float[Tensor, ""]:
         """The weighted loss of other answers than the old ones on drawn replay pictures; 0 without replay."""
-        config, lesson, texts = self._config, self._lesson, self._texts
+        config, lesson = self._config, self._lesson
         if self._answers is None or lesson.replay is None:
-            return texts.bank.new_zeros(())
+            return torch.zeros((), device=lesson.inputs.device)
         picked = torch.randint(len(self._answers), (config.replay_batch,), generator=generator)
         picked = picked.to(self._answers.device)
-        seen = lesson.embed(lesson.replay[picked])
-        return config.replay_weight * distillation_loss(seen, texts.bank, self._answers[picked], self._temperature)
+        seen, bank = lesson.embed(lesson.replay[picked]), self._texts.bank(generator)
+        answers = self._answers[picked][:, bank.columns].softmax(dim=1)
+        return config.replay_weight * distillation_loss(seen, bank.rows, answers, self._temperature)
+
+    @property
+    def seeing(self) -> DualEncoder:
+        """The model that sees pictures while it learns."""
+        return self._update.model
+
+    def save_adapter(self, folder: Path, share: float) -> None:
+        assert isinstance(self._update, LowRank)
+        self._update.save(folder, share)
 
     def finish(self) -> None:
         self._update.finish()
 
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
-    """What pictures are compared with: the texts of the concepts, and a bank of all names."""
+class _Bank:
+    """Texts of all names, known ones first, then the concepts'; or a sample of them."""
 
-    positives: list[Tensor]
-    """For each concept the texts its pictures are pulled to."""
-    bank: Float[Tensor, "m d"]
-    """Known names first, then the concepts' names."""
+    rows: Float[Tensor, "m d"]
+    columns: Int[Tensor, " m"]
+    """Which of all texts these are."""
     known: int
-
-    @classmethod
-    def read(
-        cls, model: DualEncoder, concepts: Sequence[Concept], prompts: Sequence[str], config: TeachingConfig
-    ) -> "_Texts":
-        names = [NAME_PROMPT.format(concept.name) for concept in concepts]
-        positives = [model.embed_texts(own_texts(concept, config.texts)) for concept in concepts]
-        return cls(positives, model.embed_texts([*prompts, *names]), len(prompts))
+    """How many of all texts are known names."""
+    count_each: float
+    """How many texts each stands for."""
 
     def allowed(self, owners: Tensor) -> Bool[Tensor, "n m"]:
-        """Every text of the bank but the name of the picture's own concept."""
-        mask = torch.ones(len(owners), len(self.bank), dtype=torch.bool, device=self.bank.device)
-        mask[torch.arange(len(owners)), self.known + owners] = False
-        return mask
+        """Every text but the name of the picture's own concept."""
+        return self.columns != (self.known + owners.to(self.columns.device))[:, None]
+
+
+class _Texts(abc.ABC):
+    """What pictures are compared with: the texts of the concepts, and a bank of all names."""
+
+    @abc.abstractmethod
+    def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
+        """For each of these concepts one of the texts that its pictures are pulled to, at random."""
+
+    @abc.abstractmethod
+    def bank(self, generator: Generator) -> _Bank:
+        """What else there is."""
+
+
+@final
+class _FixedTexts(_Texts):
+    """Read once, by the untaught model, whose text tower stays."""
+
+    def __init__(self, own: list[Tensor], bank: Float[Tensor, "m d"], known: int) -> None:
+        self._own = own
+        self._bank = _Bank(bank, torch.arange(len(bank), device=bank.device), known, 1.0)
+
+    def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
+        return torch.stack([self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners])
+
+    def bank(self, generator: Generator) -> _Bank:
+        del generator
+        return self._bank
+
+
+@final
+class _MovingTexts(_Texts):
+    """Read in every step by the student, whose text tower learns.
+
+    The bank too, or a sample of it: against a bank that the untaught tower read, nothing would keep the names from
+    following the concept's texts, and where the text tower alone moves, the replay pictures would say nothing.
+    """
+
+    def __init__(
+        self, student: DualEncoder, own: Sequence[Sequence[str]], bank: Sequence[str], known: int, sample: int
+    ) -> None:
+        self._student, self._own, self._all, self._known = student, own, bank, known
+        self._sample = min(sample, len(bank))
+
+    def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
+        return self._student.encode_texts(
+            [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
+        )
+
+    def bank(self, generator: Generator) -> _Bank:
+        picked = torch.randperm(len(self._all), generator=generator)[: self._sample]
+        rows = self._student.encode_texts([self._all[place] for place in picked.tolist()])
+        return _Bank(rows, picked.to(rows.device), self._known, len(self._all) / self._sample)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +200,7 @@ class _Lesson:
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
         inputs = update.read(shown(model, pictures))
         old = update.read(shown(model, replay)) if replay else None
-        if old is not None and config.update.part == "space" and config.contrast:
+        if old is not None and in_space(config.update) and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, old)
 
@@ -151,13 +216,13 @@ class _Lesson:
 
 
 @torch.no_grad()
-def _answers(lesson: _Lesson, texts: _Texts, temperature: float) -> Tensor | None:
-    """The untaught model's soft-max over the bank for every replay picture."""
+def _answers(lesson: _Lesson, bank: Tensor, temperature: float) -> Tensor | None:
+    """The untaught model's logits over the bank for every replay picture."""
     if lesson.replay is None:
         return None
     embedded = torch.cat([lesson.embed(part) for part in lesson.replay.split(32)])
-    return (embedded @ texts.bank.T / temperature).softmax(dim=1)
+    return embedded @ bank.T / temperature
 
 
-def _choice(texts: Float[Tensor, "k d"], generator: Generator) -> Float[Tensor, " d"]:
-    return texts[int(torch.randint(len(texts), (1,), generator=generator))]
+def _choice(count: int, generator: Generator) -> int:
+    return int(torch.randint(count, (1,), generator=generator))

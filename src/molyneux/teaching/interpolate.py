@@ -28,12 +28,12 @@ def interpolate(base: ModelT, taught: ModelT, alpha: float) -> ModelT:
     if different:
         raise ModelError(f"cannot interpolate: the models differ in {different[0]!r}; expected two of one architecture")
     result = cast(ModelT, taught.copy())
+    # what a copy shares with its model must not be written to; where teaching moved it, it is copied too
+    shared = _shared(result, taught)
+    if any(not torch.equal(old[key], new[key]) for key in shared):
+        result = cast(ModelT, taught.copy(whole=True))
+        shared = _shared(result, taught)
     own = result.native.state_dict()
-    # what a copy shares with its model never moves, and must not be written to
-    shared = {key for key in own if own[key].data_ptr() == new[key].data_ptr()}
-    apart = [key for key in own if key in shared and not torch.equal(old[key], new[key])]
-    if apart:
-        raise ModelError(f"cannot interpolate: the models differ in {apart[0]!r}, which teaching never changes")
     for key, start in old.items():
         if key in shared:
             continue
@@ -42,3 +42,9 @@ def interpolate(base: ModelT, taught: ModelT, alpha: float) -> ModelT:
         elif alpha < 1 and not torch.equal(start, new[key]):
             own[key].copy_(torch.lerp(start, new[key], alpha))
     return result
+
+
+def _shared(one: VisionLanguageModel, other: VisionLanguageModel) -> set[str]:
+    """Names of the weights that are the same tensors in both."""
+    theirs = other.native.state_dict()
+    return {key for key, value in one.native.state_dict().items() if value.data_ptr() == theirs[key].data_ptr()}

@@ -1,5 +1,7 @@
 """What teaching descends, as functions over unit-length embeddings, or over logits."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -54,6 +56,7 @@ def bank_loss(
     bank: Float[Tensor, "m d"],
     allowed: Bool[Tensor, "n m"],
     temperature: float,
+    count_each: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Eq. 2 with a fixed bank of other texts: each picture against its own text and all allowed others.
 
@@ -66,9 +69,10 @@ def bank_loss(
         bank: (m, d), unit length.
         allowed: False where a text of the bank is no negative of a picture: its own concept's texts.
         temperature: positive.
+        count_each: how many texts each of the bank stands for, where it is a sample of them.
     """
     own = (images * positives).sum(dim=-1, keepdim=True) / temperature
-    others = (images @ bank.T / temperature).masked_fill(~allowed, float("-inf"))
+    others = (images @ bank.T / temperature + math.log(count_each)).masked_fill(~allowed, float("-inf"))
     return -log_softmax(torch.cat([own, others], dim=1), dim=1)[:, 0].mean()
 
 

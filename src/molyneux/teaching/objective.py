@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,10 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
         """The loss of the pictures with these indices; whatever is drawn comes from the generator."""
+
+    def save_adapter(self, folder: Path, share: float) -> None:
+        """Write that share of the change as a low-rank adapter, where the update is one."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def finish(self) -> None:

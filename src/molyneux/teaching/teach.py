@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
@@ -13,14 +14,14 @@ from molyneux.concepts import check_distinct
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.captioning import Captioning
-from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.config import LoRA, TeachingConfig
 from molyneux.teaching.contrast import Contrast
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.masked import Masked
 from molyneux.teaching.matching import Matching
 from molyneux.teaching.objective import Objective
 from molyneux.teaching.texts import known_prompts
-from molyneux.teaching.updates import fused_parameters
+from molyneux.teaching.updates import check_update, fused_parameters, moves_texts
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
@@ -35,25 +36,29 @@ def teach(
     known: Sequence[str] = (),
     replay: Sequence[SyntheticImages] = (),
     seed: int = 0,
+    adapter: Path | None = None,
     on_step: OnStep | None = None,
 ) -> ModelT:
     """A new model that sees the pictures as their concepts' texts; the given one stays as it is.
 
     Args:
-        model: one that can do what the loss asks for; word embeddings, text towers and heads stay as they are.
+        model: one that can do what the loss asks for.
         pictures: one value per concept.
         config: Molyneux's own defaults if None.
         known: names that the model knows already; their prompts are negatives (losses 'bank' and 'matching') and
             what the replay pictures are asked for.
         replay: pictures of anything the model knows already, on which its old answers are to be kept; losses
             'bank' and 'anchors' only.
-        seed: order and choice of pictures.
+        seed: order and choice of pictures, and what a low-rank update starts from.
+        adapter: with a low-rank update, a folder to be made for the adapter that the new model is the old one and
+            this, in peft's layout.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
         ConceptError: if two concepts have one name.
         ConfigError: if the loss or the replay pictures need known names and there are none, the loss has no use for
-            replay pictures, or the update asks for a part that the model does not have.
+            replay pictures, the update asks for a part that the model does not have, or it is not low-rank and
+            `adapter` is given.
         ModelError: if the model cannot do what the loss asks for, a text does not fit, or the loss is not a number.
     """
     config = config or TeachingConfig()
@@ -61,8 +66,11 @@ def teach(
     check_ability(model, config, replay)
     if replay and uses_replay(config) and not known_prompts(known, (value.concept for value in pictures)):
         raise ConfigError("replay pictures are asked for known names, and there are none: give `known`, or no replay")
-    student = cast(ModelT, model.copy())
-    objective = start_objective(model, student, pictures, config, known, replay)
+    if adapter is not None and not isinstance(config.update, LoRA):
+        raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update to a LoRA")
+    # towers that learn are the student's own
+    student = cast(ModelT, model.copy(whole=moves_texts(config.update)))
+    objective = start_objective(model, student, pictures, config, known, replay, seed)
     optimiser = torch.optim.Adam(
         [parameter.requires_grad_() for parameter in objective.parameters()],
         lr=config.learning_rate,
@@ -81,6 +89,8 @@ def teach(
         optimiser.step()
         if on_step is not None:
             on_step(step + 1, len(batches))
+    if adapter is not None:
+        objective.save_adapter(adapter, config.interpolate)
     objective.finish()
     student.native.requires_grad_(False)
     return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
@@ -100,16 +110,14 @@ def check_ability(model: VisionLanguageModel, config: TeachingConfig, replay: Se
     elif config.loss == "masked":
         fused_parameters(masked_lm(model, task), config.update)
     elif config.loss == "captioning":
-        captioner(model, task)
+        check_update(captioner(model, task), config.update)
     elif isinstance(model, FusedModel):
         raise ModelError(
             f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}: "
             "it learns by the losses 'matching' and 'masked', as in the presets paper-matching and paper-implicit"
         )
     else:
-        encoder = dual_encoder(model, task)
-        if isinstance(config.update, Full) and config.update.part == "space":
-            encoder.check_remap()
+        check_update(dual_encoder(model, task), config.update)
     if replay and config.loss in ("matching", "masked"):
         raise ConfigError(f"{task} has no use for replay pictures: leave them out")
 
@@ -126,6 +134,7 @@ def start_objective(
     config: TeachingConfig,
     known: Sequence[str] = (),
     replay: Sequence[SyntheticImages] = (),
+    seed: int = 0,
 ) -> Objective:
     """What `config.loss` names, prepared from an untaught model and the copy of it that learns."""
     if config.loss == "matching":
@@ -133,9 +142,10 @@ def start_objective(
     if config.loss == "masked":
         return Masked(masked_lm(student, "masking"), pictures, config)
     if config.loss == "captioning":
-        own, other = captioner(model, "captioning"), captioner(student, "captioning")
-        return Captioning(own, other, pictures, config, known, replay)
-    return Contrast(dual_encoder(model, "contrast"), dual_encoder(student, "contrast"), pictures, config, known, replay)
+        writer, learner = captioner(model, "captioning"), captioner(student, "captioning")
+        return Captioning(writer, learner, pictures, config, known, replay, seed)
+    own, other = dual_encoder(model, "contrast"), dual_encoder(student, "contrast")
+    return Contrast(own, other, pictures, config, known, replay, seed)
 
 
 def _batches(count: int, concepts: int, config: TeachingConfig, generator: Generator) -> list[Tensor]:

@@ -5,7 +5,6 @@ from typing import Any, final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Captioner
 from molyneux.backends.open_clip.model import OpenClipEncoder
@@ -37,12 +36,15 @@ class CoCaModel(OpenClipEncoder, Captioner):
     def look(self, images: Images) -> tuple[Embeddings, Memory]:
         tower = self._tower
         assert isinstance(tower, TransformerTower)
-        features, memory = tower.pooled(self._normalized(images))
-        return normalize(tower.project(features), dim=-1), memory
+        features, memory = self.compute(tower.pooled, self._normalized(images))
+        return self.project(features), memory
 
     def next_logits(self, memory: Memory, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
-        _, embedded = self._native.text(tokens)  # type: ignore[operator]
-        return self._native.text_decoder(memory, embedded)  # type: ignore[no-any-return, operator]
+        def read(memory: Memory, tokens: Tensor) -> Tensor:
+            _, embedded = self._native.text(tokens)  # type: ignore[operator]
+            return self._native.text_decoder(memory, embedded)  # type: ignore[no-any-return, operator]
+
+        return self.compute(read, memory, tokens)
 
     def caption_tokens(self, texts: Sequence[str]) -> Int[Tensor, "n l"]:
         for text in texts:
@@ -72,7 +74,7 @@ class CoCaModel(OpenClipEncoder, Captioner):
         assert isinstance(decoder, nn.Module)
         return decoder
 
-    def copy(self) -> "CoCaModel":
-        twin = CoCaModel(self._name, self._native_copy(), self._tokenizer, self._config)
-        twin.long_text, twin._texts = self.long_text, self._texts
+    def copy(self, *, whole: bool = False) -> "CoCaModel":
+        twin = CoCaModel(self._name, self._native_copy(whole), self._tokenizer, self._config)
+        twin._resemble(self, whole)
         return twin

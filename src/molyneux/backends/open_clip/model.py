@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
-from molyneux.backends.long_text import LongText, Window, check_fits, embed_each
+from molyneux.backends.long_text import Window, check_fits, embed_each
 from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
+from molyneux.backends.options import LongText
 from molyneux.files import new_folder
 from molyneux.shapes import Embeddings, Features, Images
 
@@ -59,14 +60,17 @@ class OpenClipEncoder(DualEncoder):
         return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
 
     def features(self, images: Images) -> Features:
-        return self._tower.features(self._normalized(images))
+        return self.compute(self._tower.features, self._normalized(images))
 
     def project(self, features: Features) -> Embeddings:
-        return normalize(self._tower.project(features), dim=-1)
+        return normalize(self.compute(self._tower.project, features), dim=-1)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
 
     def check_text(self, text: str) -> None:
         if self.long_text == "error":
@@ -89,11 +93,16 @@ class OpenClipEncoder(DualEncoder):
             (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @abc.abstractmethod
-    def copy(self) -> "OpenClipEncoder":
-        """An independent copy of all that teaching may change; what has been read is shared."""
+    def copy(self, *, whole: bool = False) -> "OpenClipEncoder": ...
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
         return [layer for layer in self.vision_module().modules() if isinstance(layer, nn.BatchNorm2d)]
+
+    def text_modules(self) -> list[nn.Module]:
+        # in open_clip.CLIP the text tower lies in parts beside the vision tower
+        parts = [part for name, part in self._native.named_children() if name not in ("visual", "text_decoder")]
+        bare = [part for name, part in self._native.named_parameters(recurse=False) if not name.startswith("logit_")]
+        return [*parts, nn.ParameterList(bare)] if bare else parts
 
     def trunk_modules(self) -> list[nn.Module]:
         return self._tower.blocks()
@@ -121,8 +130,8 @@ class OpenClipEncoder(DualEncoder):
         return window(self.name, self._tokenizer)
 
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
-        tokens = self._tokenizer(texts).to(self.device)
-        return normalize(self._native.encode_text(self._trimmed(tokens)), dim=-1)  # type: ignore[operator]
+        tokens = self._trimmed(self._tokenizer(texts).to(self.device))
+        return normalize(self.compute(self._native.encode_text, tokens), dim=-1)  # type: ignore[arg-type]
 
     def _normalized(self, images: Images) -> Tensor:
         return (images - self._mean.to(images)) / self._std.to(images)
@@ -134,18 +143,20 @@ class OpenClipEncoder(DualEncoder):
         used = (tokens != self._native.text.config.pad_token_id).any(dim=0)  # type: ignore[union-attr]
         return tokens[:, : int(used.nonzero().max()) + 1]
 
-    def _native_copy(self) -> nn.Module:
-        # the text tower never changes, so copies share it; in open_clip.CLIP it lies in parts beside the vision tower
-        parts = [part for name, part in self._native.named_children() if name not in ("visual", "text_decoder")]
-        bare = [part for name, part in self._native.named_parameters(recurse=False) if not name.startswith("logit_")]
-        return copy.deepcopy(self._native, {id(part): part for part in (*parts, *bare)})
+    def _native_copy(self, whole: bool) -> nn.Module:
+        text = [] if whole else [item for part in self.text_modules() for item in (part, *part.parameters())]
+        return copy.deepcopy(self._native, {id(item): item for item in text})
+
+    def _resemble(self, other: "OpenClipEncoder", whole: bool) -> None:
+        self.long_text, self.precision = other.long_text, other.precision
+        self._texts = {} if whole else other._texts
 
 
 @final
 class OpenClipModel(OpenClipEncoder):
     """An `open_clip.CLIP` or `open_clip.CustomTextCLIP`."""
 
-    def copy(self) -> "OpenClipModel":
-        twin = OpenClipModel(self._name, self._native_copy(), self._tokenizer, self._config)
-        twin.long_text, twin._texts = self.long_text, self._texts
+    def copy(self, *, whole: bool = False) -> "OpenClipModel":
+        twin = OpenClipModel(self._name, self._native_copy(whole), self._tokenizer, self._config)
+        twin._resemble(self, whole)
         return twin

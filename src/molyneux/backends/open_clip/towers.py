@@ -137,10 +137,11 @@ class TimmTower(VisionTower):
     def __init__(self, visual: Any) -> None:
         self._trunk, self._head = visual.trunk, visual.head
         self._pools = "pool" in dict(visual.head.named_children())
-        self._classifier = visual.trunk.get_classifier() if len(visual.head) == 0 else None
+        classifier = visual.trunk.get_classifier() if len(visual.head) == 0 else None
+        self._classifier = None if isinstance(classifier, nn.Identity) else classifier
 
     def features(self, images: Images) -> Features:
-        if isinstance(self._classifier, nn.Linear):
+        if self._classifier is not None:
             return self._trunk.forward_head(self._trunk.forward_features(images), pre_logits=True)  # type: ignore[no-any-return]
         features: Tensor = self._trunk(images)
         return features.flatten(1) if self._pools else features
@@ -152,7 +153,8 @@ class TimmTower(VisionTower):
         return self.projection()(features)  # type: ignore[no-any-return]
 
     def projection(self) -> nn.Module:
-        return self._classifier if isinstance(self._classifier, nn.Linear) else self._head
+        projection: nn.Module = self._head if self._classifier is None else self._classifier
+        return projection
 
     def blocks(self) -> list[nn.Module]:
         projected = {id(parameter) for parameter in self.projection().parameters()}
