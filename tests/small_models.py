@@ -136,8 +136,15 @@ class ConvModel(DualEncoder):
         return self._native["vision"]
 
 
-def load_tiny(name: str | Path) -> ConvModel:
+def load_tiny(name: str | Path, *, device: str = "cpu", precision: str = "fp32", long_text: str = "error") -> ConvModel:
     """What the backends' `load` does, for 'tiny' and the folders that it was saved in."""
+    assert device == "cpu"
+    model = _read(name)
+    model.precision, model.long_text = precision, long_text
+    return model
+
+
+def _read(name: str | Path) -> ConvModel:
     if str(name) == "tiny":
         return ConvModel()
     folder = Path(name)

@@ -132,7 +132,7 @@ def test_lessons_that_vilt_cannot_take_are_refused_before_anything_is_made(
 
 
 def test_models_that_score_in_two_ways_are_not_set_side_by_side(molyneux, monkeypatch, vilt, photos):
-    monkeypatch.setattr(scoring, "load", lambda name: load_tiny("tiny") if name == "tiny" else load(name))
+    monkeypatch.setattr(scoring, "load", lambda name, **_: load_tiny("tiny") if name == "tiny" else load(name))
     ended = molyneux("evaluate", "--model", vilt, "--base", "tiny", "--known", photos / "known")
     check_refused(ended, "cannot stand side by side", "'tiny'")
 

@@ -46,8 +46,8 @@ def test_how_the_model_is_run_is_kept(taught):
         (("--teaching.update.part", "both"), Full(part="both")),
         (("--teaching.update.rank", "2"), LoRA(rank=2)),
         (
-            ("--teaching.update.targets", "trunk", "--teaching.update.alpha", "3"),
-            LoRA(alpha=3.0, targets=("trunk",)),
+            ("--teaching.update.targets", "head.0", "--teaching.update.alpha", "3"),
+            LoRA(alpha=3.0, targets=("head.0",)),
         ),
         (("--teaching-preset", "paper", "--teaching.update.rank", "2", "--teaching.epochs=1"), LoRA(rank=2)),
         (("--teaching-preset", "paper"), Full(part="tower")),
