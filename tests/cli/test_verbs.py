@@ -199,15 +199,14 @@ def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
     assert fresh(tmp_path / "demo") == tmp_path / "demo-3"
 
 
-def test_the_demo_says_that_drawings_are_no_photos(molyneux, tmp_path, monkeypatch):
+def test_the_demo_says_what_it_does_not_show(molyneux, tmp_path, monkeypatch):
     from small_models import ConvModel
 
     monkeypatch.setattr("molyneux.pipeline.run.load", lambda name, **_: ConvModel(name=str(name)))
     monkeypatch.setattr("molyneux.pipeline.run.replay_pictures", lambda *_, **__: ())
-    monkeypatch.setattr("molyneux.cli.demo.DRAWINGS", 3)
     ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")
     assert ended.code == 0
-    assert "drawings, not photos" in ended.out
+    assert "No photos come with Molyneux" in ended.out
     scores = json.loads((tmp_path / "runs" / "demo" / "scores.json").read_text())
-    assert scores["protocol"]["novel_pictures"] == "drawings, not photos"
-    assert scores["concepts"]["sunflower"]["photos"] == 3
+    assert scores["concepts"]["kangaroo"]["photos"] == 0
+    assert scores["text_only"]["kangaroo"]["controls"] == {}

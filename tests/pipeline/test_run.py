@@ -84,6 +84,10 @@ def test_without_photos_text_alone_is_reported_and_labelled_so(tmp_path):
     assert found["pictures"] == 4
     assert "not that photos are recognised" in found["means"]
     assert found["similarity"].keys() == found["median_rank"].keys() == {"before", "after"}
+    assert found["controls"].keys() == {"noise", "shuffled"}
+    for reading in found["controls"].values():
+        assert reading.keys() == {"similarity", "median_rank", "replay_captured"}
+        assert all(change.keys() == {"after"} for change in reading.values())
     assert scores["known_accuracy"]["after"] is None
     assert "controls" not in scores
     assert len(scores["protocol"]["known_names"]) == 998

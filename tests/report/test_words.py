@@ -34,6 +34,7 @@ def taught(name: str, outcome: Outcome, pictures: Pictures | None = None, **cont
         outcome=outcome,
         text_similarity=Change(),
         text_rank=Change(),
+        text_controls={},
         controls=controls,
         photos=(),
     )

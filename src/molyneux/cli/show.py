@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MISSING = "–"
+CONTROLS = {"noise": "noise", "shuffled": "another concept's pictures"}
 
 
 def print_json(value: Any) -> None:
@@ -46,9 +47,13 @@ def from_text(found: Mapping[str, Any]) -> str:
     rank = change(found["median_rank"], number)
     share = change(found["replay_captured"], percent)
     similarity = change(found["similarity"], lambda value: f"{value:.3f}")
+    beside = ", ".join(
+        f"{number(control['median_rank']['after'])} after the same lesson on {CONTROLS.get(name, name)}"
+        for name, control in found.get("controls", {}).items()
+    )
     return (
-        f"on fresh inverted pictures (not photos): median rank {rank}, similarity {similarity}; "
-        f"pictures of known classes that it captures: {share}"
+        f"on fresh inverted pictures (not photos): median rank {rank}{f' ({beside})' if beside else ''}, "
+        f"similarity {similarity}; pictures of known classes that it captures: {share}"
     )
 
 

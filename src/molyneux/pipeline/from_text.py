@@ -22,6 +22,9 @@ Written = Float[Tensor, "m d"] | list[list[str]]
 FRESH = 4
 """Fresh pictures of a concept."""
 
+READINGS = ("similarity", "median_rank", "replay_captured")
+"""What is read, each before and after."""
+
 MEANING = (
     "read on fresh inverted pictures, from the same words and another seed: "
     "it says that the lesson carries over to them, not that photos are recognised"

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from molyneux.backends.lora import with_adapter
 from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
 from molyneux.pipeline.environment import machine, versions
-from molyneux.pipeline.from_text import FRESH, read_from_text
+from molyneux.pipeline.from_text import FRESH, READINGS, read_from_text
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
 from molyneux.pipeline.prepare import Plan, check_texts, prepare, without
@@ -112,7 +113,7 @@ class _Job:
             scores["protocol"]["novel_pictures"] = "drawings, not photos"
         if self.settings.novel is None:
             with folder.timed("fresh pictures"):
-                scores["text_only"] = self.text_only(folder, taught)
+                scores["text_only"] = self.text_only(folder, taught, pictures)
         if self.settings.compares:
             with folder.timed("controls"):
                 scores["controls"] = self.controls(folder, pictures)
@@ -157,12 +158,24 @@ class _Job:
             on_step=None if on_step is None else lambda done, total: on_step(what, done, total),
         )
 
-    def text_only(self, folder: RunFolder, taught: DualEncoder | Matcher) -> dict[str, Any]:
-        """For each concept, how both models read fresh pictures of it."""
+    def text_only(
+        self, folder: RunFolder, taught: DualEncoder | Matcher, own: Sequence[SyntheticImages]
+    ) -> dict[str, Any]:
+        """For each concept, how both models read fresh pictures of it, and models taught on a control's pictures."""
+        wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
+        others = {control: self.control_lesson(control, folder, own) for control in wanted}
         found = {}
         for concept in self.settings.concepts:
             fresh = fresh_pictures(self.base, concept, self.settings, FRESH, folder.work, self.on_step)
-            found[concept.name] = read_from_text(self.base, taught, fresh, self.plan.labels.known, self.replay)
+            read = partial(read_from_text, self.base, fresh=fresh, known=self.plan.labels.known, replay=self.replay)
+            own_reading = read(taught)
+            readings = {control: read(other) for control, other in others.items()}
+            found[concept.name] = own_reading | {
+                "controls": {
+                    control: {key: {"after": reading[key]["after"]} for key in READINGS}
+                    for control, reading in readings.items()
+                }
+            }
         return found
 
     def controls(self, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
@@ -176,8 +189,14 @@ class _Job:
     def control(self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
         """The concepts' scores after the same teaching on a control's pictures."""
         assert self.scoring is not None
+        return _concepts(self.scoring(self.control_lesson(control, folder, own)))
+
+    def control_lesson(
+        self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]
+    ) -> DualEncoder | Matcher:
+        """A model taught in the same way on a control's pictures."""
         pictures = control_pictures(control, self.base, self.settings, own, folder.work, self.on_step)
-        return _concepts(self.scoring(self.lesson(pictures, f"{control} control")))
+        return self.lesson(pictures, f"{control} control")
 
 
 def _concepts(evaluation: Evaluation) -> dict[str, Any]:

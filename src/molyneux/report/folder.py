@@ -96,6 +96,8 @@ class Taught:
     outcome: Outcome
     text_similarity: Change
     text_rank: Change
+    text_controls: Mapping[str, Change]
+    """Median rank on the same fresh pictures after a control's lesson."""
     controls: Mapping[str, Outcome]
     photos: tuple[Photo, ...]
 
@@ -311,6 +313,10 @@ def _concept(
         outcome=_outcome(scores["concepts"][name], no_photos, no_known),
         text_similarity=_change(scores["text_only"][name]["similarity"]),
         text_rank=_change(scores["text_only"][name]["median_rank"]),
+        text_controls={
+            control: _change(scores["text_only"][name]["controls"][control]["median_rank"])
+            for control in scores["text_only"][name]["controls"].mapping()
+        },
         controls={
             control: _outcome(scores["controls"][control][name], photos=scores["concepts"][name]["photos"].whole())
             for control in (*CONTROLS, *sorted(set(by_control) - set(CONTROLS)))

@@ -176,7 +176,7 @@ def _verdict(run: Run, concept: Taught) -> list[str]:
         is_control=bool(run.control),
         drawn=run.drawn,
     )
-    text_only = words.from_text(concept.text_rank, concept.text_similarity)
+    text_only = words.from_text(concept.text_rank, concept.text_similarity, concept.text_controls)
     return [*said, text_only] if text_only and concept.outcome.recall.after is None else list(said)
 
 

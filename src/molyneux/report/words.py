@@ -8,6 +8,8 @@ from molyneux.report.folder import Change, Outcome, Taught
 SPACE = "\u00a0"
 NOT_COMPUTED = "not computed"
 
+LESSONS = {"noise": "on noise", "shuffled": "on another concept’s pictures"}
+
 CONTROL_LABELS = {
     "noise": "Taught on noise",
     "shuffled": "Taught on another concept’s pictures",
@@ -175,11 +177,13 @@ def comparison(
     return " ".join(said)
 
 
-def from_text(rank: Change, similarity: Change) -> str:
-    """What can be told without photos; empty where nothing was measured.
+def from_text(rank: Change, similarity: Change, controls: Mapping[str, Change] | None = None) -> str:
+    """What can be told without photos; empty where nothing was measured. `controls` are median ranks by control.
 
     >>> from_text(Change(before=412.0, after=3.0), Change()).partition(". ")[0]
     'On fresh synthetic pictures its name moved from median rank 412 to 3 (0 is best)'
+    >>> from_text(Change(before=412.0, after=3.0), Change(), {"noise": Change(after=90.0)}).partition("; ")[2][:43]
+    'after the same lesson it has 90 on noise. T'
     """
     if rank.after is not None and rank.before is not None:
         moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
@@ -187,6 +191,13 @@ def from_text(rank: Change, similarity: Change) -> str:
         moved = f"the similarity to its name moved from {similarity.before:.2f} to {similarity.after:.2f}"
     else:
         return ""
+    beside = [
+        f"{plain(rank)} {LESSONS.get(name, name)}"
+        for name, rank in ((name, change.after) for name, change in (controls or {}).items())
+        if rank is not None
+    ]
+    if beside:
+        moved = f"{moved}; after the same lesson it has {' and '.join(beside)}"
     only = "That shows only whether teaching took hold, not how it works on photos."
     return f"On fresh synthetic pictures {moved}. {only}"
 
