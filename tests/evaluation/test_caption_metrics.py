@@ -28,7 +28,7 @@ needs_coco = pytest.mark.skipif(not has_coco, reason="pycocoevalcap is not insta
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java")
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample data is not beside the project")
 
-sentences = st.lists(st.sampled_from("a b c d e".split()), min_size=1, max_size=9).map(" ".join)
+sentences = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), min_size=1, max_size=9).map(" ".join)
 groups = st.lists(st.tuples(sentences, st.lists(sentences, min_size=1, max_size=4)), min_size=2, max_size=5)
 steady = settings(deadline=None, max_examples=40)
 
@@ -122,7 +122,7 @@ def test_scores_keep_to_their_ranges_and_know_no_order_of_references(cases):
     scores, again = bleu(captions, references), bleu(captions, turned)
     assert scores == pytest.approx(again)
     assert all(0 <= score <= 1 + 1e-6 for score in scores)
-    assert ((0 <= rouge_l(captions, references)) & (rouge_l(captions, references) <= 1 + 1e-9)).all()
+    assert ((rouge_l(captions, references) >= 0) & (rouge_l(captions, references) <= 1 + 1e-9)).all()
     found = cider(captions, references)
     torch.testing.assert_close(found, cider(captions, turned))
     assert ((found >= 0) & (found <= 10 + 1e-9)).all()
