@@ -17,6 +17,7 @@ from molyneux.cli.flags import presets
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.report import report
+from molyneux.cli.retrieve import retrieve
 from molyneux.cli.teach import teach
 from molyneux.errors import MolyneuxError
 
@@ -32,7 +33,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, report, caption, convert, demo, env, cite)
+VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, retrieve, report, caption, convert, demo, env, cite)
 
 for place, verb in enumerate(VERBS):
     app.command(verb, None, sort_key=place)

@@ -42,6 +42,32 @@ def print_scores(scores: Mapping[str, Any]) -> None:
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
 
 
+def print_retrieval(scores: Mapping[str, Any]) -> None:
+    """A row for each direction."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    moments = [key for key in ("before", "after") if key in scores]
+    for place, key in enumerate(("image_to_text", "text_to_image")):
+        found = {moment: scores[moment][key] for moment in moments}
+        cutoffs = list(found["after"]["recall"])
+        if place == 0:
+            for heading in ("", *(f"recall@{cutoff}" for cutoff in cutoffs), "median rank", "queries"):
+                table.add_column(heading, justify="right" if heading else "left")
+        table.add_row(
+            key.replace("_", " "),
+            *(change({moment: one["recall"][cutoff] for moment, one in found.items()}, percent) for cutoff in cutoffs),
+            change({moment: one["median_rank"] for moment, one in found.items()}, number),
+            str(found["after"]["queries"]),
+        )
+    console = Console(markup=False)
+    console.print(table)
+    console.print(
+        f"{scores['photos']} photos, {scores['captions']} captions; rank 0 is best, ties count against the model"
+    )
+
+
 def from_text(found: Mapping[str, Any]) -> str:
     """What text alone can tell of one concept, as a sentence."""
     rank = change(found["median_rank"], number)

@@ -1,0 +1,171 @@
+"""Photos with several captions each, as Flickr8k, Flickr30k and COCO come: for retrieval and captioning."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from molyneux.errors import DataError
+
+CAPTIONS_CSV = "captions.csv"
+ANNOTATIONS_JSON = "annotations.json"
+KARPATHY_JSON = "dataset*.json"
+IMAGES = "images"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionedPhotos:
+    """Photos and what people wrote about each; nothing is decoded yet."""
+
+    root: Path
+    names: tuple[str, ...]
+    """Each photo's path relative to `root`, with forward slashes, in the order of the list that named them."""
+    captions: tuple[tuple[str, ...], ...]
+    """For each photo one or more."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The photos' files."""
+        return tuple(self.root / name for name in self.names)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All captions, photo by photo."""
+        return tuple(caption for group in self.captions for caption in group)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """For each of `texts` the index of its photo."""
+        return tuple(index for index, group in enumerate(self.captions) for _ in group)
+
+    def as_references(self) -> dict[str, tuple[str, ...]]:
+        """What caption metrics take: captions by photo."""
+        return dict(zip(self.names, self.captions, strict=True))
+
+
+def read_captioned(folder: Path, split: str = "test") -> CaptionedPhotos:
+    """The photos in `folder/images`, with their captions from the one list that lies in `folder`.
+
+    Read are `captions.csv` (`read_captions_csv`), `annotations.json` (`read_coco_captions`) or Karpathy's
+    `dataset_NAME.json` (`read_karpathy`, of which `split` is taken).
+
+    Raises:
+        DataError: if there is no such list or more than one, or it cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is {'a file' if folder.exists() else 'not there'}: expected a folder with captions")
+    found = [path for path in (folder / CAPTIONS_CSV, folder / ANNOTATIONS_JSON) if path.is_file()]
+    found += sorted(folder.glob(KARPATHY_JSON))
+    if len(found) != 1:
+        came = ", ".join(path.name for path in found) or "none of them"
+        raise DataError(
+            f"{folder} holds {came}: expected one of {CAPTIONS_CSV}, {ANNOTATIONS_JSON} and {KARPATHY_JSON}, "
+            f"beside {IMAGES}/"
+        )
+    (path,) = found
+    if path.name == CAPTIONS_CSV:
+        return read_captions_csv(path, folder / IMAGES)
+    if path.name == ANNOTATIONS_JSON:
+        return read_coco_captions(path, folder / IMAGES)
+    return read_karpathy(path, folder / IMAGES, split)
+
+
+def read_captions_csv(path: Path, images: Path) -> CaptionedPhotos:
+    """A table with the header `image,caption` and a row for each caption (Flickr8k).
+
+    Raises:
+        DataError: if the table or one of its photos is missing, or a row has no caption.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read the captions in {path}: {_reason(error)}") from error
+    if not rows or not {"image", "caption"} <= rows[0].keys():
+        raise DataError(f"{path} holds no captions: expected the header 'image,caption' and a row for each caption")
+    return _captioned(path, images, ((row["image"], row["caption"]) for row in rows))
+
+
+def read_coco_captions(path: Path, images: Path) -> CaptionedPhotos:
+    """COCO's layout: `images` with id and file name; captions under `captions`, or among the `annotations`.
+
+    Photos without a caption are left out.
+
+    Raises:
+        DataError: if the file or one of the photos is missing, or it is no such file.
+    """
+    content = _read_json(path)
+    try:
+        names = {entry["id"]: entry["file_name"] for entry in content["images"]}
+        entries = content.get("captions") or content["annotations"]
+        pairs = [(names[entry["image_id"]], entry["caption"]) for entry in entries if "caption" in entry]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not laid out as COCO's captions are: {error!r} is not to be found") from error
+    place = {name: index for index, name in enumerate(names.values())}
+    return _captioned(path, images, sorted(pairs, key=lambda pair: place[pair[0]]))
+
+
+def read_karpathy(path: Path, images: Path, split: str = "test") -> CaptionedPhotos:
+    """Karpathy's splits of Flickr8k, Flickr30k and COCO: `images`, each with `split` and its `sentences`.
+
+    A photo lies at `filepath/filename` where both are given (COCO), else at `filename`.
+
+    Raises:
+        DataError: if the file or one of the photos is missing, it is no such file, or has no photo of that split.
+
+    Source: Karpathy & Fei-Fei (2015), Deep Visual-Semantic Alignments.
+    """
+    content = _read_json(path)
+    try:
+        splits = {entry["split"] for entry in content["images"]}
+        pairs = [
+            ("/".join(part for part in (entry.get("filepath"), entry["filename"]) if part), sentence["raw"])
+            for entry in content["images"]
+            if entry["split"] == split
+            for sentence in entry["sentences"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not laid out as Karpathy's splits are: {error!r} is not to be found") from error
+    if split not in splits:
+        raise DataError(f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(splits))}")
+    return _captioned(path, images, pairs)
+
+
+def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> CaptionedPhotos:
+    captions: dict[str, list[str]] = {}
+    for name, caption in pairs:
+        if not isinstance(name, str) or not isinstance(caption, str) or not name or not caption.strip():
+            raise DataError(f"{path}: expected a photo's name and a caption, got {name!r} and {caption!r}")
+        captions.setdefault(name, []).append(" ".join(caption.split()))
+    if not captions:
+        raise DataError(f"{path} holds no captions: expected one or more for each photo")
+    root = Path(images)
+    for name in captions:
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name:
+            raise DataError(f"{path}: the photo's name {name!r} leads out of {root}: expected a file within")
+        if not (root / name).is_file():
+            raise DataError(f"{path} names the photo {name!r}, which is not in {root}: add it or take its captions out")
+    return CaptionedPhotos(
+        root=root, names=tuple(captions), captions=tuple(tuple(group) for group in captions.values())
+    )
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the captions in {path}: {_reason(error)}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a {type(content).__name__}: expected an object with 'images'")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())

@@ -1,0 +1,62 @@
+import json
+
+import pytest
+import torch
+from command import Command, check_refused
+from PIL import Image
+
+from molyneux.datasets.captioned import read_captioned
+from molyneux.evaluation.retrieval import retrieve
+from molyneux.pipeline import retrieval
+from small_models import ConvModel, load_tiny
+
+
+@pytest.fixture
+def molyneux(capsys, monkeypatch):
+    def load(name, **running):
+        del running
+        return ConvModel(seed=3, name="base") if name == "base" else load_tiny(name)
+
+    monkeypatch.setattr(retrieval, "load", load)
+    return Command(capsys)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    (root / "images").mkdir()
+    generator = torch.Generator().manual_seed(0)
+    lines = ["image,caption"]
+    for index in range(12):
+        pixels = (255 * torch.rand(24, 24, 3, generator=generator)).byte().numpy()
+        Image.fromarray(pixels).save(root / "images" / f"{index}.png")
+        lines += [f"{index}.png,a photo of number{index}", f"{index}.png,noise{index}"]
+    (root / "captions.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_json_is_what_the_library_computes(molyneux, data):
+    ended = molyneux("retrieve", "--model", "tiny", "--base", "base", "--data", data, "--json", "--quiet")
+    assert (ended.code, ended.err) == (0, "")
+    found = retrieve(load_tiny("tiny"), read_captioned(data), base=ConvModel(seed=3, name="base"))
+    assert json.loads(ended.out) == json.loads(json.dumps(found.as_dict()))
+    assert found.before != found.after
+
+
+def test_a_table_shows_both_directions(molyneux, data):
+    lines = molyneux("retrieve", "--model", "tiny", "--data", data, "--quiet").out.splitlines()
+    assert lines[0].split() == ["recall@1", "recall@5", "recall@10", "median", "rank", "queries"]
+    assert [line.split()[:3] for line in lines[1:3]] == [["image", "to", "text"], ["text", "to", "image"]]
+    assert [line.split()[-1] for line in lines[1:3]] == ["12", "24"]
+    assert "12 photos, 24 captions" in lines[3]
+    both = molyneux("retrieve", "--model", "tiny", "--base", "base", "--data", data, "--quiet").out
+    assert both.count("→") == 8
+
+
+def test_what_cannot_be_read_is_named(molyneux, data, tmp_path):
+    check_refused(molyneux("retrieve", "--model", "tiny", "--data", tmp_path), "captions.csv")
+    check_refused(molyneux("retrieve", "--model", "nothing-such", "--data", data), "nothing-such")
+    (tmp_path / "captions.csv").write_text("image,caption\nx.png,a cup\n")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").write_text("no picture")
+    check_refused(molyneux("retrieve", "--model", "tiny", "--data", tmp_path), "x.png")

@@ -1,0 +1,123 @@
+"""Lists of captions in the layouts they are published in."""
+
+import json
+
+import pytest
+from PIL import Image
+from sample_folder import SAMPLES, needs_samples
+
+from molyneux.datasets.captioned import read_captioned, read_captions_csv, read_coco_captions, read_karpathy
+from molyneux.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images" / "val2014").mkdir(parents=True)
+    for name in ("b.jpg", "a.jpg", "val2014/c.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / name)
+    return tmp_path
+
+
+def karpathy(*entries):
+    keys = ("filepath", "filename", "split", "sentences")
+    images = [{k: v for k, v in zip(keys, entry, strict=True) if v is not None} for entry in entries]
+    for image in images:
+        image["sentences"] = [{"raw": text, "tokens": text.split()} for text in image["sentences"]]
+    return json.dumps({"images": images, "dataset": "drawn"})
+
+
+def coco(key="annotations"):
+    return json.dumps(
+        {
+            "images": [{"id": 7, "file_name": "b.jpg"}, {"id": 3, "file_name": "a.jpg"}, {"id": 4, "file_name": "no"}],
+            key: [
+                {"image_id": 3, "id": 1, "caption": "A cup."},
+                {"image_id": 7, "id": 2, "caption": " A red \n hat."},
+                {"image_id": 3, "id": 3, "caption": "One cup."},
+            ],
+        }
+    )
+
+
+def test_a_table_gives_each_photo_its_captions_in_order(folder):
+    (folder / "captions.csv").write_text('image,caption\nb.jpg,"A hat, red."\na.jpg,A cup\nb.jpg,Hat\n')
+    found = read_captioned(folder)
+    assert found.names == ("b.jpg", "a.jpg")
+    assert found.captions == (("A hat, red.", "Hat"), ("A cup",))
+    assert found.texts == ("A hat, red.", "Hat", "A cup")
+    assert found.owners == (0, 0, 1)
+    assert found.paths == (folder / "images" / "b.jpg", folder / "images" / "a.jpg")
+    assert found.as_references() == {"b.jpg": ("A hat, red.", "Hat"), "a.jpg": ("A cup",)}
+
+
+@pytest.mark.parametrize("key", ["annotations", "captions"])
+def test_cocos_captions_follow_the_order_of_its_images(folder, key):
+    (folder / "annotations.json").write_text(coco(key))
+    found = read_captioned(folder)
+    assert found.names == ("b.jpg", "a.jpg")  # the photo without a caption, which is not there either, is left out
+    assert found.captions == (("A red hat.",), ("A cup.", "One cup."))
+
+
+def test_karpathys_split_is_taken_alone_and_its_file_path_counts(folder):
+    (folder / "dataset_coco.json").write_text(
+        karpathy(
+            ("val2014", "c.jpg", "test", ["Sea", "Sand"]),
+            (None, "a.jpg", "test", ["Cup"]),
+            (None, "not-there.jpg", "train", ["Hat"]),
+        )
+    )
+    found = read_captioned(folder)
+    assert found.names == ("val2014/c.jpg", "a.jpg")
+    assert found.owners == (0, 0, 1)
+    with pytest.raises(DataError, match="no photos of the split 'val': expected one of test, train"):
+        read_captioned(folder, split="val")
+    with pytest.raises(DataError, match=r"not-there\.jpg"):
+        read_captioned(folder, split="train")
+
+
+def test_a_folder_holds_one_list(folder):
+    with pytest.raises(DataError, match="holds none of them: expected one of"):
+        read_captioned(folder)
+    (folder / "captions.csv").write_text("image,caption\na.jpg,x\n")
+    (folder / "annotations.json").write_text(coco())
+    with pytest.raises(DataError, match=r"captions\.csv, annotations\.json: expected one"):
+        read_captioned(folder)
+    with pytest.raises(DataError, match="not there"):
+        read_captioned(folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "holds no captions"),
+        ("image,text\na.jpg,x\n", "expected the header 'image,caption'"),
+        ("image,caption\na.jpg,\n", "expected a photo's name and a caption"),
+        ("image,caption\na.jpg\n", "expected a photo's name and a caption"),
+        ("image,caption\nz.jpg,x\n", "which is not in"),
+        ("image,caption\n../images/a.jpg,x\n", "leads out of"),
+        ("image,caption\n/etc/passwd,x\n", "leads out of"),
+    ],
+)
+def test_a_broken_table_is_named(folder, content, reason):
+    (folder / "captions.csv").write_text(content)
+    with pytest.raises(DataError, match=reason):
+        read_captions_csv(folder / "captions.csv", folder / "images")
+
+
+@pytest.mark.parametrize("read", [read_coco_captions, read_karpathy])
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"images": [3]}', '{"images": [], "annotations": []}', "\udcff"])
+def test_a_broken_json_file_is_named(folder, read, content):
+    path = folder / "list.json"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"list\.json"):
+        read(path, folder / "images")
+
+
+@pytest.mark.real_data
+@needs_samples
+@pytest.mark.parametrize(("name", "photos"), [("flickr8k-1k", 1000), ("coco-mini", None)])
+def test_the_samples_hold_about_five_captions_for_each_photo(name, photos):
+    found = read_captioned(SAMPLES / name)
+    assert photos in (None, len(found))
+    assert 4.9 < len(found.texts) / len(found) < 5.1
+    assert len(set(found.names)) == len(found) > 100

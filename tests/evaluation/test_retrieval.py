@@ -1,0 +1,236 @@
+"""Retrieval against loops, and against pairs judged one by one."""
+
+import json
+import statistics
+
+import pytest
+import torch
+from families_vilt import tiny_vilt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import log_softmax
+
+from molyneux.backends.vilt import Vilt
+from molyneux.datasets.captioned import CaptionedPhotos
+from molyneux.datasets.photos import load_batch
+from molyneux.datasets.toy import draw_shapes
+from molyneux.errors import DataError, ModelError, OutputError
+from molyneux.evaluation import matches, retrieval
+from molyneux.evaluation.matches import match_rows
+from molyneux.evaluation.metrics import bootstrap_interval
+from molyneux.evaluation.results import BOOTSTRAP_SEED
+from molyneux.evaluation.retrieval import (
+    image_to_text_ranks,
+    recall_at,
+    retrieval_scores,
+    retrieve,
+    score_matrix,
+    text_to_image_ranks,
+)
+from small_models import ConvModel
+
+steady = settings(deadline=None, max_examples=60)
+
+
+@st.composite
+def cases(draw):
+    count = draw(st.integers(1, 5))
+    extra = draw(st.lists(st.integers(0, count - 1), max_size=6))
+    owners = draw(st.permutations([*range(count), *extra]))
+    row = st.lists(st.integers(0, 3).map(float), min_size=len(owners), max_size=len(owners))  # ties are common
+    return torch.tensor(draw(st.lists(row, min_size=count, max_size=count))), torch.tensor(owners)
+
+
+def slow_ranks(scores, owners):
+    """By sorting, others first where scores are the same."""
+    forward, backward = [], []
+    for photo, row in enumerate(scores.tolist()):
+        order = sorted(range(len(row)), key=lambda text: (-row[text], owners[text] == photo))
+        forward.append(next(place for place, text in enumerate(order) if owners[text] == photo))
+    for text, own in enumerate(owners.tolist()):
+        column = scores[:, text].tolist()
+        order = sorted(range(len(column)), key=lambda photo: (-column[photo], photo == own))
+        backward.append(order.index(own))
+    return forward, backward
+
+
+@steady
+@given(cases())
+def test_ranks_agree_with_sorting_by_hand(case):
+    forward, backward = slow_ranks(*case)
+    assert image_to_text_ranks(*case).tolist() == forward
+    assert text_to_image_ranks(*case).tolist() == backward
+
+
+@steady
+@given(cases())
+def test_all_numbers_agree_with_a_slow_loop_and_recall_rises_with_the_cutoff(case):
+    found = retrieval_scores(*case)
+    for direction, ranks in zip((found.image_to_text, found.text_to_image), slow_ranks(*case), strict=True):
+        assert direction.queries == len(ranks)
+        assert direction.median_rank == statistics.median(ranks)
+        for cutoff in (1, 5, 10):
+            assert direction.recall[cutoff] == pytest.approx(statistics.mean(rank < cutoff for rank in ranks))
+        assert direction.recall[1] <= direction.recall[5] <= direction.recall[10]
+
+
+def test_intervals_are_over_photos_whose_captions_are_drawn_together():
+    scores = torch.rand(20, 20, generator=torch.Generator().manual_seed(0)) + 0.3 * torch.eye(20)
+    alone = retrieval_scores(scores, torch.arange(20))
+    hits = text_to_image_ranks(scores, torch.arange(20)) < 1
+    assert 0.2 < alone.text_to_image.recall[1] < 0.9
+    assert alone.text_to_image.recall_interval[1] == bootstrap_interval(hits, BOOTSTRAP_SEED)
+    # five times the same caption tells no more than one; ties are among a photo's own, which do not count
+    five = retrieval_scores(scores.repeat_interleave(5, dim=1), torch.arange(20).repeat_interleave(5))
+    assert five.text_to_image.recall == alone.text_to_image.recall
+    assert five.text_to_image.recall_interval[1] == pytest.approx(alone.text_to_image.recall_interval[1])
+
+
+@steady
+@given(cases(), st.integers(1, 12))
+def test_blocks_of_rows_change_nothing(case, cells):
+    whole = image_to_text_ranks(*case), text_to_image_ranks(*case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "_CELLS_AT_ONCE", cells)
+        parts = image_to_text_ranks(*case), text_to_image_ranks(*case)
+    assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))
+
+
+@steady
+@given(cases(), st.randoms(use_true_random=False))
+def test_the_order_of_photos_and_captions_does_not_matter(case, random):
+    scores, owners = case
+    rows, columns = list(range(len(scores))), list(range(len(owners)))
+    random.shuffle(rows)
+    random.shuffle(columns)
+    place = {row: index for index, row in enumerate(rows)}
+    moved = scores[rows][:, columns], torch.tensor([place[owner] for owner in owners[columns].tolist()])
+    assert image_to_text_ranks(*moved).tolist() == image_to_text_ranks(*case)[rows].tolist()
+    assert text_to_image_ranks(*moved).tolist() == text_to_image_ranks(*case)[columns].tolist()
+
+
+def test_who_scores_everything_alike_finds_nothing():
+    owners = torch.arange(12).repeat_interleave(5)
+    found = retrieval_scores(torch.zeros(12, 60), owners)
+    assert set(found.image_to_text.recall.values()) == {0.0}
+    assert set(found.text_to_image.recall.values()) == {0.0}
+    assert found.image_to_text.median_rank == 55
+    assert found.text_to_image.median_rank == 11
+    own = (owners[None, :] == torch.arange(12)[:, None]).float()
+    best = retrieval_scores(own, owners)
+    assert set(best.image_to_text.recall.values()) == set(best.text_to_image.recall.values()) == {1.0}
+    assert best.text_to_image.recall_interval[1] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "owners", "reason"),
+    [
+        (torch.zeros(0, 0), [], "nothing to retrieve"),
+        (torch.zeros(2, 2), [0, 0], "photo 1 has no caption"),
+        (torch.zeros(2, 2), [0, 2], "outside 0 to 1"),
+        (torch.full((1, 1), torch.nan), [0], "not a number"),
+    ],
+)
+def test_scores_that_cannot_be_ranked_are_refused(scores, owners, reason):
+    for ranks in (image_to_text_ranks, text_to_image_ranks):
+        with pytest.raises(DataError, match=reason):
+            ranks(scores, torch.tensor(owners, dtype=torch.long))
+    with pytest.raises(DataError, match="no recall of no ranks"):
+        recall_at(torch.zeros(0, dtype=torch.long), 1)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> CaptionedPhotos:
+    root = tmp_path_factory.mktemp("images")
+    names = ("circle", "cross", "ring")
+    for seed, name in enumerate(names):
+        draw_shapes(name, 1, 60, seed=seed)[0].save(root / f"{name}.png")
+    captions = (("a round thing", "a circle"), ("two bars",), ("a ring", "a round line", "gold"))
+    return CaptionedPhotos(root=root, names=tuple(f"{name}.png" for name in names), captions=captions)
+
+
+@pytest.fixture(scope="module")
+def vilt() -> Vilt:
+    return tiny_vilt()
+
+
+def test_an_encoders_scores_are_cosines_of_photos_and_captions(photos):
+    model = ConvModel()
+    images = load_batch(photos.paths, model.image_size, model.crop_fraction, model.photo_fit)
+    expected = model.embed_images(images) @ model.embed_texts(photos.texts).T
+    told = []
+    found = score_matrix(model, photos, on_step=lambda *step: told.append(step))
+    torch.testing.assert_close(found, expected.detach())
+    assert told == [("photos", 3, 3)]
+
+
+def test_a_matchers_scores_are_those_of_pairs_judged_one_by_one(photos, vilt):
+    found = score_matrix(vilt, photos)
+    for row, path in enumerate(photos.paths):
+        image = load_batch([path], vilt.image_size, vilt.crop_fraction, vilt.photo_fit)
+        for column, text in enumerate(photos.texts):
+            expected = log_softmax(vilt.match_logits(image, [text]), dim=1)[0, 1]
+            torch.testing.assert_close(found[row, column], expected.detach(), atol=1e-5, rtol=0.0)
+
+
+def test_finished_rows_are_not_computed_again(photos, vilt, tmp_path, monkeypatch):
+    monkeypatch.setattr(matches, "_PHOTOS_AT_ONCE", 1)
+    path, whole = tmp_path / "kept" / "rows", score_matrix(vilt, photos)
+    calls = []
+
+    def stop(what, done, total):
+        calls.append(done)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        match_rows(vilt, photos.paths, photos.texts, on_step=stop, finished=path)
+    with path.open("ab") as file:
+        file.write(b"a row cut short"[:11])
+    again = match_rows(vilt, photos.paths, photos.texts, on_step=lambda *step: calls.append(step[1]), finished=path)
+    assert calls == [1, 2, 3]
+    torch.testing.assert_close(again, whole, atol=1e-6, rtol=0.0)
+    nothing = match_rows(vilt, photos.paths, photos.texts, on_step=lambda *step: calls.append(step), finished=path)
+    assert calls == [1, 2, 3]
+    assert torch.equal(nothing, again)
+
+
+def test_rows_of_another_model_or_other_texts_are_refused(photos, vilt, tmp_path):
+    path = tmp_path / "rows"
+    match_rows(vilt, photos.paths, photos.texts, finished=path)
+    other = vilt.copy()
+    with torch.no_grad():
+        other.native.vilt.pooler.dense.bias += 0.1
+    for model, texts in ((other, photos.texts), (vilt, photos.texts[::-1])):
+        with pytest.raises(OutputError, match="holds other rows"):
+            match_rows(model, photos.paths, texts, finished=path)
+    with pytest.raises(OutputError):
+        match_rows(vilt, photos.paths, photos.texts, finished=tmp_path)
+    with pytest.raises(DataError, match="nothing to match"):
+        match_rows(vilt, photos.paths, ())
+
+
+def test_before_stands_beside_after(photos, vilt, tmp_path):
+    twin = vilt.copy()
+    with torch.no_grad():
+        twin.native.vilt.pooler.dense.weight.mul_(-1)
+    owners = torch.tensor(photos.owners)
+    for model, base, score in ((ConvModel(1), ConvModel(0), "cosine"), (twin, vilt, "match")):
+        found = retrieve(model, photos, base=base, finished=tmp_path / score)
+        assert found.after == retrieval_scores(score_matrix(model, photos), owners)
+        assert found.before == retrieval_scores(score_matrix(base, photos), owners)
+        content = json.loads(json.dumps(found.as_dict()))
+        assert (content["photos"], content["captions"], content["score"]) == (3, 6, score)
+        assert content["after"]["text_to_image"]["recall"]["1"] == found.after.text_to_image.recall[1]
+    assert "before" not in retrieve(vilt, photos).as_dict()
+
+
+def test_a_diverged_model_and_a_long_caption_are_named(photos, vilt):
+    long = CaptionedPhotos(root=photos.root, names=photos.names[:1], captions=(("word " * 60,),))
+    for model in (vilt, ConvModel()):
+        with pytest.raises(ModelError, match="tokens"):
+            score_matrix(model, long)
+    broken = vilt.copy()
+    broken.native.itm_score["fc"].weight.data.fill_(torch.nan)
+    with pytest.raises(ModelError, match="no numbers"):
+        score_matrix(broken, photos)
