@@ -20,7 +20,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
 
     # names may hold brackets
     console = Console(markup=False)
-    if scores["concepts"]:
+    if any(concept["photos"] for concept in scores["concepts"].values()):
         table = Table(box=None, pad_edge=False)
         for heading in ("concept", "recognised", "false positives", "median rank", "pictures"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
@@ -37,7 +37,8 @@ def print_scores(scores: Mapping[str, Any]) -> None:
         ("known_accuracy", "known classes right"),
         ("known_accuracy_joint", "with the new names among them"),
     ):
-        console.print(f"{label}: {change(scores[key], percent)}", highlight=False)
+        if any(value is not None for value in scores[key].values()):
+            console.print(f"{label}: {change(scores[key], percent)}", highlight=False)
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
 
