@@ -37,8 +37,8 @@ def print_scores(scores: Mapping[str, Any]) -> None:
         ("known_accuracy", "known classes right"),
         ("known_accuracy_joint", "with the new names among them"),
     ):
-        if any(value is not None for value in scores[key].values()):
-            console.print(f"{label}: {change(scores[key], percent)}", highlight=False)
+        if (written := change(scores[key], percent)) != MISSING:
+            console.print(f"{label}: {written}", highlight=False)
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
 
