@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -18,11 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from molyneux.backends.base import DualEncoder
 from molyneux.backends.hugging_face_pictures import PhotoFit, PictureRules, picture_rules
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
-from molyneux.backends.long_text import Window, check_fits, embed_each
-from molyneux.backends.options import LongText
+from molyneux.backends.long_text import Window, hugging_face_window
+from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Embeddings, Features, Images
@@ -59,15 +58,15 @@ _NO_LIMIT = 10**9
 
 
 @final
-class HuggingFaceModel(DualEncoder):
+class HuggingFaceModel(TokenizedEncoder):
     """A dual encoder of transformers with its tokenizer and image processor."""
 
     def __init__(self, name: str, native: nn.Module, tokenizer: Any, image_processor: Any) -> None:
+        super().__init__()
         self._name, self._native = name, native
         self._tokenizer, self._image_processor = tokenizer, image_processor
         self._rules = picture_rules(image_processor.to_dict())
         self._tower = vision_tower(native)
-        self._texts: dict[tuple[LongText, str], Tensor] = {}
         self._limit = text_limit(self._config.text_config, tokenizer)
         self._text_keys = inspect.signature(native.get_text_features).parameters.keys()  # type: ignore[arg-type]
         self._check_fits_together()
@@ -112,17 +111,6 @@ class HuggingFaceModel(DualEncoder):
     def project(self, features: Features) -> Embeddings:
         return normalize(self.compute(self._tower.head, features), dim=-1)
 
-    @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
-
-    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
-
-    def check_text(self, text: str) -> None:
-        if self.long_text == "error":
-            check_fits(text, self._window)
-
     def save(self, folder: Path) -> None:
         parts: list[Any] = [self._native, self._tokenizer, self._image_processor]
         with new_folder(Path(folder)) as target, quiet():
@@ -132,8 +120,7 @@ class HuggingFaceModel(DualEncoder):
     def copy(self, *, whole: bool = False) -> "HuggingFaceModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})
         twin = HuggingFaceModel(self._name, native, self._tokenizer, self._image_processor)
-        twin.long_text, twin.precision = self.long_text, self.precision
-        twin._texts = {} if whole else self._texts
+        twin._resemble(self, whole)
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
@@ -175,12 +162,7 @@ class HuggingFaceModel(DualEncoder):
 
     @property
     def _window(self) -> Window:
-        return Window(
-            model=self.name,
-            limit=self._limit,
-            tokens=lambda text: self._tokenizer(text, verbose=False)["input_ids"],
-            words=lambda tokens: self._tokenizer.decode(tokens, skip_special_tokens=True),
-        )
+        return hugging_face_window(self.name, self._tokenizer, self._limit)
 
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
         # SigLIP pools a text at its last place, which is padding, and was trained with all of it

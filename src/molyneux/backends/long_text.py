@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -28,6 +28,16 @@ class Window:
     """A text to its tokens: special ones included, nothing cut, nothing padded."""
     words: Callable[[Sequence[int]], str]
     """Tokens to text, without special tokens."""
+
+
+def hugging_face_window(model: str, tokenizer: Any, limit: int) -> Window:
+    """A window over a tokenizer of transformers."""
+    return Window(
+        model=model,
+        limit=limit,
+        tokens=lambda text: tokenizer(text, verbose=False)["input_ids"],
+        words=lambda tokens: tokenizer.decode(tokens, skip_special_tokens=True),
+    )
 
 
 def check_policy(name: str) -> None:

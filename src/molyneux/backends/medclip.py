@@ -23,7 +23,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from molyneux.backends.base import DualEncoder
 from molyneux.backends.checkpoints import (
     PICKLED,
     SAFE,
@@ -34,8 +33,8 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
-from molyneux.backends.long_text import Window, check_fits, embed_each
-from molyneux.backends.options import LongText
+from molyneux.backends.long_text import Window, hugging_face_window
+from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
 from molyneux.shapes import Embeddings, Features, Images
@@ -157,13 +156,13 @@ class _Towers(nn.Module):
 
 
 @final
-class MedClipModel(DualEncoder):
+class MedClipModel(TokenizedEncoder):
     """MedCLIP with the tokenizer of its text tower."""
 
     def __init__(self, name: str, native: _Towers, tokenizer: Any, config: MedClipConfig, source: str = "") -> None:
+        super().__init__()
         self._name, self._native, self._tokenizer, self._config = name, native, tokenizer, config
         self._source = source
-        self._texts: dict[tuple[LongText, str], Tensor] = {}
         native.requires_grad_(False).eval()
 
     @property
@@ -202,17 +201,6 @@ class MedClipModel(DualEncoder):
     def project(self, features: Features) -> Embeddings:
         return normalize(self.compute(self._native.vision_model.head(), features), dim=-1)
 
-    @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
-
-    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
-
-    def check_text(self, text: str) -> None:
-        if self.long_text == "error":
-            check_fits(text, self._window)
-
     def save(
         self, folder: Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
     ) -> None:
@@ -235,8 +223,7 @@ class MedClipModel(DualEncoder):
     def copy(self, *, whole: bool = False) -> "MedClipModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})
         twin = MedClipModel(self._name, native, self._tokenizer, self._config, self._source)
-        twin.long_text, twin.precision = self.long_text, self.precision
-        twin._texts = {} if whole else self._texts
+        twin._resemble(self, whole)
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:
@@ -262,11 +249,8 @@ class MedClipModel(DualEncoder):
 
     @property
     def _window(self) -> Window:
-        return Window(
-            model=self.name,
-            limit=min(LONGEST_TEXT, self._native.text_model.model.config.max_position_embeddings),
-            tokens=lambda text: self._tokenizer(text, verbose=False)["input_ids"],
-            words=lambda tokens: self._tokenizer.decode(tokens, skip_special_tokens=True),
+        return hugging_face_window(
+            self.name, self._tokenizer, min(LONGEST_TEXT, self._native.text_model.model.config.max_position_embeddings)
         )
 
     def _embed_fitting(self, texts: Sequence[str]) -> Embeddings:

@@ -31,7 +31,7 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
-from molyneux.backends.long_text import Window, check_fits
+from molyneux.backends.long_text import Window, check_fits, hugging_face_window
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
@@ -164,12 +164,7 @@ class Vilt(Matcher, MaskedLM):
 
     @property
     def _window(self) -> Window:
-        return Window(
-            model=self.name,
-            limit=int(self._native.vilt.config.max_position_embeddings),
-            tokens=lambda text: self._tokenizer(text, verbose=False)["input_ids"],
-            words=lambda tokens: self._tokenizer.decode(tokens, skip_special_tokens=True),
-        )
+        return hugging_face_window(self.name, self._tokenizer, int(self._native.vilt.config.max_position_embeddings))
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         return self.masked_tokens(texts)[0].to(self.device)

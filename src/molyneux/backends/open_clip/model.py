@@ -4,7 +4,7 @@ import abc
 import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -14,29 +14,28 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from molyneux.backends.base import DualEncoder
-from molyneux.backends.long_text import Window, check_fits, embed_each
+from molyneux.backends.long_text import Window
 from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
-from molyneux.backends.options import LongText
+from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.files import new_folder
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-class OpenClipEncoder(DualEncoder):
+class OpenClipEncoder(TokenizedEncoder):
     """An open_clip model with its tokenizer and its configuration, as in `open_clip_config.json`."""
 
     def __init__(self, name: str, native: nn.Module, tokenizer: Any, config: Mapping[str, Any]) -> None:
+        super().__init__()
         self._name, self._native, self._tokenizer = name, native, tokenizer
         self._config = config
         preprocess = config["preprocess_cfg"]
         self._mean = torch.tensor(preprocess["mean"]).view(3, 1, 1)
         self._std = torch.tensor(preprocess["std"]).view(3, 1, 1)
         self._image_size = int(config["model_cfg"]["vision_cfg"].get("image_size", 224))
-        self._texts: dict[tuple[LongText, str], Tensor] = {}
         native.requires_grad_(False).eval()
 
     @property
@@ -64,17 +63,6 @@ class OpenClipEncoder(DualEncoder):
 
     def project(self, features: Features) -> Embeddings:
         return normalize(self.compute(self._tower.project, features), dim=-1)
-
-    @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
-
-    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
-
-    def check_text(self, text: str) -> None:
-        if self.long_text == "error":
-            check_fits(text, self._window)
 
     def save(self, folder: Path) -> None:
         folder = Path(folder)
@@ -146,10 +134,6 @@ class OpenClipEncoder(DualEncoder):
     def _native_copy(self, whole: bool) -> nn.Module:
         text = [] if whole else [item for part in self.text_modules() for item in (part, *part.parameters())]
         return copy.deepcopy(self._native, {id(item): item for item in text})
-
-    def _resemble(self, other: "OpenClipEncoder", whole: bool) -> None:
-        self.long_text, self.precision = other.long_text, other.precision
-        self._texts = {} if whole else other._texts
 
 
 @final

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.checkpoints import check_keys, one_line
 from molyneux.errors import ModelError
 
 CONFIG = "open_clip_config.json"
@@ -26,13 +27,7 @@ def load_weights(model: VisionLanguageModel, path: Path) -> None:
         ModelError: if the file is corrupt, could run code, or its keys or shapes differ from the model's.
     """
     state = _todays_names(_read(Path(path)), model.native)
-    own = model.native.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    extra = sorted(state.keys() - own.keys())
-    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-    for fault, keys in (("lack", missing), ("have the unknown key", extra), ("have another shape for", shapes)):
-        if keys:
-            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): another model's")
+    check_keys(path, state, model.native.state_dict())
     model.native.load_state_dict(state)
 
 
@@ -54,8 +49,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _read_pickled(path)
     except Exception as error:  # a foreign file: the libraries have many words for one that they cannot read
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the weights {path} cannot be read ({reason}): fetch or save them again") from error
+        raise ModelError(f"the weights {path} cannot be read ({one_line(error)}): fetch or save them again") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

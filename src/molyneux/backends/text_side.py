@@ -1,0 +1,44 @@
+"""The text side that all dual encoders with a tokenizer share: what is read once is kept, long texts by one rule."""
+
+import abc
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from molyneux.backends.base import DualEncoder
+from molyneux.backends.long_text import Window, check_fits, embed_each
+from molyneux.backends.options import LongText
+from molyneux.shapes import Embeddings
+
+
+class TokenizedEncoder(DualEncoder):
+    """A dual encoder whose texts pass through a tokenizer of limited length."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[LongText, str], Tensor] = {}
+
+    @property
+    @abc.abstractmethod
+    def _window(self) -> Window:
+        """How the text tower counts, and how far it reads."""
+
+    @abc.abstractmethod
+    def _embed_fitting(self, texts: list[str]) -> Embeddings:
+        """Texts to unit-length embeddings; what does not fit is cut."""
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Embeddings:
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
+
+    def check_text(self, text: str) -> None:
+        if self.long_text == "error":
+            check_fits(text, self._window)
+
+    def _resemble(self, other: "TokenizedEncoder", whole: bool) -> None:
+        """Take over what `load` set, and what was read where the text tower is shared."""
+        self.long_text, self.precision = other.long_text, other.precision
+        self._texts = {} if whole else other._texts
