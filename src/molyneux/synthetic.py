@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError
@@ -105,3 +107,10 @@ def noise_images(concept: Concept, count: int, size: int, seed: int) -> Syntheti
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(count, 3, size, size, generator=generator)
     return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", pictured="noise")
+
+
+def resized(pixels: Images, size: int) -> Tensor:
+    """The pictures, (n, 3, size, size), bicubic and clamped to [0, 1]; as they are if they have that size."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    return interpolate(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

@@ -6,15 +6,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from molyneux.backends.abilities import Matcher
-from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
+from molyneux.backends.base import DualEncoder, frozen
 from molyneux.evaluation.features import name_embeddings, name_texts
 from molyneux.evaluation.matches import match_names
 from molyneux.evaluation.metrics import ScoreMatrix, captured, median_rank, ranks
-from molyneux.shapes import Images
-from molyneux.synthetic import SyntheticImages
+from molyneux.synthetic import SyntheticImages, resized
 
 Written = Float[Tensor, "m d"] | list[list[str]]
 """What stands for names: their embeddings, or the texts beside which a model judges a picture."""
@@ -74,7 +72,7 @@ def _read(
 
 
 def _scores(model: DualEncoder | Matcher, names: Written, pictures: Sequence[SyntheticImages]) -> ScoreMatrix:
-    sized = [_sized(model, one.pixels) for one in pictures]
+    sized = [resized(one.pixels.to(model.device), model.image_size) for one in pictures]
     if isinstance(model, Matcher):
         assert not isinstance(names, Tensor)
         return torch.cat([match_names(model, images, names) for images in sized])
@@ -82,12 +80,3 @@ def _scores(model: DualEncoder | Matcher, names: Written, pictures: Sequence[Syn
     with torch.no_grad(), frozen(model.native):
         rows = [model.embed_images(images).float().cpu() for images in sized]
     return torch.cat(rows) @ names.T
-
-
-def _sized(model: VisionLanguageModel, pixels: Images) -> Tensor:
-    """The pictures at the size of the photos that the model sees, on its device."""
-    size = (model.image_size, model.image_size)
-    pixels = pixels.to(model.device)
-    if pixels.shape[-2:] == size:
-        return pixels
-    return interpolate(pixels, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

@@ -7,11 +7,9 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
-from torch.nn.functional import interpolate as resize
 
 from molyneux.backends.base import VisionLanguageModel
-from molyneux.shapes import Images
-from molyneux.synthetic import SyntheticImages
+from molyneux.synthetic import SyntheticImages, resized
 
 
 class Objective(abc.ABC):
@@ -50,8 +48,4 @@ def shown(model: VisionLanguageModel, pictures: Sequence[SyntheticImages]) -> Te
     sides = {part.shape[-1] for part in parts}
     if len(sides) == 1 and sides <= {size, model.inversion_size}:
         return torch.cat(parts)
-    return torch.cat([part if part.shape[-1] == size else _resized(part, size) for part in parts])
-
-
-def _resized(pixels: Images, size: int) -> Tensor:
-    return resize(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+    return torch.cat([resized(part, size) for part in parts])
