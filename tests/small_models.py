@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from molyneux.backends.base import DualEncoder
+from molyneux.backends.abilities import Explainable
+from molyneux.backends.division import Chain, convolutional
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 
@@ -26,7 +27,7 @@ def word_directions(text: str) -> torch.Tensor:
     return torch.stack([_direction(word) for word in text.lower().split()]).mean(dim=0)
 
 
-class ConvModel(DualEncoder):
+class ConvModel(Explainable):
     """Two convolutions with batch norm, means over a grid, a two-layer projection; a text tower of one matrix."""
 
     def __init__(
@@ -84,7 +85,14 @@ class ConvModel(DualEncoder):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         self.pictures_seen += len(images)
-        return adaptive_avg_pool2d(self._native["vision"]["trunk"](4 * images - 2), self._grid).flatten(1)
+        chain = self.chain()
+        return chain.upper(chain.lower(images, 0), 0)
+
+    def chain(self) -> Chain:
+        def top(maps: torch.Tensor) -> torch.Tensor:
+            return adaptive_avg_pool2d(maps, self._grid).flatten(1)
+
+        return convolutional(self._native["vision"]["trunk"], top).around(lambda images: 4 * images - 2)
 
     def project(self, features: torch.Tensor) -> torch.Tensor:
         return normalize(self._native["vision"]["head"](features), dim=1)

@@ -21,12 +21,21 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate as resize
 from torch.nn.functional import normalize
 
-from molyneux.backends.abilities import Captioner, MaskedLM, Matcher, captioner, masked_lm, matcher
+from molyneux.backends.abilities import (
+    Captioner,
+    Explainable,
+    MaskedLM,
+    Matcher,
+    captioner,
+    explainable,
+    masked_lm,
+    matcher,
+)
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.concepts import Concept
-from molyneux.errors import ModelError, OutputError
+from molyneux.errors import ConfigError, ModelError, OutputError
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import SyntheticImages, noise_images
@@ -174,6 +183,54 @@ def test_features_and_projection_compose_to_the_embedding(encoder):
         features = encoder.features(images)
         assert features.ndim == 2
         assert torch.equal(encoder.project(features), encoder.embed_images(images))
+
+
+@pytest.fixture(scope="module")
+def divided(encoder) -> Explainable:
+    assert isinstance(encoder, Explainable)
+    return encoder
+
+
+def test_what_lies_below_a_block_and_what_above_compose_to_the_embedding_at_every_block(divided):
+    images = pictures(divided)
+    whole = divided.embed_images(images)
+    assert divided.block_count >= 2
+    for block in range(divided.block_count + 1):
+        hidden = divided.lower(images, block)
+        torch.testing.assert_close(divided.upper(hidden, block), whole, **TOLERANCE)
+        torch.testing.assert_close(divided.lower(images[[2, 0, 1]], block), hidden[[2, 0, 1]], atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_pass_both_halves_of_a_divided_tower(divided):
+    images, target = pictures(divided), divided.embed_texts(TEXTS)
+    whole, cut = (images.clone().requires_grad_() for _ in range(2))
+    hidden = divided.lower(cut, 1)
+    hidden.retain_grad()
+    for embedded in (divided.embed_images(whole), divided.upper(hidden, 1)):
+        (embedded * target).sum().backward()
+    assert hidden.grad.any()
+    torch.testing.assert_close(cut.grad, whole.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_a_hidden_state_lies_over_the_picture(divided):
+    """A change in the picture's lower right corner is seen there most, before places have heard of each other."""
+    images = pictures(divided)[:1]
+    changed, edge = images.clone(), divided.image_size // 2
+    changed[:, :, edge:, edge:] = 1 - changed[:, :, edge:, edge:]
+    for block in range(divided.block_count + 1):
+        hidden = divided.lower(images, block)
+        grid = divided.places(hidden)
+        dropped = hidden.numel() - grid.numel()
+        assert dropped in {0, hidden.shape[-1], 2 * hidden.shape[-1]}
+        assert grid.shape[1] == grid.shape[2]
+    moved = (divided.places(divided.lower(changed, 0)) - divided.places(divided.lower(images, 0))).abs().sum(dim=-1)[0]
+    half = moved.shape[0] // 2
+    assert moved[half:, half:].mean() > 2 * moved[:half, :half].mean()
+
+
+def test_a_block_that_is_not_there_is_refused(divided):
+    with pytest.raises(ConfigError, match=f"expected 0 to {divided.block_count}"):
+        divided.lower(pictures(divided)[:1], divided.block_count + 1)
 
 
 def test_trunk_and_projection_share_out_the_vision_tower(encoder):
@@ -489,6 +546,7 @@ def test_asking_for_an_ability_that_is_not_there_is_one_clear_error(model):
         (Matcher, matcher),
         (Captioner, captioner),
         (MaskedLM, masked_lm),
+        (Explainable, explainable),
     ):
         if isinstance(model, kind):
             assert ask(model, "this") is model

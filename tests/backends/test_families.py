@@ -8,12 +8,18 @@ from importlib import resources
 import pytest
 import transformers
 
-from molyneux.backends.abilities import Captioner, MaskedLM, Matcher
+from molyneux.backends.abilities import Captioner, Explainable, MaskedLM, Matcher
 from molyneux.backends.base import DualEncoder
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.load import LOADERS, TYPES
 
-ABILITIES = {"embeds": DualEncoder, "matches": Matcher, "captions": Captioner, "fills masks": MaskedLM}
+ABILITIES = {
+    "embeds": DualEncoder,
+    "matches": Matcher,
+    "captions": Captioner,
+    "fills masks": MaskedLM,
+    "explains": Explainable,
+}
 BY_NAME = {family.name: family for family in FAMILIES}
 TOKENS = {
     "CLIP": lambda: transformers.CLIPTextConfig().max_position_embeddings,

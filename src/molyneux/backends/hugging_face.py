@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from molyneux.backends.abilities import Explainable
+from molyneux.backends.division import Chain
 from molyneux.backends.hugging_face_pictures import PhotoFit, PictureRules, picture_rules
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import Window, hugging_face_window
@@ -58,7 +60,7 @@ _NO_LIMIT = 10**9
 
 
 @final
-class HuggingFaceModel(TokenizedEncoder):
+class HuggingFaceModel(TokenizedEncoder, Explainable):
     """A dual encoder of transformers with its tokenizer and image processor."""
 
     def __init__(self, name: str, native: nn.Module, tokenizer: Any, image_processor: Any) -> None:
@@ -110,6 +112,9 @@ class HuggingFaceModel(TokenizedEncoder):
 
     def project(self, features: Features) -> Embeddings:
         return normalize(self.compute(self._tower.head, features), dim=-1)
+
+    def chain(self) -> Chain:
+        return self._tower.chain().around(self._rules.normalized)
 
     def save(self, folder: Path) -> None:
         parts: list[Any] = [self._native, self._tokenizer, self._image_processor]

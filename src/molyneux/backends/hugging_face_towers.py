@@ -2,13 +2,16 @@
 
 import abc
 import inspect
+import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from molyneux.backends.division import Chain, Step, timm_chain, undivided
 from molyneux.errors import ModelError
 from molyneux.shapes import Features
 
@@ -19,6 +22,14 @@ class VisionTower(abc.ABC):
     @abc.abstractmethod
     def trunk(self, pixels: Tensor) -> Features:
         """Normalised pictures (n, 3, h, w) to one vector each."""
+
+    @abc.abstractmethod
+    def chain(self) -> Chain:
+        """`trunk`, block by block.
+
+        Raises:
+            ModelError: if the tower is not known so.
+        """
 
     @abc.abstractmethod
     def head(self, features: Features) -> Float[Tensor, "n d"]:
@@ -61,6 +72,17 @@ class ProjectedTower(VisionTower):
                 f"expected ({len(pixels)}, {width}), as its projection reads"
             )
         return pooled  # type: ignore[no-any-return]
+
+    def chain(self) -> Chain:
+        vision: Any = getattr(self._vision, "vision_model", self._vision)
+        if hasattr(vision, "timm_model"):
+            return timm_chain(vision.timm_model, vision.timm_model.forward_head)
+        kind = vision.config.model_type
+        if kind == "swin":
+            return swin_chain(vision)
+        if kind in ("clip_vision_model", "vit", "deit"):
+            return _vit_chain(vision)
+        raise undivided(vision)
 
     def head(self, features: Features) -> Float[Tensor, "n d"]:
         return self._native.visual_projection(features)  # type: ignore[no-any-return]
@@ -107,6 +129,21 @@ class PooledTower(VisionTower):
             handle.remove()
         return pooled[0][:, 0]
 
+    def chain(self) -> Chain:
+        def stem(pixels: Tensor) -> Tensor:
+            embeddings = self._vision.embeddings
+            if not self._patch:
+                return embeddings(pixels, interpolate_pos_encoding=True)  # type: ignore[no-any-return]
+            inputs = patch_inputs(pixels, self._patch)
+            return embeddings(inputs["pixel_values"], inputs["spatial_shapes"])  # type: ignore[no-any-return]
+
+        def top(hidden: Tensor) -> Tensor:
+            tokens = self._vision.post_layernorm(hidden)
+            asked = self._head.probe.expand(len(tokens), -1, -1)
+            return self._head.attention(asked, tokens, tokens)[0][:, 0]  # type: ignore[no-any-return]
+
+        return Chain(stem, [_step(layer) for layer in self._vision.encoder.layers], top)
+
     def head(self, features: Features) -> Float[Tensor, "n d"]:
         return features + self._head.mlp(self._head.layernorm(features))  # type: ignore[no-any-return]
 
@@ -123,6 +160,46 @@ class PooledTower(VisionTower):
 
     def last_layer(self) -> nn.Linear | None:
         return None
+
+
+def swin_chain(swin: Any) -> Chain:
+    """transformers' `SwinModel`; its tokens are those of square pictures."""
+
+    def run(layer: nn.Module, tokens: Tensor) -> Tensor:
+        side = math.isqrt(tokens.shape[1])
+        return _first(layer(tokens, (side, side)))
+
+    stages = [[*stage.blocks, stage.downsample] for stage in swin.encoder.layers]
+    blocks = [partial(run, layer) for stage in stages for layer in stage if layer is not None]
+    return Chain(
+        lambda pixels: _first(swin.embeddings(pixels)), blocks, lambda hidden: swin.layernorm(hidden).mean(dim=1)
+    )
+
+
+def _vit_chain(vision: Any) -> Chain:
+    """CLIP's vision transformer, ViT or DeiT."""
+    layers = next(part for part in vision.modules() if isinstance(part, nn.ModuleList))
+    if hasattr(vision, "pre_layrnorm"):
+        first, top = vision.pre_layrnorm, lambda hidden: vision.post_layernorm(hidden[:, 0])
+    else:
+        first, top = nn.Identity(), lambda hidden: vision.pooler(vision.layernorm(hidden))
+    return Chain(
+        lambda pixels: first(vision.embeddings(pixels, interpolate_pos_encoding=True)),
+        [_step(layer) for layer in layers],
+        top,
+        prefix=2 if hasattr(vision.embeddings, "distillation_token") else 1,
+    )
+
+
+def _step(layer: nn.Module) -> Step:
+    """A layer, with nothing for the masks that it cannot do without."""
+    _, *others = inspect.signature(layer.forward).parameters.values()
+    masks = [each.name for each in others if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD]
+    return lambda tokens: _first(layer(tokens, **dict.fromkeys(masks)))
+
+
+def _first(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def patch_inputs(pixels: Tensor, patch: int) -> dict[str, Tensor]:

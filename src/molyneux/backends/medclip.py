@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import (
     PICKLED,
     SAFE,
@@ -33,6 +34,8 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
+from molyneux.backends.division import Chain, convolutional, leaves
+from molyneux.backends.hugging_face_towers import swin_chain
 from molyneux.backends.long_text import Window, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
@@ -107,6 +110,9 @@ class _SwinTower(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         return self.model(images).pooler_output  # type: ignore[no-any-return]
 
+    def chain(self) -> Chain:
+        return swin_chain(self.model)
+
     def head(self) -> nn.Module:
         return self.projection_head
 
@@ -128,11 +134,13 @@ class _ResNetTower(nn.Module):
         self.model.fc = nn.Linear(self.model.fc.in_features, config.width, bias=False)
 
     def features(self, images: Tensor) -> Tensor:
-        values: Tensor = images
-        for name, layer in self.model.named_children():
-            if name != "fc":
-                values = layer(values)
-        return values.flatten(1)
+        chain = self.chain()
+        return chain.upper(chain.stem(images), 0)
+
+    def chain(self) -> Chain:
+        *maps, pool, _ = self.model.children()
+        layers = [leaf for child in maps for leaf in leaves(child)]
+        return convolutional(layers, lambda hidden: pool(hidden).flatten(1))
 
     def head(self) -> nn.Module:
         head: nn.Module = self.model.fc
@@ -156,7 +164,7 @@ class _Towers(nn.Module):
 
 
 @final
-class MedClipModel(TokenizedEncoder):
+class MedClipModel(TokenizedEncoder, Explainable):
     """MedCLIP with the tokenizer of its text tower."""
 
     def __init__(self, name: str, native: _Towers, tokenizer: Any, config: MedClipConfig, source: str = "") -> None:
@@ -195,8 +203,10 @@ class MedClipModel(TokenizedEncoder):
         return float(1 / self._native.logit_scale.clamp(0, _LARGEST_SCALE).exp())
 
     def features(self, images: Images) -> Features:
-        grey = (images.mean(dim=1, keepdim=True) - MEAN) / DEVIATION
-        return self.compute(self._native.vision_model.features, grey.expand(-1, 3, -1, -1))
+        return self.compute(self._native.vision_model.features, _grey(images))
+
+    def chain(self) -> Chain:
+        return self._native.vision_model.chain().around(_grey)
 
     def project(self, features: Features) -> Embeddings:
         return normalize(self.compute(self._native.vision_model.head(), features), dim=-1)
@@ -264,6 +274,12 @@ class MedClipModel(TokenizedEncoder):
             batch = torch.tensor([tokens[place] for place in places], device=self.device)
             rows.update(zip(places, normalize(self.compute(self._native.text_model, batch), dim=-1), strict=True))
         return torch.stack([rows[place] for place in range(len(texts))])
+
+
+def _grey(images: Images) -> Tensor:
+    """Pictures as the towers read them."""
+    grey = (images.mean(dim=1, keepdim=True) - MEAN) / DEVIATION
+    return grey.expand(-1, 3, -1, -1)
 
 
 def load_named(rest: str) -> MedClipModel:

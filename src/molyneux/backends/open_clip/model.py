@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from molyneux.backends.abilities import Explainable
+from molyneux.backends.division import Chain
 from molyneux.backends.long_text import Window
 from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
@@ -25,7 +27,7 @@ from molyneux.shapes import Embeddings, Features, Images
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-class OpenClipEncoder(TokenizedEncoder):
+class OpenClipEncoder(TokenizedEncoder, Explainable):
     """An open_clip model with its tokenizer and its configuration, as in `open_clip_config.json`."""
 
     def __init__(self, name: str, native: nn.Module, tokenizer: Any, config: Mapping[str, Any]) -> None:
@@ -63,6 +65,9 @@ class OpenClipEncoder(TokenizedEncoder):
 
     def project(self, features: Features) -> Embeddings:
         return normalize(self.compute(self._tower.project, features), dim=-1)
+
+    def chain(self) -> Chain:
+        return self._tower.chain().around(self._normalized)
 
     def save(self, folder: Path) -> None:
         folder = Path(folder)

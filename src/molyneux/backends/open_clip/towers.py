@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from molyneux.backends.division import Chain, leaves, timm_chain
 from molyneux.errors import ModelError
 from molyneux.shapes import Features, Images, Memory
 
@@ -31,6 +33,14 @@ class VisionTower(abc.ABC):
     @abc.abstractmethod
     def blocks(self) -> list[nn.Module]:
         """All other weights, input first, in the portions that 'the last k blocks' counts."""
+
+    @abc.abstractmethod
+    def chain(self) -> Chain:
+        """`features`, block by block.
+
+        Raises:
+            ModelError: if the tower is not known so.
+        """
 
     @abc.abstractmethod
     def remap(self, change: Float[Tensor, "d d"]) -> None:
@@ -79,6 +89,17 @@ class TransformerTower(VisionTower):
         pools = [pool for pool in (visual.attn_pool, visual.attn_pool_contrastive) if pool is not None]
         return [stem, *layers, last, nn.ModuleList([*pools, visual.ln_post])]
 
+    def chain(self) -> Chain:
+        visual = self._visual
+        ordered = visual.transformer.batch_first
+
+        def run(layer: nn.Module, tokens: Tensor) -> Tensor:
+            found: Tensor = layer(tokens if ordered else tokens.transpose(0, 1))
+            return found if ordered else found.transpose(0, 1)
+
+        blocks = [partial(run, layer) for layer in visual.transformer.resblocks]
+        return Chain(visual._embeds, blocks, lambda hidden: visual._pool(hidden)[0], prefix=1)
+
     @torch.no_grad()
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         self._visual.proj.add_(self._visual.proj @ change.T)
@@ -96,9 +117,11 @@ class ResNetTower(VisionTower):
         self._visual = visual
 
     def features(self, images: Images) -> Features:
-        visual = self._visual
-        grid = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(images)))))
-        pool = visual.attnpool
+        chain = self.chain()
+        return chain.upper(chain.stem(images), 0)
+
+    def _pooled(self, grid: Float[Tensor, "n c h w"]) -> Features:
+        pool = self._visual.attnpool
         places = grid.flatten(2).transpose(1, 2)
         places = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1) + pool.positional_embedding
         # only the mean asks; the answers to the other places are dropped by the tower itself
@@ -115,9 +138,15 @@ class ResNetTower(VisionTower):
     def blocks(self) -> list[nn.Module]:
         visual, pool = self._visual, self._visual.attnpool
         stem = [visual.conv1, visual.bn1, visual.conv2, visual.bn2, visual.conv3, visual.bn3]
-        layers = [block for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in layer]
         places = nn.ParameterList([pool.positional_embedding])
-        return [*stem, *layers, nn.ModuleList([places, pool.q_proj, pool.k_proj, pool.v_proj])]
+        return [*stem, *self._layers(), nn.ModuleList([places, pool.q_proj, pool.k_proj, pool.v_proj])]
+
+    def chain(self) -> Chain:
+        return Chain(self._visual.stem, self._layers(), self._pooled)
+
+    def _layers(self) -> list[nn.Module]:
+        visual = self._visual
+        return [block for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in layer]
 
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         _remap_linear(self._visual.attnpool.c_proj, change)
@@ -141,9 +170,10 @@ class TimmTower(VisionTower):
         self._classifier = None if isinstance(classifier, nn.Identity) else classifier
 
     def features(self, images: Images) -> Features:
-        if self._classifier is not None:
-            return self._trunk.forward_head(self._trunk.forward_features(images), pre_logits=True)  # type: ignore[no-any-return]
-        features: Tensor = self._trunk(images)
+        return self._pooled(self._trunk.forward_features(images))
+
+    def _pooled(self, hidden: Tensor) -> Features:
+        features: Tensor = self._trunk.forward_head(hidden, pre_logits=self._classifier is not None)
         return features.flatten(1) if self._pools else features
 
     def project(self, features: Features) -> Float[Tensor, "n d"]:
@@ -158,12 +188,16 @@ class TimmTower(VisionTower):
 
     def blocks(self) -> list[nn.Module]:
         projected = {id(parameter) for parameter in self.projection().parameters()}
-        found = [block for block in _leaves(self._trunk) if {id(p) for p in block.parameters()} - projected]
+        children = [leaf for child in self._trunk.children() for leaf in leaves(child)]
+        found = [block for block in children if {id(p) for p in block.parameters()} - projected]
         while len(found) > 1 and isinstance(found[-1], nn.LayerNorm):
             norm = found.pop()
             found[-1] = nn.ModuleList([found[-1], norm])
         bare = list(self._trunk.parameters(recurse=False))
         return [nn.ParameterList(bare), *found] if bare else found
+
+    def chain(self) -> Chain:
+        return timm_chain(self._trunk, self._pooled)
 
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         self.check_remap()
@@ -213,11 +247,3 @@ def _remap_linear(layer: nn.Linear, change: Float[Tensor, "d d"]) -> None:
     for values in (layer.weight, layer.bias):
         if values is not None:
             values.add_(change @ values)
-
-
-def _leaves(module: nn.Module) -> list[nn.Module]:
-    """The children, those of sequences one by one, in the order in which timm defines and runs them."""
-    found: list[nn.Module] = []
-    for child in module.children():
-        found += _leaves(child) if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
-    return found
