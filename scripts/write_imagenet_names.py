@@ -1,6 +1,6 @@
-"""Write `imagenet-1k.tsv`: WordNet id and name of each ImageNet class, in model order.
+"""Write `imagenet-1k.tsv`: WordNet id, OpenAI's name and WordNet's lemmas of each ImageNet class, in model order.
 
-The names are OpenAI's curated ones as open_clip carries them (MIT licence), the ids timm's list of synsets.
+OpenAI's curated names come from open_clip (MIT licence), the ids and lemmas from timm's lists of synsets (WordNet).
 
     python scripts/write_imagenet_names.py
 """
@@ -14,9 +14,12 @@ TARGET = Path(__file__).resolve().parents[1] / "src" / "molyneux" / "datasets" /
 
 
 def main() -> None:
-    """Pair ids with names and write the table."""
-    ids = resources.files("timm.data").joinpath("_info", "imagenet_synsets.txt").read_text(encoding="utf-8").split()
-    rows = [f"{wnid}\t{name}\n" for wnid, name in zip(ids, IMAGENET_CLASSNAMES, strict=True)]
+    """Pair ids with names and lemmas and write the table."""
+    info = resources.files("timm.data").joinpath("_info")
+    ids = info.joinpath("imagenet_synsets.txt").read_text(encoding="utf-8").split()
+    lines = info.joinpath("imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
+    lemmas = dict(line.split("\t") for line in lines)
+    rows = [f"{wnid}\t{name}\t{lemmas[wnid]}\n" for wnid, name in zip(ids, IMAGENET_CLASSNAMES, strict=True)]
     TARGET.write_text("".join(rows), encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from molyneux.errors import OutputError
@@ -30,6 +30,16 @@ def slug(text: str) -> str:
         return readable
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     return f"{readable or 'name'}-{digest}"
+
+
+def leads_out(name: str) -> bool:
+    """Whether a path that a file names, with forward slashes, may lie outside the folder it is meant to be in.
+
+    >>> leads_out("train/1.jpg"), leads_out("../1.jpg"), leads_out("/1.jpg")
+    (False, True, True)
+    """
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\\" in name
 
 
 @contextmanager

@@ -62,10 +62,9 @@ Model = Annotated[
 ]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
 Seed = Annotated[int, Parameter(help="The same seed gives the same pictures, weights and scores.")]
-Novel = Annotated[
-    Path | None, Parameter(help="Photos of the new concepts to score on, a folder for each (CLASS/IMAGE).")
-]
-Known = Annotated[Path | None, Parameter(help="Photos of known classes, a folder for each (CLASS/IMAGE).")]
+_LAYOUT = "a folder for each (CLASS/IMAGE), or NAME:FOLDER as 'molyneux list datasets' explains."
+Novel = Annotated[str | None, Parameter(help=f"Photos of the new concepts to score on, {_LAYOUT}")]
+Known = Annotated[str | None, Parameter(help=f"Photos of known classes, {_LAYOUT}")]
 Names = Annotated[
     str | None,
     Parameter(help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."),

@@ -1,6 +1,7 @@
-"""`molyneux list models`."""
+"""`molyneux list`: what can be named on the command line."""
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from cyclopts import App
@@ -10,6 +11,10 @@ from molyneux.cli import flags
 from molyneux.cli.show import print_json
 
 HEADINGS = ("family", "--model", "can", "tokens", "pixels", "weights", "tested on")
+SET_HEADINGS = ("data set", "what it is", "molyneux ...", "FOLDER holds", "to be had from")
+SET_FACTS = ("task", "what", "usage", "layout", "source", "medical")
+RESEARCH = " (research only)"
+BRING = "Molyneux ships none of these and fetches none."
 FOLDER = "FOLDER, too: one that 'molyneux teach' or the model's own library saved."
 
 _WIDE = 1000  # for a program that reads the table, a row is a line
@@ -23,15 +28,8 @@ def models(*, as_json: flags.AsJson = False) -> None:
     if as_json:
         print_json({family.name: _facts(family) for family in FAMILIES})
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else _WIDE, markup=False)
-    table = Table(box=None, pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading == "tokens" else "left")
-    for family in FAMILIES:
-        table.add_row(
+    rows = (
+        (
             family.name,
             family.loader,
             ", ".join(family.abilities),
@@ -40,8 +38,35 @@ def models(*, as_json: flags.AsJson = False) -> None:
             family.weights,
             family.tested,
         )
+        for family in FAMILIES
+    )
+    _print_table(HEADINGS, rows, FOLDER)
+
+
+@app.command
+def datasets(*, as_json: flags.AsJson = False) -> None:
+    """What photos can be brought: the layout that is expected, and where they can be had."""
+    from molyneux.datasets.sets import SETS
+
+    if as_json:
+        print_json({one.name: {key: getattr(one, key) for key in SET_FACTS} for one in SETS})
+        return
+    rows = ((one.name, one.what + (RESEARCH if one.medical else ""), one.usage, one.layout, one.source) for one in SETS)
+    _print_table(SET_HEADINGS, rows, BRING)
+
+
+def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else _WIDE, markup=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading == "tokens" else "left")
+    for row in rows:
+        table.add_row(*row)
     console.print(table, highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(FOLDER, highlight=False)
+    console.print(below, highlight=False)
 
 
 def _facts(family: Family) -> dict[str, object]:

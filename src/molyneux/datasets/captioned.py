@@ -4,10 +4,11 @@ import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from molyneux.errors import DataError
+from molyneux.files import leads_out
 
 CAPTIONS_CSV = "captions.csv"
 ANNOTATIONS_JSON = "annotations.json"
@@ -147,8 +148,7 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
         raise DataError(f"{path} holds no captions: expected one or more for each photo")
     root = Path(images)
     for name in captions:
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts or "\\" in name:
+        if leads_out(name):
             raise DataError(f"{path}: the photo's name {name!r} leads out of {root}: expected a file within")
         if not (root / name).is_file():
             raise DataError(f"{path} names the photo {name!r}, which is not in {root}: add it or take its captions out")

@@ -1,11 +1,11 @@
 """A folder per class, `CLASS/IMAGE`: how ImageNet's validation photos and most small collections come."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from molyneux.datasets.imagenet import name_of_wnid
+from molyneux.datasets.imagenet import ClassNames, name_of_wnid
 from molyneux.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -42,13 +42,37 @@ class PhotoFolder:
         """The same relative to `root`, with forward slashes."""
         return tuple(path.relative_to(self.root).as_posix() for path in self.paths)
 
+    def only(self, names: Collection[str]) -> "PhotoFolder":
+        """The photos of the classes with these names (in any case).
 
-def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
+        Raises:
+            DataError: if no class has one of them.
+        """
+        wanted = {" ".join(name.split()).casefold() for name in names}
+        if not wanted & {name.casefold() for name in self.names}:
+            raise DataError(f"{self.root} has no photos of any of {_listed(names)}: it has {_listed(self.names)}")
+        kept = ((self.names[photo.label], photo.path) for photo in self.photos)
+        return labelled(self.root, (pair for pair in kept if pair[0].casefold() in wanted))
+
+
+def labelled(root: Path, photos: Iterable[tuple[str, Path]]) -> PhotoFolder:
+    """A data set from the class and the file of each photo; classes stand in the order of their first photos."""
+    classes: dict[str, list[Path]] = {}
+    for name, path in photos:
+        classes.setdefault(name, []).append(path)
+    return PhotoFolder(
+        root=Path(root),
+        names=tuple(classes),
+        photos=tuple(Photo(path, label) for label, paths in enumerate(classes.values()) for path in paths),
+    )
+
+
+def read_folder(root: Path, only: Collection[str] | None = None, class_names: ClassNames = "openai") -> PhotoFolder:
     """List the photos of a folder per class; with `only`, of the classes with these names (in any case).
 
-    Sub-folders are read in sorted order. A WordNet id becomes the ImageNet class's name, underscores become
-    spaces. Two WordNet ids with the same name (ImageNet has two such pairs) make one class. Hidden files,
-    and files that are not .jpg, .jpeg, .png or .webp, are ignored.
+    Sub-folders are read in sorted order. A WordNet id becomes the ImageNet class's name, as `class_names` has it;
+    underscores become spaces. Two WordNet ids with the same name (ImageNet has two such pairs) make one class.
+    Hidden files, and files that are not .jpg, .jpeg, .png or .webp, are ignored.
 
     Raises:
         DataError: if the folder is missing or none, has no class sub-folders (or none of `only`), a class has
@@ -56,22 +80,21 @@ def read_folder(root: Path, only: Collection[str] | None = None) -> PhotoFolder:
     """
     root = Path(root)
     wanted = None if only is None else {" ".join(name.split()).casefold() for name in only}
-    classes: dict[str, list[Path]] = {}
+    found: list[tuple[str, Path]] = []
     spelled: dict[str, str] = {}
     for folder in _class_folders(root):
-        if wanted is not None and (_known_name(folder.name) or "").casefold() not in wanted:
+        if wanted is not None and (_known_name(folder.name, class_names) or "").casefold() not in wanted:
             continue
-        name = class_name(folder.name)
+        name = class_name(folder.name, class_names)
         first = spelled.setdefault(name.casefold(), folder.name)
-        if first != folder.name and not (_is_wnid(first) and _is_wnid(folder.name)):
+        if first != folder.name and not (is_wnid(first) and is_wnid(folder.name)):
             raise DataError(f"{root}: the folders {first!r} and {folder.name!r} both mean {name!r}: rename one of them")
-        classes.setdefault(name, []).extend(_photos_of(folder))
-    if not classes:
+        found.extend((name, path) for path in _photos_of(folder))
+    if not found:
         raise DataError(
             f"{root} has no sub-folder for any of {_listed(only or ())}: expected one folder for each class"
         )
-    photos = (Photo(path, label) for label, paths in enumerate(classes.values()) for path in paths)
-    return PhotoFolder(root=root, names=tuple(classes), photos=tuple(photos))
+    return labelled(root, found)
 
 
 def photos_below(root: Path) -> tuple[Path, ...]:
@@ -89,7 +112,7 @@ def photos_below(root: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def class_name(folder: str) -> str:
+def class_name(folder: str, class_names: ClassNames = "openai") -> str:
     """The class that a sub-folder's name stands for.
 
     Raises:
@@ -98,19 +121,20 @@ def class_name(folder: str) -> str:
     >>> class_name("n01440764"), class_name("great_white__shark")
     ('tench', 'great white shark')
     """
-    name = _known_name(folder)
+    name = _known_name(folder, class_names)
     if name is None:
         raise DataError(f"the folder {folder!r} is a WordNet id outside ImageNet-1k: rename it to the class's name")
     return name
 
 
-def _known_name(folder: str) -> str | None:
-    if _is_wnid(folder):
-        return name_of_wnid(folder)
+def _known_name(folder: str, class_names: ClassNames) -> str | None:
+    if is_wnid(folder):
+        return name_of_wnid(folder, class_names)
     return " ".join(folder.replace("_", " ").split()) or folder
 
 
-def _is_wnid(folder: str) -> bool:
+def is_wnid(folder: str) -> bool:
+    """Whether a name has the form of a WordNet id."""
     return re.fullmatch(r"n\d{8}", folder) is not None
 
 

@@ -1,18 +1,38 @@
-"""The 1,000 ImageNet classes in model order, by the names OpenAI curated for prompts."""
+"""The 1,000 ImageNet classes in model order, under each of the names that are in use.
+
+The order is that of the sorted WordNet ids. `imagenet-1k.tsv` is written by `scripts/write_imagenet_names.py`: OpenAI's
+curated names (MIT licence) and the lemmas of WordNet 3.0 (Copyright 2006 by Princeton University, WordNet licence).
+"""
 
 from functools import cache
 from importlib import resources
+from typing import Literal
+
+ClassNames = Literal["openai", "wordnet", "wordnet-all"]
+"""'openai': curated for prompts. 'wordnet': the first lemma, as the paper's figures have it. 'wordnet-all': all of the
+synset's lemmas with commas between them."""
+
+CLASS_NAMES: dict[ClassNames, str] = {
+    "openai": "OpenAI's names, curated for prompts",
+    "wordnet": "the first lemma of each WordNet synset",
+    "wordnet-all": "all lemmas of each WordNet synset, with commas between them",
+}
 
 
-def imagenet_names() -> tuple[str, ...]:
+def imagenet_names(class_names: ClassNames = "openai") -> tuple[str, ...]:
     """The names of the 1,000 classes, in model order.
 
-    Two pairs of classes share a name (missile, sunglasses): 998 names are distinct.
+    Some classes share a name: of OpenAI's (missile, sunglasses) and of WordNet's first lemmas (crane, maillot) 998
+    are distinct.
 
     >>> len(imagenet_names()), imagenet_names()[:2], len(set(imagenet_names()))
     (1000, ('tench', 'goldfish'), 998)
+    >>> imagenet_names("wordnet")[821], len(set(imagenet_names("wordnet")))
+    ('steel arch bridge', 998)
+    >>> imagenet_names("wordnet-all")[2]
+    'great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias'
     """
-    return tuple(_table().values())
+    return tuple(names[class_names] for names in _table().values())
 
 
 def imagenet_wnids() -> tuple[str, ...]:
@@ -24,16 +44,21 @@ def imagenet_wnids() -> tuple[str, ...]:
     return tuple(_table())
 
 
-def name_of_wnid(wnid: str) -> str | None:
+def name_of_wnid(wnid: str, class_names: ClassNames = "openai") -> str | None:
     """The name of the class with a WordNet id; None outside ImageNet-1k.
 
     >>> name_of_wnid("n01440764"), name_of_wnid("n00000000")
     ('tench', None)
     """
-    return _table().get(wnid)
+    names = _table().get(wnid)
+    return None if names is None else names[class_names]
 
 
 @cache
-def _table() -> dict[str, str]:
+def _table() -> dict[str, dict[ClassNames, str]]:
     text = resources.files("molyneux.datasets").joinpath("imagenet-1k.tsv").read_text(encoding="utf-8")
-    return dict(line.split("\t") for line in text.splitlines())
+    rows = (line.split("\t") for line in text.splitlines())
+    return {
+        wnid: {"openai": curated, "wordnet": lemmas.split(", ")[0], "wordnet-all": lemmas}
+        for wnid, curated, lemmas in rows
+    }

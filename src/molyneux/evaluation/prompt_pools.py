@@ -12,13 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from molyneux.datasets.radiographs import CHEXPERT_CLASSES
 from molyneux.errors import ConfigError, DataError
 
 Pools = Mapping[str, Mapping[str, Sequence[str]]]
 """For each class, in order, the parts of its prompts, in order, each with the words to choose from."""
-
-CHEXPERT_CLASSES = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-"""The order in which CheXpert's five competition findings are scored."""
 
 CHEXPERT_POOLS: Mapping[str, tuple[int, ...]] = {
     "Atelectasis": (3, 7, 10),

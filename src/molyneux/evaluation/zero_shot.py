@@ -14,7 +14,8 @@ from torch import Tensor
 
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
-from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
 from molyneux.evaluation.features import (
     PROMPTS,
@@ -53,8 +54,8 @@ from molyneux.shapes import Embeddings
 def evaluate(
     model: VisionLanguageModel,
     *,
-    novel: Path | PhotoFeatures | None = None,
-    known: Path | PhotoFeatures | None = None,
+    novel: str | Path | PhotoFolder | PhotoFeatures | None = None,
+    known: str | Path | PhotoFolder | PhotoFeatures | None = None,
     names: Sequence[str] | None = None,
     base: VisionLanguageModel | None = None,
     concepts: Sequence[str] | None = None,
@@ -64,7 +65,7 @@ def evaluate(
     shared_texts: bool = False,
     on_step: OnStep | None = None,
 ) -> Evaluation:
-    """Score `model`, and `base` where given, on folders of photos (`CLASS/IMAGE`).
+    """Score `model`, and `base` where given, on folders of photos (`CLASS/IMAGE`) or named sets (`read_set`).
 
     A name's score for a photo is the cosine of their embeddings or, for a model that judges pairs (ViLT), the
     log-probability of a match; with several prompts the cosine to their mean direction, or the mean.
@@ -86,7 +87,7 @@ def evaluate(
     """
     check_prompts(prompts)
     check_comparable(model, base)
-    known_photos = known if known is None or isinstance(known, PhotoFeatures) else read_folder(known)
+    known_photos = known if known is None or isinstance(known, PhotoFolder | PhotoFeatures) else read_set(known)
     novel_photos = _chosen(novel, concepts)
     labels = label_set(
         known=None if known_photos is None else known_photos.names,
@@ -203,10 +204,12 @@ class _Seen:
     novel: PhotoFeatures | None
 
 
-def _chosen(novel: Path | PhotoFeatures | None, concepts: Sequence[str] | None) -> PhotoFolder | PhotoFeatures | None:
-    if isinstance(novel, PhotoFeatures):
+def _chosen(
+    novel: str | Path | PhotoFolder | PhotoFeatures | None, concepts: Sequence[str] | None
+) -> PhotoFolder | PhotoFeatures | None:
+    if isinstance(novel, PhotoFolder | PhotoFeatures):
         return novel if concepts is None else novel.only(concepts)
-    return None if novel is None else read_folder(novel, only=concepts)
+    return None if novel is None else read_set(novel, only=concepts)
 
 
 def _seen(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import check_distinct
-from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
+from molyneux.datasets.sets import read_set
 from molyneux.evaluation.features import PROMPTS
 from molyneux.evaluation.labels import LabelSet, label_set, name_key
 from molyneux.pipeline.pictures import stand_in
@@ -35,8 +36,8 @@ def prepare(settings: TeachSettings) -> Plan:
     """
     check_distinct(settings.concepts)
     given = None if settings.names is None else read_names(settings.names)
-    known = None if settings.known is None else read_folder(settings.known)
-    novel = None if settings.novel is None else read_folder(settings.novel, only=settings.concept_names)
+    known = None if settings.known is None else read_set(settings.known)
+    novel = None if settings.novel is None else read_set(settings.novel, only=settings.concept_names)
     names = given
     if names is None and known is None:
         names = without(imagenet_names(), settings.concept_names)

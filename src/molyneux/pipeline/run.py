@@ -107,7 +107,8 @@ class _Job:
             taught = self.taught(folder, pictures)
         with folder.timed("evaluate"):
             evaluation = self.scoring(taught, self.base)
-            write_predictions(folder.root, self.settings.novel, evaluation.predictions)
+            photos = None if self.plan.novel is None else self.plan.novel.root
+            write_predictions(folder.root, photos, evaluation.predictions)
         scores = evaluation.as_dict() | {"model": self.settings.saved}
         if self.settings.drawn:
             scores["protocol"]["novel_pictures"] = "drawings, not photos"

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.load import load
-from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
+from molyneux.datasets.sets import read_set
 from molyneux.evaluation.features import PhotoFeatures, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set
 from molyneux.evaluation.results import Evaluation
@@ -25,8 +25,8 @@ class Scoring:
     """Scores one model after the other on the same photos and names."""
 
     labels: LabelSet
-    novel: Path | PhotoFeatures | None
-    known: Path | PhotoFeatures | None
+    novel: PhotoFolder | PhotoFeatures | None
+    known: PhotoFolder | PhotoFeatures | None
     shared_trunk: bool
     shared_texts: bool
     on_step: Progress | None = None
@@ -90,7 +90,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         ModelError: if a model cannot be loaded, or a name is too long for it.
     """
     names = None if settings.names is None else read_names(settings.names)
-    folders = [None if folder is None else read_folder(folder) for folder in (settings.novel, settings.known)]
+    folders = [None if photos is None else read_set(photos) for photos in (settings.novel, settings.known)]
     novel, known = folders
     labels = label_set(
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
@@ -108,8 +108,8 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     return evaluate(
         model,
         base=base,
-        novel=settings.novel,
-        known=settings.known,
+        novel=novel,
+        known=known,
         names=names,
         shared_trunk=encoders is not None and equal_weights(*map(_trunk, encoders)),
         shared_texts=encoders is not None and equal_weights(*map(_texts, encoders)),
@@ -128,9 +128,9 @@ def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
 
 def _photos(
     base: VisionLanguageModel, folder: PhotoFolder | None, what: str, shared: bool, on_step: Progress | None
-) -> Path | PhotoFeatures | None:
+) -> PhotoFolder | PhotoFeatures | None:
     if folder is None or not shared:
-        return None if folder is None else folder.root
+        return folder
     return photo_features(dual_encoder(base, "sharing photos' features"), folder, on_step, what)
 
 

@@ -50,10 +50,10 @@ class TeachSettings:
     out: Path
     model: str = "mini"
     seed: int = 0
-    novel: Path | None = None
-    """Photos of the concepts, a folder each, to score on."""
-    known: Path | None = None
-    """Photos of known classes, a folder each, to see what teaching costs."""
+    novel: str | Path | None = None
+    """Photos of the concepts to score on: a folder with a folder each, or NAME:FOLDER (`datasets.sets`)."""
+    known: str | Path | None = None
+    """Photos of known classes, likewise, to see what teaching costs."""
     names: str | None = None
     """The known names: 'imagenet-1k' or a file; else the known folder's classes, else ImageNet's."""
     drawn: bool = False
@@ -144,8 +144,8 @@ class EvaluateSettings:
 
     model: str
     base: str | None = None
-    novel: Path | None = None
-    known: Path | None = None
+    novel: str | Path | None = None
+    known: str | Path | None = None
     names: str | None = None
     running: Running = field(default_factory=Running)
 
