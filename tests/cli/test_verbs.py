@@ -135,7 +135,7 @@ def test_a_preset_keeps_what_single_flags_do_not_change(molyneux, tmp_path):
 def test_small_verbs_print_text_or_json(molyneux):
     listed = json.loads(molyneux("list", "models", "--json").out)
     assert list(listed) == [family.name for family in FAMILIES]
-    assert listed["CoCa"]["abilities"] == ["embeds", "captions"]
+    assert listed["CoCa"]["abilities"][:2] == ["embeds", "captions"]
     assert "torch" in json.loads(molyneux("env", "--json").out)["versions"]
     assert "2411.15611" in json.loads(molyneux("cite", "--json").out)["bibtex"]
     table = molyneux("list", "models").out.splitlines()
