@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -98,6 +98,45 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON as `write_bytes` does; not-a-number is refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class GrowingFile:
+    """A file of what is finished so far: a first line that says of what, then pieces added one by one.
+
+    A process that is killed while it adds a piece leaves part of it; what is whole, the reader of the file knows.
+    """
+
+    def __init__(self, path: Path, about: str) -> None:
+        self.path = Path(path)
+        self._head = f"{json.dumps(about)}\n".encode()
+
+    def read(self, whole: Callable[[bytes], int]) -> bytes:
+        """What was added so far, cut to `whole` of it; nothing, and the file made anew, if it is of something else.
+
+        Raises:
+            OutputError: if the file cannot be read or written.
+        """
+        try:
+            content = self.path.read_bytes() if self.path.exists() else b""
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error
+        body = content.removeprefix(self._head) if content.startswith(self._head) else b""
+        body = body[: whole(body)]
+        if content != self._head + body:
+            write_bytes(self.path, self._head + body)
+        return body
+
+    def add(self, piece: bytes) -> None:
+        """Put a piece behind those that are there, which `read` has looked at.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        try:
+            with self.path.open("ab") as file:
+                file.write(piece)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
 def sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -9,11 +10,12 @@ import pytest
 import torch
 from families_medclip import tokenizer, write_vocabulary
 from families_vilt import FAMILIES
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import log_softmax
 
-from molyneux.backends.abilities import captioner
+from molyneux.backends.abilities import captioner, log_match
 from molyneux.backends.base import dual_encoder
 from molyneux.backends.checkpoints import PICKLED, SAFE
 from molyneux.backends.load import load
@@ -128,6 +130,41 @@ def test_scores_are_those_of_every_pair_judged_alone(vilt, monkeypatch):
             logits = vilt.match_logits(pictures(2)[row : row + 1], [text])
             expected = log_softmax(logits, dim=1)[0, 1]
             torch.testing.assert_close(scores[row, column], expected, atol=1e-5, rtol=0.0)
+
+
+def test_texts_of_one_length_are_judged_together_and_scores_stay_in_their_places(vilt, monkeypatch):
+    monkeypatch.setattr("molyneux.backends.vilt.PAIRS_AT_ONCE", 2)
+    texts = ["a ring", "ring " * 20, "a cross", "ring " * 19]
+    seen: list[tuple[int, ...]] = []
+    words = vilt.native.vilt.embeddings.text_embeddings
+    handle = words.register_forward_hook(lambda module, inputs, made: seen.append(tuple(made.shape[:2])))
+    scores = vilt.match_scores(pictures(1), texts)
+    handle.remove()
+    (few, short), (many, long) = seen
+    assert (few, many) == (2, 2)
+    assert short < long / 2
+    alone = torch.cat([vilt.match_scores(pictures(1), [text]) for text in texts], dim=1)
+    torch.testing.assert_close(scores, alone, atol=1e-5, rtol=0.0)
+
+
+def test_certain_matches_are_told_apart():
+    logits = torch.tensor([[0.0, 30.0], [0.0, 31.0], [0.0, -200.0], [1.0, 1.5]])
+    found = log_match(logits)
+    assert found[0] < found[1] < 0
+    exact = [-math.log1p(math.exp(no - yes)) if no < yes else no for no, yes in ((0, 30), (0, 31))]
+    assert found[:2].tolist() == pytest.approx(exact, rel=1e-5)
+    assert found[2].item() == -200
+    torch.testing.assert_close(found[3], log_softmax(logits, dim=1)[3, 1])
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (640, 427), (300, 300), (1000, 200), (427, 1100), (33, 47)])
+def test_photos_get_the_shape_of_the_published_preprocessing(size):
+    from transformers import ViltConfig, ViltImageProcessor
+
+    config = ViltConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=100)
+    processor = ViltImageProcessor(size={"shortest_edge": 384}, size_divisor=32)
+    made = processor(images=Image.new("RGB", size), return_tensors="pt")["pixel_values"]
+    assert build("vilt", config, tokenizer()).photo_shape(*size) == tuple(made.shape[-2:])
 
 
 def test_a_picture_is_cut_into_patches_once_for_all_texts(vilt):

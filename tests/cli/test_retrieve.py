@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from command import Command, check_refused
+from families_vilt import tiny_vilt
 from PIL import Image
 
 from molyneux.datasets.captioned import read_captioned
@@ -15,6 +16,8 @@ from small_models import ConvModel, load_tiny
 def molyneux(capsys, monkeypatch):
     def load(name, **running):
         del running
+        if name == "vilt":
+            return tiny_vilt()
         return ConvModel(seed=3, name="base") if name == "base" else load_tiny(name)
 
     monkeypatch.setattr(retrieval, "load", load)
@@ -36,9 +39,11 @@ def data(tmp_path_factory):
 
 
 def test_json_is_what_the_library_computes(molyneux, data):
-    ended = molyneux("retrieve", "--model", "tiny", "--base", "base", "--data", data, "--json", "--quiet")
+    models = ("--model=tiny", "--base=base", "--control.noise=base")
+    ended = molyneux("retrieve", *models, "--data", data, "--json", "--quiet")
     assert (ended.code, ended.err) == (0, "")
-    found = retrieve(load_tiny("tiny"), read_captioned(data), base=ConvModel(seed=3, name="base"))
+    base = ConvModel(seed=3, name="base")
+    found = retrieve(load_tiny("tiny"), read_captioned(data), base=base, controls={"noise": base})
     assert json.loads(ended.out) == json.loads(json.dumps(found.as_dict()))
     assert found.before != found.after
 
@@ -51,6 +56,17 @@ def test_a_table_shows_both_directions(molyneux, data):
     assert "12 photos, 24 captions" in lines[3]
     both = molyneux("retrieve", "--model", "tiny", "--base", "base", "--data", data, "--quiet").out
     assert both.count("→") == 8
+    beside = molyneux("retrieve", "--model=tiny", "--control.noise=base", "--data", data, "--quiet").out.splitlines()
+    assert [line.split()[0] for line in beside[1:5]] == ["image", "noise", "text", "noise"]
+
+
+def test_a_second_model_of_the_other_kind_shares_the_work(molyneux, data, tmp_path):
+    flags = ("--data", data, "--finished", tmp_path / "kept", "--rerank-with=vilt", "--top=2", "--quiet")
+    found = json.loads(molyneux("retrieve", "--model", "tiny", *flags, "--json").out)
+    assert (found["protocol"]["reranking"]["with"], found["protocol"]["reranking"]["top"]) == ("tiny-vilt", 2)
+    assert "which tiny-vilt put in order" in molyneux("retrieve", "--model", "tiny", *flags).out
+    check_refused(molyneux("retrieve", "--model", "vilt", *flags), "one model that embeds", "tiny-vilt")
+    check_refused(molyneux("retrieve", "--model", "tiny", *flags[:4], "--top=0"), "expected at least 1")
 
 
 def test_what_cannot_be_read_is_named(molyneux, data, tmp_path):

@@ -75,6 +75,39 @@ def test_karpathys_split_is_taken_alone_and_its_file_path_counts(folder):
         read_captioned(folder, split="train")
 
 
+def test_karpathys_photo_without_a_sentence_is_named(folder):
+    (folder / "dataset_coco.json").write_text(karpathy((None, "a.jpg", "test", [])))
+    with pytest.raises(DataError, match=r"a photo's name and a caption, got 'a\.jpg' and ''"):
+        read_captioned(folder)
+
+
+def test_published_layouts_are_found_by_their_list(tmp_path):
+    for name in ("flickr/flickr30k-images/7.jpg", "coco/val2014/c.jpg", "coco/val2014/d.jpg", "flat/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "coco" / "annotations").mkdir()
+    (tmp_path / "flickr" / "dataset_flickr30k.json").write_text(karpathy((None, "7.jpg", "test", ["Sea"])))
+    (tmp_path / "coco" / "dataset_coco.json").write_text(karpathy(("val2014", "c.jpg", "test", ["Sand"])))
+    own = {"images": [{"id": 1, "file_name": "d.jpg"}], "annotations": [{"image_id": 1, "caption": "Hat"}]}
+    (tmp_path / "coco" / "annotations" / "captions_val2014.json").write_text(json.dumps(own))
+    (tmp_path / "flat" / "captions.txt").write_text("image,caption\na.jpg,Cup\n")
+    flickr = read_captioned(tmp_path / "flickr")
+    assert (flickr.root.name, flickr.names, flickr.split) == ("flickr30k-images", ("7.jpg",), "test")
+    splits = read_captioned(tmp_path / "coco" / "dataset_coco.json")
+    assert (splits.root.name, splits.names, splits.left_out) == ("coco", ("val2014/c.jpg",), 1)
+    coco = read_captioned(tmp_path / "coco" / "annotations" / "captions_val2014.json")
+    assert (coco.root.name, coco.names, coco.split, coco.left_out) == ("val2014", ("d.jpg",), None, 1)
+    flat = read_captioned(tmp_path / "flat")
+    assert (flat.root, flat.names) == (tmp_path / "flat", ("a.jpg",))
+    assert read_captioned(tmp_path / "flat" / "captions.txt", images=tmp_path / "flat").names == ("a.jpg",)
+    with pytest.raises(DataError, match=r"a\.jpg.*which is not in .*val2014: add it"):
+        read_captioned(tmp_path / "flat", images=tmp_path / "coco" / "val2014")
+    with pytest.raises(DataError, match="nowhere is not there: expected the folder of the photos"):
+        read_captioned(tmp_path / "flat", images=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"dataset_coco\.json, annotations/captions_val2014\.json: expected one"):
+        read_captioned(tmp_path / "coco")
+
+
 def test_a_folder_holds_one_list(folder):
     with pytest.raises(DataError, match="holds none of them: expected one of"):
         read_captioned(folder)

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from sample_folder import SAMPLES, needs_samples
 
 from molyneux.datasets import photos
-from molyneux.datasets.photos import batches, check_headers, load_batch, read_photo, square
+from molyneux.datasets.photos import batches, check_headers, load_batch, photo_size, read_photo, square
 from molyneux.errors import DataError
 
 
@@ -249,3 +249,19 @@ def test_real_photos_are_read():
     images = load_batch(paths, 224)
     assert images.shape == (5, 3, 224, 224)
     assert images.std() > 0.1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_in_the_header_is_that_of_the_upright_photo(random, tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture(random, 12, 20).save(tmp_path / "turned.jpg", exif=exif)
+    assert photo_size(tmp_path / "turned.jpg") == read_photo(tmp_path / "turned.jpg").size
+
+
+def test_a_given_height_and_width_is_met_without_a_cut(random, tmp_path):
+    picture(random, 30, 20).save(tmp_path / "a.png")
+    (found,) = batches([tmp_path / "a.png"] * 2, (8, 16))
+    expected = np.array(Image.open(tmp_path / "a.png").resize((16, 8), Image.Resampling.BICUBIC)) / 255
+    assert found.shape == (2, 3, 8, 16)
+    np.testing.assert_allclose(found[1].permute(1, 2, 0).numpy(), expected, atol=1e-6)

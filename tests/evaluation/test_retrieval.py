@@ -3,31 +3,43 @@
 import json
 import statistics
 
+import numpy as np
 import pytest
 import torch
 from families_vilt import tiny_vilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from runs import Counter, Killed
 from torch.nn.functional import log_softmax
 
 from molyneux.backends.vilt import Vilt
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes
-from molyneux.errors import DataError, ModelError, OutputError
-from molyneux.evaluation import matches, retrieval
+from molyneux.errors import ConfigError, DataError, ModelError, OutputError
+from molyneux.evaluation import matches, retrieval_ranks
 from molyneux.evaluation.matches import match_rows
 from molyneux.evaluation.metrics import bootstrap_interval
 from molyneux.evaluation.results import BOOTSTRAP_SEED
-from molyneux.evaluation.retrieval import (
+from molyneux.evaluation.retrieval import Reranking, retrieve, score_matrix
+from molyneux.evaluation.retrieval_ranks import (
+    Ranks,
+    candidates,
+    find_ranks,
     image_to_text_ranks,
     recall_at,
-    retrieval_scores,
-    retrieve,
-    score_matrix,
+    recall_change,
+    reranked,
     text_to_image_ranks,
 )
+from molyneux.evaluation.retrieval_ranks import retrieval_scores as scores_of_ranks
 from small_models import ConvModel
+
+
+def retrieval_scores(scores, owners):
+    return scores_of_ranks(find_ranks(scores, owners), owners)
+
 
 steady = settings(deadline=None, max_examples=60)
 
@@ -91,7 +103,7 @@ def test_intervals_are_over_photos_whose_captions_are_drawn_together():
 def test_blocks_of_rows_change_nothing(case, cells):
     whole = image_to_text_ranks(*case), text_to_image_ranks(*case)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "_CELLS_AT_ONCE", cells)
+        patch.setattr(retrieval_ranks, "_CELLS_AT_ONCE", cells)
         parts = image_to_text_ranks(*case), text_to_image_ranks(*case)
     assert all(torch.equal(one, other) for one, other in zip(whole, parts, strict=True))
 
@@ -173,41 +185,131 @@ def test_a_matchers_scores_are_those_of_pairs_judged_one_by_one(photos, vilt):
             torch.testing.assert_close(found[row, column], expected.detach(), atol=1e-5, rtol=0.0)
 
 
-def test_finished_rows_are_not_computed_again(photos, vilt, tmp_path, monkeypatch):
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Killed])
+def test_finished_rows_are_not_computed_again(photos, vilt, tmp_path, monkeypatch, end):
     monkeypatch.setattr(matches, "_PHOTOS_AT_ONCE", 1)
-    path, whole = tmp_path / "kept" / "rows", score_matrix(vilt, photos)
-    calls = []
-
-    def stop(what, done, total):
-        calls.append(done)
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        match_rows(vilt, photos.paths, photos.texts, on_step=stop, finished=path)
+    folder, whole = tmp_path / "kept", score_matrix(vilt, photos)
+    stop, rest = Counter(end=2, how=end), Counter()
+    with pytest.raises(end):
+        match_rows(vilt, photos.paths, photos.texts, on_step=stop, finished=folder)
+    (path,) = folder.iterdir()
     with path.open("ab") as file:
         file.write(b"a row cut short"[:11])
-    again = match_rows(vilt, photos.paths, photos.texts, on_step=lambda *step: calls.append(step[1]), finished=path)
-    assert calls == [1, 2, 3]
+    again = match_rows(vilt, photos.paths, photos.texts, on_step=rest, finished=folder)
+    assert rest.calls == 1
     torch.testing.assert_close(again, whole, atol=1e-6, rtol=0.0)
-    nothing = match_rows(vilt, photos.paths, photos.texts, on_step=lambda *step: calls.append(step), finished=path)
-    assert calls == [1, 2, 3]
+    nothing = match_rows(vilt, photos.paths, photos.texts, on_step=rest, finished=folder)
+    assert rest.calls == 1
     assert torch.equal(nothing, again)
 
 
-def test_rows_of_another_model_or_other_texts_are_refused(photos, vilt, tmp_path):
-    path = tmp_path / "rows"
-    match_rows(vilt, photos.paths, photos.texts, finished=path)
+def test_rows_are_kept_by_weights_and_texts_and_pairs(photos, vilt, tmp_path):
     other = vilt.copy()
     with torch.no_grad():
         other.native.vilt.pooler.dense.bias += 0.1
-    for model, texts in ((other, photos.texts), (vilt, photos.texts[::-1])):
-        with pytest.raises(OutputError, match="holds other rows"):
-            match_rows(model, photos.paths, texts, finished=path)
+    some = torch.tensor([[True, False] * 3] * 3)
+    for model, texts, wanted in (
+        (vilt, photos.texts, None),
+        (other, photos.texts, None),
+        (vilt, photos.texts[::-1], None),
+        (vilt, photos.texts, some),
+    ):
+        found = match_rows(model, photos.paths, texts, wanted=wanted, finished=tmp_path / "kept")
+        assert torch.equal(found, match_rows(model, photos.paths, texts, wanted=wanted))
+    assert len(list((tmp_path / "kept").iterdir())) == 4
+    (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        match_rows(vilt, photos.paths, photos.texts, finished=tmp_path)
+        match_rows(vilt, photos.paths, photos.texts, finished=tmp_path / "file")
     with pytest.raises(DataError, match="nothing to match"):
         match_rows(vilt, photos.paths, ())
+
+
+def test_photos_keep_their_shape_and_those_of_one_shape_are_read_together(vilt, tmp_path, monkeypatch):
+    sizes = [(60, 90), (90, 60), (70, 105), (60, 60), (200, 20)]
+    for place, size in enumerate(sizes):
+        Image.effect_noise(size, 80).convert("RGB").save(tmp_path / f"{place}.png")
+    paths = sorted(tmp_path.iterdir())
+    shapes = [(80, 56), (56, 80), (80, 56), (56, 56), (8, 88)]
+    assert [vilt.photo_shape(*size) for size in sizes] == shapes
+    seen, judge = [], vilt.match_scores
+    monkeypatch.setattr(
+        Vilt, "match_scores", lambda self, images, texts: (seen.append(images.shape), judge(images, texts))[1]
+    )
+    found = match_rows(vilt, paths, ["a ring", "two bars that meet"])
+    assert sorted(tuple(shape) for shape in seen) == [(1, 3, 8, 88), (1, 3, 56, 56), (1, 3, 56, 80), (2, 3, 80, 56)]
+    for row, (path, (high, wide)) in enumerate(zip(paths, shapes, strict=True)):
+        picture = Image.open(path).resize((wide, high), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+        torch.testing.assert_close(found[row], judge(pixels, ["a ring", "two bars that meet"])[0])
+
+
+@steady
+@given(cases(), st.integers(1, 12), st.randoms(use_true_random=False))
+def test_reranking_agrees_with_a_slow_loop(case, top, random):
+    # without ties: what a tie at the last candidate gives is a matter of order
+    second, owners = torch.rand(case[0].shape, generator=torch.Generator().manual_seed(0)), case[1]
+    cells = list(range(second.numel()))
+    random.shuffle(cells)
+    first = torch.tensor(cells, dtype=torch.float).reshape(second.shape)
+    found, old = reranked(first, second, owners, top), find_ranks(first, owners)
+    for photo in range(len(first)):
+        order = sorted(range(len(owners)), key=lambda text: -first[photo, text])
+        order[:top] = sorted(order[:top], key=lambda text: -second[photo, text])
+        place = next(place for place, text in enumerate(order) if owners[text] == photo)
+        own = sum(owners[text] == photo for text in order[:place])
+        assert own == 0
+        assert found.image_to_text[photo] == place
+    for text in range(len(owners)):
+        order = sorted(range(len(first)), key=lambda photo: -first[photo, text])
+        order[:top] = sorted(order[:top], key=lambda photo: -second[photo, text])
+        assert found.text_to_image[text] == order.index(owners[text])
+    for new, was in ((found.image_to_text, old.image_to_text), (found.text_to_image, old.text_to_image)):
+        assert torch.equal(new < top, was < top)
+    whole = reranked(first, second, owners, 100)
+    assert torch.equal(whole.image_to_text, image_to_text_ranks(second, owners))
+    assert torch.equal(whole.text_to_image, text_to_image_ranks(second, owners))
+
+
+def test_only_candidates_are_judged_and_both_orders_of_models_agree(photos, vilt, tmp_path, monkeypatch):
+    encoder, owners, judged = ConvModel(), torch.tensor(photos.owners), []
+    judge = vilt.match_scores
+    monkeypatch.setattr(
+        Vilt, "match_scores", lambda self, images, texts: (judged.extend(texts), judge(images, texts))[1]
+    )
+    first = score_matrix(encoder, photos)
+    by_photo, by_text = candidates(first, 1)
+    found = retrieve(encoder, photos, reranking=Reranking(model=vilt, top=1), finished=tmp_path)
+    assert len(judged) == int((by_photo | by_text).sum()) < first.numel()
+    second = match_rows(vilt, photos.paths, photos.texts)
+    assert found.after == scores_of_ranks(reranked(first, second, owners, 1), owners)
+    swapped = retrieve(vilt, photos, reranking=Reranking(model=encoder, top=1), finished=tmp_path)
+    assert swapped.after == found.after
+    said = [one.as_dict()["protocol"]["reranking"] for one in (found, swapped)]
+    assert [one["with"] for one in said] == ["tiny-vilt", "tiny"]
+    assert all(one["top"] == 1 and "not every pair was judged" in one["means"] for one in said)
+    for one, other in ((vilt, vilt), (encoder, encoder)):
+        with pytest.raises(ModelError, match="re-ranking needs one model that embeds"):
+            retrieve(one, photos, reranking=Reranking(model=other, top=1))
+    with pytest.raises(ConfigError, match="expected at least 1"):
+        Reranking(model=vilt, top=0)
+
+
+def test_a_change_is_that_of_the_recalls_and_its_interval_is_paired():
+    owners = torch.arange(40).repeat_interleave(2)
+    scores = torch.rand(40, 80, generator=torch.Generator().manual_seed(0))
+    scores += 0.5 * (owners[None, :] == torch.arange(40)[:, None])
+    before = find_ranks(scores, owners)
+    same = recall_change(before, before, owners)["text_to_image"]
+    assert set(same["recall"].values()) == {0.0}
+    assert set(map(tuple, same["recall_interval"].values())) == {(0.0, 0.0)}
+    better = Ranks(image_to_text=before.image_to_text // 2, text_to_image=before.text_to_image)
+    found = recall_change(before, better, owners)
+    for cutoff in ("1", "5", "10"):
+        old, new = (scores_of_ranks(one, owners).image_to_text.recall[int(cutoff)] for one in (before, better))
+        assert found["image_to_text"]["recall"][cutoff] == pytest.approx(new - old)
+        low, high = found["image_to_text"]["recall_interval"][cutoff]
+        assert 0 <= low <= new - old <= high
+    assert found["text_to_image"] == same
 
 
 def test_before_stands_beside_after(photos, vilt, tmp_path):
@@ -216,13 +318,19 @@ def test_before_stands_beside_after(photos, vilt, tmp_path):
         twin.native.vilt.pooler.dense.weight.mul_(-1)
     owners = torch.tensor(photos.owners)
     for model, base, score in ((ConvModel(1), ConvModel(0), "cosine"), (twin, vilt, "match")):
-        found = retrieve(model, photos, base=base, finished=tmp_path / score)
+        found = retrieve(model, photos, base=base, controls={"noise": base}, finished=tmp_path / score)
+        assert found.controls == {"noise": (base.name, found.before)}
         assert found.after == retrieval_scores(score_matrix(model, photos), owners)
         assert found.before == retrieval_scores(score_matrix(base, photos), owners)
         content = json.loads(json.dumps(found.as_dict()))
-        assert (content["photos"], content["captions"], content["score"]) == (3, 6, score)
+        protocol = content["protocol"]
+        assert (protocol["photos"], protocol["captions"], protocol["reranking"]) == (3, 6, None)
+        assert protocol["score"].startswith({"cosine": "cosine", "match": "log-probability"}[score])
+        assert content["change"]["text_to_image"]["recall"]["1"] == pytest.approx(
+            found.after.text_to_image.recall[1] - found.before.text_to_image.recall[1]
+        )
         assert content["after"]["text_to_image"]["recall"]["1"] == found.after.text_to_image.recall[1]
-    assert "before" not in retrieve(vilt, photos).as_dict()
+    assert not {"before", "change"} & retrieve(vilt, photos).as_dict().keys()
 
 
 def test_a_diverged_model_and_a_long_caption_are_named(photos, vilt):

@@ -5,8 +5,8 @@ says whether picture and text match (`itm_score`, which no class of transformers
 masked words (`mlm_score`).
 
 transformers draws the order of the patches at random and pads pictures of different shapes with random cells;
-pictures here are squares of one size, so patches are embedded in reading order and nothing is drawn. Photos are
-cut to their middle square; the published evaluation keeps their shape up to 384 x 639 instead.
+pictures here come in batches of one shape, so patches are embedded in reading order and nothing is drawn. Photos
+are cut to their middle square, but for retrieval keep their shape up to 384 x 639, as in the published evaluation.
 """
 
 import copy
@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, log_softmax
+from torch.nn.functional import interpolate
 
-from molyneux.backends.abilities import MaskedLM, Matcher
+from molyneux.backends.abilities import MaskedLM, Matcher, log_match
 from molyneux.backends.checkpoints import (
     PICKLED,
     SAFE,
@@ -92,12 +92,24 @@ class Vilt(Matcher, MaskedLM):
     def match_scores(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n m"]:
         patches = self._patches(images)
         tokens = self._tokens(texts)
-        rows = []
-        for picture in patches:
-            parts = tokens.split(PAIRS_AT_ONCE)
+        lengths = (tokens != self._tokenizer.pad_token_id).sum(dim=1)
+        # texts of about one length go together, so that little is padding
+        order = lengths.argsort(stable=True)
+        parts = [tokens[part, : int(lengths[part].max())] for part in order.split(PAIRS_AT_ONCE)]
+        scores = torch.empty(len(patches), len(texts), device=patches.device)
+        for row, picture in enumerate(patches):
             logits = [self.compute(self._match, picture.expand(len(part), -1, -1), part) for part in parts]
-            rows.append(log_softmax(torch.cat(logits), dim=1)[:, 1])
-        return torch.stack(rows)
+            scores[row, order] = log_match(torch.cat(logits))
+        return scores
+
+    def photo_shape(self, width: int, height: int) -> tuple[int, int]:
+        """As the published preprocessing has it: the shape kept, the shorter side `image_size`, the longer at most
+        5/3 of it, both cut down to whole patches (at least one)."""
+        shorter, patch = self.image_size, int(self._native.vilt.config.patch_size)
+        longer = int(1333 / 800 * shorter)
+        scale = min(shorter / min(width, height), longer / max(width, height))
+        high, wide = (max(patch, int(side * scale + 0.5) // patch * patch) for side in (height, width))
+        return high, wide
 
     def masked_tokens(self, texts: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
         for text in texts:

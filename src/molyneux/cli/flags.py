@@ -69,6 +69,14 @@ Names = Annotated[
     str | None,
     Parameter(help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."),
 ]
+ControlModels = Annotated[
+    dict[str, str] | None,
+    Parameter(
+        name="--control",
+        help="Models taught on what cannot help, to show beside: --control.noise FOLDER --control.shuffled FOLDER.",
+    ),
+]
+CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 AsJson = Annotated[
     bool,

@@ -16,15 +16,25 @@ def retrieve(
     data: Annotated[
         Path,
         Parameter(
-            help="A folder with images/ and captions.csv (image,caption), annotations.json (COCO) or dataset_NAME.json "
-            "(Karpathy)."
+            help="A list of captions or the folder it lies in: captions.csv (image,caption), annotations.json or "
+            "captions_NAME.json (COCO), dataset_NAME.json (Karpathy)."
         ),
     ],
+    images: Annotated[Path | None, Parameter(help="The folder of the photos, if not images/ beside the list.")] = None,
     base: Annotated[str | None, Parameter(help="A second model, to show as 'before'.")] = None,
-    split: Annotated[str, Parameter(help="Which photos of dataset_NAME.json.")] = "test",
+    control: flags.ControlModels = None,
+    split: flags.CaptionSplit = "test",
+    rerank_with: Annotated[
+        str | None,
+        Parameter(
+            help="A model of the other kind: the one that embeds (CLIP) chooses each query's --top, the one that "
+            "judges pairs (ViLT) puts them in order."
+        ),
+    ] = None,
+    top: Annotated[int, Parameter(help="With --rerank-with: how many of each query's best.")] = 64,
     finished: Annotated[
         Path | None,
-        Parameter(help="A folder for the finished rows of a model that judges pairs (ViLT), to go on from."),
+        Parameter(help="A folder for the finished rows of a model that judges pairs (ViLT), else the cache folder."),
     ] = None,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
@@ -33,9 +43,20 @@ def retrieve(
     """Score how well a model finds photos by their captions, and captions by their photos."""
     from molyneux.pipeline.retrieval import RetrieveSettings, retrieve_folder
 
-    settings = RetrieveSettings(model=model, data=data, base=base, split=split, finished=finished, running=running)
+    settings = RetrieveSettings(
+        model=model,
+        data=data,
+        images=images,
+        base=base,
+        controls=control or {},
+        split=split,
+        rerank_with=rerank_with,
+        top=top,
+        finished=finished,
+        running=running,
+    )
     with progress(quiet) as on_step:
-        scores = retrieve_folder(settings, on_step=on_step).as_dict()
+        scores = retrieve_folder(settings, on_step=on_step)
     if as_json:
         print_json(scores)
     else:

@@ -44,29 +44,32 @@ def print_scores(scores: Mapping[str, Any]) -> None:
 
 
 def print_retrieval(scores: Mapping[str, Any]) -> None:
-    """A row for each direction."""
+    """A row for each direction, and below it one for each control."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     moments = [key for key in ("before", "after") if key in scores]
-    for place, key in enumerate(("image_to_text", "text_to_image")):
-        found = {moment: scores[moment][key] for moment in moments}
-        cutoffs = list(found["after"]["recall"])
-        if place == 0:
-            for heading in ("", *(f"recall@{cutoff}" for cutoff in cutoffs), "median rank", "queries"):
-                table.add_column(heading, justify="right" if heading else "left")
-        table.add_row(
-            key.replace("_", " "),
-            *(change({moment: one["recall"][cutoff] for moment, one in found.items()}, percent) for cutoff in cutoffs),
-            change({moment: one["median_rank"] for moment, one in found.items()}, number),
-            str(found["after"]["queries"]),
-        )
+    cutoffs = list(scores["after"]["image_to_text"]["recall"])
+    for heading in ("", *(f"recall@{cutoff}" for cutoff in cutoffs), "median rank", "queries"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for key in ("image_to_text", "text_to_image"):
+        rows = {key.replace("_", " "): {moment: scores[moment][key] for moment in moments}}
+        rows |= {f"  {CONTROLS.get(name, name)}": {"after": one[key]} for name, one in scores["controls"].items()}
+        for label, found in rows.items():
+            table.add_row(
+                label,
+                *(change({moment: one["recall"][cut] for moment, one in found.items()}, percent) for cut in cutoffs),
+                change({moment: one["median_rank"] for moment, one in found.items()}, number),
+                str(found["after"]["queries"]),
+            )
     console = Console(markup=False)
     console.print(table)
-    console.print(
-        f"{scores['photos']} photos, {scores['captions']} captions; rank 0 is best, ties count against the model"
-    )
+    protocol = scores["protocol"]
+    told = f"{protocol['photos']} photos, {protocol['captions']} captions; rank 0 is best, ties count against the model"
+    if protocol["reranking"] is not None:
+        told += f"; {protocol['reranking']['means']}"
+    console.print(told, highlight=False, soft_wrap=True)
 
 
 def from_text(found: Mapping[str, Any]) -> str:

@@ -3,17 +3,19 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from molyneux.datasets.folders import photos_below
 from molyneux.errors import DataError
 from molyneux.files import leads_out
 
-CAPTIONS_CSV = "captions.csv"
-ANNOTATIONS_JSON = "annotations.json"
-KARPATHY_JSON = "dataset*.json"
-IMAGES = "images"
+LISTS = ("captions.csv", "captions.txt", "annotations.json", "dataset*.json", "annotations/captions_*.json")
+"""What a list of captions is called: Flickr8k's tables, ours in COCO's layout, Karpathy's, and COCO's own."""
+
+IMAGES = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset")
+"""Where beside a list its photos lie; else where the list does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,10 @@ class CaptionedPhotos:
     """Each photo's path relative to `root`, with forward slashes, in the order of the list that named them."""
     captions: tuple[tuple[str, ...], ...]
     """For each photo one or more."""
+    split: str | None = None
+    """Which part of the list this is, where it has parts."""
+    left_out: int = 0
+    """Photos below `root` for which no caption counts: the list has none, or they are of another split."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,32 +55,49 @@ class CaptionedPhotos:
         return dict(zip(self.names, self.captions, strict=True))
 
 
-def read_captioned(folder: Path, split: str = "test") -> CaptionedPhotos:
-    """The photos in `folder/images`, with their captions from the one list that lies in `folder`.
+def read_captioned(place: Path, split: str = "test", images: Path | None = None) -> CaptionedPhotos:
+    """The photos that a list of captions names, with their captions.
 
-    Read are `captions.csv` (`read_captions_csv`), `annotations.json` (`read_coco_captions`) or Karpathy's
-    `dataset_NAME.json` (`read_karpathy`, of which `split` is taken).
+    Args:
+        place: the list, or the folder in which one of `LISTS` lies. A table is read by `read_captions_csv`; JSON by
+            `read_karpathy` where its photos have sentences, else by `read_coco_captions`.
+        split: of Karpathy's lists, which hold several.
+        images: the folder of photos; else one of `IMAGES` beside the list (of COCO's `captions_NAME.json` a folder
+            NAME beside it or above), else the list's own folder.
 
     Raises:
-        DataError: if there is no such list or more than one, or it cannot be read.
+        DataError: if there is no such list or more than one, it cannot be read, or a photo is not there.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is {'a file' if folder.exists() else 'not there'}: expected a folder with captions")
-    found = [path for path in (folder / CAPTIONS_CSV, folder / ANNOTATIONS_JSON) if path.is_file()]
-    found += sorted(folder.glob(KARPATHY_JSON))
+    place = Path(place)
+    path = _list_in(place) if place.is_dir() else place
+    if not path.is_file():
+        raise DataError(f"{place} is not there: expected a list of captions, or a folder with one")
+    root = Path(images) if images is not None else _images_of(path)
+    if not root.is_dir():
+        raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected the folder of the photos")
+    if path.suffix.lower() != ".json":
+        return read_captions_csv(path, root)
+    listed = _read_json(path).get("images")
+    if isinstance(listed, list) and any(isinstance(entry, dict) and "sentences" in entry for entry in listed):
+        return read_karpathy(path, root, split)
+    return read_coco_captions(path, root)
+
+
+def _list_in(folder: Path) -> Path:
+    found = [path for name in LISTS for path in sorted(folder.glob(name)) if path.is_file()]
     if len(found) != 1:
-        came = ", ".join(path.name for path in found) or "none of them"
+        came = ", ".join(path.relative_to(folder).as_posix() for path in found) or "none of them"
         raise DataError(
-            f"{folder} holds {came}: expected one of {CAPTIONS_CSV}, {ANNOTATIONS_JSON} and {KARPATHY_JSON}, "
-            f"beside {IMAGES}/"
+            f"{folder} holds {came}: expected one of {', '.join(LISTS)}, beside {IMAGES[0]}/; or give the list itself"
         )
-    (path,) = found
-    if path.name == CAPTIONS_CSV:
-        return read_captions_csv(path, folder / IMAGES)
-    if path.name == ANNOTATIONS_JSON:
-        return read_coco_captions(path, folder / IMAGES)
-    return read_karpathy(path, folder / IMAGES, split)
+    return found[0]
+
+
+def _images_of(path: Path) -> Path:
+    folder, (word, _, name) = path.parent, path.stem.partition("_")
+    named = [folder / name, folder.parent / name] if word == "captions" and name else []
+    above = [folder.parent / name for name in IMAGES] if folder.name == "annotations" else []
+    return next((one for one in (*named, *(folder / one for one in IMAGES), *above) if one.is_dir()), folder)
 
 
 def read_captions_csv(path: Path, images: Path) -> CaptionedPhotos:
@@ -118,24 +141,25 @@ def read_karpathy(path: Path, images: Path, split: str = "test") -> CaptionedPho
     A photo lies at `filepath/filename` where both are given (COCO), else at `filename`.
 
     Raises:
-        DataError: if the file or one of the photos is missing, it is no such file, or has no photo of that split.
+        DataError: if the file or one of the photos is missing, it is no such file, has no photo of that split, or one
+            without a sentence.
 
     Source: Karpathy & Fei-Fei (2015), Deep Visual-Semantic Alignments.
     """
     content = _read_json(path)
     try:
         splits = {entry["split"] for entry in content["images"]}
+        wanted = [entry for entry in content["images"] if entry["split"] == split]
         pairs = [
             ("/".join(part for part in (entry.get("filepath"), entry["filename"]) if part), sentence["raw"])
-            for entry in content["images"]
-            if entry["split"] == split
-            for sentence in entry["sentences"]
+            for entry in wanted
+            for sentence in entry["sentences"] or [{"raw": ""}]
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not laid out as Karpathy's splits are: {error!r} is not to be found") from error
     if split not in splits:
         raise DataError(f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(splits))}")
-    return _captioned(path, images, pairs)
+    return replace(_captioned(path, images, pairs), split=split)
 
 
 def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> CaptionedPhotos:
@@ -151,9 +175,15 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
         if leads_out(name):
             raise DataError(f"{path}: the photo's name {name!r} leads out of {root}: expected a file within")
         if not (root / name).is_file():
-            raise DataError(f"{path} names the photo {name!r}, which is not in {root}: add it or take its captions out")
+            raise DataError(
+                f"{path} names the photo {name!r}, which is not in {root}: "
+                "add it, take its captions out, or give the folder of the photos"
+            )
     return CaptionedPhotos(
-        root=root, names=tuple(captions), captions=tuple(tuple(group) for group in captions.values())
+        root=root,
+        names=tuple(captions),
+        captions=tuple(tuple(group) for group in captions.values()),
+        left_out=len(photos_below(root)) - len(captions),
     )
 
 

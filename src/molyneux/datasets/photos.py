@@ -65,20 +65,35 @@ def check_headers(paths: Iterable[Path]) -> None:
             pass
 
 
+def photo_size(path: Path) -> tuple[int, int]:
+    """Width and height of a photo that is upright, from its header.
+
+    Raises:
+        DataError: as for `check_headers`.
+    """
+    with _opened(Path(path)) as image:
+        width, height = image.size
+        # the latter four orientations lie on a side
+        return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+
+
 def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit = "crop") -> Images:
     """The photos as `square` makes them, (n, 3, size, size) in [0, 1], in the order of `paths`.
 
     Raises:
         DataError: if a photo cannot be read.
     """
-    pixels = [_pixels(path, size, crop, fit) for path in paths]
-    return _as_images(pixels, size)
+    if not paths:
+        return torch.zeros(0, 3, size, size)
+    return _as_images([_pixels(path, size, crop, fit) for path in paths])
 
 
 def batches(
-    paths: Sequence[Path], size: int, crop: float = 0.875, count: int = 50, fit: Fit = "crop"
+    paths: Sequence[Path], size: int | tuple[int, int], crop: float = 0.875, count: int = 50, fit: Fit = "crop"
 ) -> Iterator[Images]:
     """`load_batch` for `count` photos at a time, the next batch being decoded while this one is used.
+
+    A `size` of (height, width) resizes photos to that, bicubic and uncut.
 
     Raises:
         DataError: if a photo cannot be read.
@@ -90,9 +105,9 @@ def batches(
             for group in groups:
                 waiting.append([pool.submit(_pixels, path, size, crop, fit) for path in group])
                 if len(waiting) == 2:
-                    yield _as_images([future.result() for future in waiting.pop(0)], size)
+                    yield _as_images([future.result() for future in waiting.pop(0)])
             if waiting:
-                yield _as_images([future.result() for future in waiting.pop(0)], size)
+                yield _as_images([future.result() for future in waiting.pop(0)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -183,12 +198,12 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _pixels(path: Path, size: int, crop: float, fit: Fit) -> np.ndarray:
+def _pixels(path: Path, size: int | tuple[int, int], crop: float, fit: Fit) -> np.ndarray:
+    if isinstance(size, tuple):
+        return np.array(read_photo(path).resize(size[::-1], Image.Resampling.BICUBIC))
     return np.array(square(read_photo(path), size, crop, fit))
 
 
-def _as_images(pixels: Sequence[np.ndarray], size: int) -> Images:
-    if not pixels:
-        return torch.zeros(0, 3, size, size)
+def _as_images(pixels: Sequence[np.ndarray]) -> Images:
     values = torch.from_numpy(np.stack(pixels))
     return values.permute(0, 3, 1, 2).contiguous().float() / 255

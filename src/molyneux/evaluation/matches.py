@@ -3,24 +3,27 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from molyneux.backends.abilities import Matcher
 from molyneux.backends.base import frozen
 from molyneux.backends.digest import weights_digest
 from molyneux.datasets.folders import PhotoFolder
-from molyneux.datasets.photos import batches
-from molyneux.errors import DataError, OutputError
+from molyneux.datasets.photos import batches, photo_size
+from molyneux.errors import DataError
 from molyneux.evaluation.features import OnStep, checked_scores
-from molyneux.files import write_bytes
+from molyneux.files import GrowingFile
 from molyneux.shapes import Images
 
 _PHOTOS_AT_ONCE = 8
+_FORMAT = "rows-2"
+"""Of kept rows; another, where what a row holds changes."""
 
 
 def match_photos(
@@ -66,80 +69,84 @@ def match_rows(
     paths: Sequence[Path],
     texts: Sequence[str],
     *,
+    wanted: Bool[Tensor, "n m"] | None = None,
     on_step: OnStep | None = None,
     what: str = "photos",
     finished: Path | None = None,
 ) -> Float[Tensor, "n m"]:
     """For each photo and each text the log-probability of a match; on the CPU.
 
-    With `finished`, photos that are done are kept in that file (a line that says what they are, then rows of fp32),
-    and a later call with the same model, photos and texts does the others only.
+    Photos are read at the shape that the model wants them in (`Matcher.photo_shape`), those of one shape together.
+    With `wanted`, only these pairs are judged; the others have -inf.
+
+    With `finished`, photos that are done are kept in a file in that folder (rows of fp32), and a later call with the
+    same weights, photos, texts and pairs does the others only.
 
     Raises:
         DataError: if a photo cannot be read, or there is nothing to score.
         ModelError: if a text has more tokens than the model reads, or a score is not a number.
-        OutputError: if the file cannot be written, or its rows are of another model, other photos or texts.
+        OutputError: if the file cannot be read or written.
     """
     if not paths or not texts:
         raise DataError(f"nothing to match: {len(paths)} photos and {len(texts)} texts; expected some of both")
-    if finished is None:
-        return torch.cat(list(_match_parts(model, paths, texts, 0, on_step, what)))
-    rows = _FinishedRows(finished, _rows_key(model, paths, texts), len(texts))
-    known = rows.read()
-    try:
-        parts = [known]
-        for part in _match_parts(model, paths, texts, len(known), on_step, what):
-            rows.append(part)
-            parts.append(part)
-    except OSError as error:
-        raise OutputError(f"cannot write {finished}: {error.strerror or error}") from error
-    return torch.cat(parts)
-
-
-def _match_parts(
-    model: Matcher, paths: Sequence[Path], texts: Sequence[str], done: int, on_step: OnStep | None, what: str
-) -> Iterator[Tensor]:
-    left = paths[done:]
-    for images in batches(left, model.image_size, model.crop_fraction, _PHOTOS_AT_ONCE, fit=model.photo_fit):
-        with torch.no_grad(), frozen(model.native):
-            scores = model.match_scores(images.to(model.device), texts).float().cpu()
-        yield checked_scores(model, scores)
-        done += len(images)
+    shapes = [model.photo_shape(*photo_size(path)) for path in paths]
+    order = sorted(range(len(paths)), key=lambda row: (shapes[row] or (0, 0), row))
+    kept, parts = None, []
+    done = 0
+    if finished is not None:
+        key = _rows_key(model, paths, texts, wanted)
+        kept = GrowingFile(finished / f"{key}.rows", f"scores of {len(texts)} texts for each of {len(paths)} photos")
+        body = kept.read(lambda body: len(body) - len(body) % (4 * len(texts)))
+        parts.append(torch.from_numpy(np.frombuffer(body, dtype="<f4").astype(np.float32)).reshape(-1, len(texts)))
+        done = len(parts[0])
+    for shape, rows in _groups(order[done:], shapes):
+        part = _match_part(model, [paths[row] for row in rows], shape, texts, None if wanted is None else wanted[rows])
+        if kept is not None:
+            kept.add(part.numpy().astype("<f4").tobytes())
+        parts.append(part)
+        done += len(rows)
         if on_step is not None:
             on_step(what, done, len(paths))
+    scores = torch.empty(len(paths), len(texts))
+    scores[order] = torch.cat(parts)
+    return scores
 
 
-class _FinishedRows:
-    """Rows of a score matrix in a file that grows; a row cut short by an interruption does not count."""
-
-    def __init__(self, path: Path, key: str, columns: int) -> None:
-        self._path, self._columns = Path(path), columns
-        self._head = (json.dumps({"rows of": key, "columns": columns}) + "\n").encode()
-
-    def read(self) -> Float[Tensor, "n m"]:
-        """What is there, of whole rows; the file is made, or trimmed to them."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            content = self._path.read_bytes() if self._path.exists() else b""
-            if content and not content.startswith(self._head):
-                raise OutputError(f"{self._path} holds other rows (another model, photos or texts): remove it")
-            body = content.removeprefix(self._head)
-            body = body[: len(body) - len(body) % (4 * self._columns)]
-            write_bytes(self._path, self._head + body)
-        except OSError as error:
-            raise OutputError(f"cannot use {self._path}: {error.strerror or error}") from error
-        rows = np.frombuffer(body, dtype="<f4").reshape(-1, self._columns)
-        return torch.from_numpy(rows.astype(np.float32))
-
-    def append(self, rows: Tensor) -> None:
-        """Add whole rows."""
-        with self._path.open("ab") as file:
-            file.write(rows.numpy().astype("<f4").tobytes())
+def _groups(
+    order: Sequence[int], shapes: Sequence[tuple[int, int] | None]
+) -> Iterator[tuple[tuple[int, int] | None, list[int]]]:
+    """A few photos of one shape at a time."""
+    for shape, same in groupby(order, key=lambda row: shapes[row]):
+        rows = list(same)
+        for start in range(0, len(rows), _PHOTOS_AT_ONCE):
+            yield shape, rows[start : start + _PHOTOS_AT_ONCE]
 
 
-def _rows_key(model: Matcher, paths: Sequence[Path], texts: Sequence[str]) -> str:
+def _match_part(
+    model: Matcher,
+    paths: Sequence[Path],
+    shape: tuple[int, int] | None,
+    texts: Sequence[str],
+    wanted: Bool[Tensor, "n m"] | None,
+) -> Float[Tensor, "n m"]:
+    images = torch.cat(list(batches(paths, shape or model.image_size, model.crop_fraction, fit=model.photo_fit)))
+    with torch.no_grad(), frozen(model.native):
+        if wanted is None:
+            return checked_scores(model, model.match_scores(images.to(model.device), texts).float().cpu())
+        scores = torch.full((len(paths), len(texts)), -torch.inf)
+        for row, columns in enumerate(wanted):
+            some = [text for text, is_wanted in zip(texts, columns.tolist(), strict=True) if is_wanted]
+            if some:
+                judged = model.match_scores(images[row : row + 1].to(model.device), some).float().cpu()
+                scores[row, columns] = checked_scores(model, judged)[0]
+        return scores
+
+
+def _rows_key(model: Matcher, paths: Sequence[Path], texts: Sequence[str], wanted: Tensor | None) -> str:
     digest = hashlib.sha256(weights_digest(model.native).encode())
     view = (model.image_size, model.crop_fraction, model.photo_fit, model.precision, model.long_text)
-    sizes = [(str(path), path.stat().st_size if path.is_file() else -1) for path in paths]
-    digest.update(json.dumps([view, sizes, list(texts)]).encode())
-    return digest.hexdigest()
+    sizes = [(str(path), path.stat().st_size) for path in paths]
+    digest.update(json.dumps([_FORMAT, view, sizes, list(texts)]).encode())
+    if wanted is not None:
+        digest.update(wanted.numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,170 +1,117 @@
-"""Finding a photo's captions among all captions, and a caption's photo among all photos.
+"""Scoring models on photos with captions: one model, its base and its controls, alone or beside a second one."""
 
-Rows of a score matrix are photos, columns are captions; each caption belongs to one photo. A rank counts what stands
-before the right answer, 0 is best. Whatever scores the same as the right answer and belongs to another photo stands
-before it: ties count against the model, so one that scores everything alike finds nothing.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from molyneux.backends.abilities import Matcher
+from molyneux.backends.abilities import Matcher, matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder, frozen
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import batches
-from molyneux.errors import DataError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.evaluation.features import OnStep, checked_scores
 from molyneux.evaluation.matches import match_rows
-from molyneux.evaluation.metrics import bootstrap_interval, median_rank
 from molyneux.evaluation.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Score
+from molyneux.evaluation.retrieval_ranks import (
+    Ranks,
+    RetrievalScores,
+    candidates,
+    find_ranks,
+    recall_change,
+    reranked,
+    retrieval_scores,
+)
 
-CUTOFFS = (1, 5, 10)
+_SCORES = {
+    "cosine": "cosine of the photo's embedding and the caption's",
+    "match": "log-probability that photo and caption match",
+}
 
 _TEXTS_AT_ONCE = 100
-_CELLS_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Direction:
-    """How well one kind of query finds its answer."""
+class Reranking:
+    """A second model beside the one that is scored: of each query's best `top` for the one that embeds, the one that
+    judges pairs says the order; what comes behind them stays as it is."""
 
-    queries: int
-    recall: dict[int, float]
-    """For each cut-off k, the share of queries with a right answer among the first k."""
-    recall_interval: dict[int, tuple[float, float]]
-    """Bootstrap over photos: a photo's captions are drawn together."""
-    median_rank: float
-    """0 is best; papers that count from 1 print one more."""
+    model: VisionLanguageModel
+    top: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "queries": self.queries,
-            "recall": {str(cut): value for cut, value in self.recall.items()},
-            "recall_interval": {str(cut): list(ends) for cut, ends in self.recall_interval.items()},
-            "median_rank": self.median_rank,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalScores:
-    """One model's numbers, both ways."""
-
-    image_to_text: Direction
-    """A photo's answer is the best of its captions."""
-    text_to_image: Direction
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"image_to_text": self.image_to_text.as_dict(), "text_to_image": self.text_to_image.as_dict()}
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ConfigError(f"the number of candidates to put in order is {self.top}: expected at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """The numbers of a model, beside those of its base where there is one."""
+    """The numbers of a model, beside those of its base and of controls where there are any."""
 
     model: str
     base: str | None
-    photos: int
-    captions: int
+    photos: CaptionedPhotos
+    image_size: int
+    crop_fraction: float
+    photo_fit: str
     score: Score
+    reranking: Mapping[str, Any] | None
     before: RetrievalScores | None
     after: RetrievalScores
+    change: Mapping[str, Any] | None
+    controls: Mapping[str, tuple[str, RetrievalScores]]
+    """By what they are: the model's name and its numbers."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         before = {} if self.before is None else {"before": self.before.as_dict()}
+        change = {} if self.change is None else {"change": dict(self.change)}
         return {
             "model": self.model,
             "base": self.base,
-            "photos": self.photos,
-            "captions": self.captions,
-            "score": self.score,
-            "ties": "count against the model",
+            "protocol": {
+                "task": "retrieval",
+                "root": str(self.photos.root),
+                "split": self.photos.split,
+                "photos": len(self.photos),
+                "captions": len(self.photos.texts),
+                "left_out": self.photos.left_out,
+                "image_size": self.image_size,
+                "crop_fraction": self.crop_fraction,
+                "photo_fit": self.photo_fit,
+                "score": _SCORES[self.score],
+                "reranking": None if self.reranking is None else dict(self.reranking),
+                "ranks": "0 is best; ties count against the model; of a photo's captions the best counts",
+                "interval": {
+                    "kind": "bootstrap over photos, a photo's captions together; of changes, paired",
+                    "level": LEVEL,
+                    "resamples": RESAMPLES,
+                    "seed": BOOTSTRAP_SEED,
+                },
+            },
             **before,
             "after": self.after.as_dict(),
+            **change,
+            "controls": {name: {"model": one, **found.as_dict()} for name, (one, found) in self.controls.items()},
         }
-
-
-def image_to_text_ranks(scores: Float[Tensor, "n m"], owners: Int[Tensor, " m"]) -> Int[Tensor, " n"]:
-    """For each photo, how many captions of others score at least as high as the best of its own.
-
-    Raises:
-        DataError: if there is no photo, one has no caption, or an owner is no row.
-
-    >>> image_to_text_ranks(torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.1, 0.1]]), torch.tensor([0, 0, 1])).tolist()
-    [0, 2]
-    """
-    _check(scores, owners)
-    found = []
-    for start, rows in _row_blocks(scores):
-        own = owners[None, :] == torch.arange(start, start + len(rows), device=scores.device)[:, None]
-        best = rows.masked_fill(~own, -torch.inf).max(dim=1, keepdim=True).values
-        found.append(((rows >= best) & ~own).sum(dim=1))
-    return torch.cat(found)
-
-
-def text_to_image_ranks(scores: Float[Tensor, "n m"], owners: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
-    """For each caption, how many other photos score at least as high as its own.
-
-    Raises:
-        DataError: as for `image_to_text_ranks`.
-
-    >>> text_to_image_ranks(torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.1, 0.1]]), torch.tensor([0, 0, 1])).tolist()
-    [0, 0, 1]
-    """
-    _check(scores, owners)
-    own = scores.gather(0, owners[None, :])
-    counts = torch.zeros_like(owners)
-    for _, rows in _row_blocks(scores):
-        counts += (rows >= own).sum(dim=0)
-    return counts - 1
-
-
-def recall_at(ranks: Int[Tensor, " n"], cutoff: int) -> float:
-    """Share of ranks below the cut-off.
-
-    Raises:
-        DataError: if there are none.
-
-    >>> recall_at(torch.tensor([0, 3, 5, 1]), 5)
-    0.75
-    """
-    if len(ranks) == 0:
-        raise DataError("no recall of no ranks: expected at least one query")
-    return float((ranks < cutoff).double().mean())
-
-
-def retrieval_scores(scores: Float[Tensor, "n m"], owners: Int[Tensor, " m"]) -> RetrievalScores:
-    """All numbers of a score matrix.
-
-    Raises:
-        DataError: as for `image_to_text_ranks`.
-    """
-    photos = torch.arange(len(scores))
-    return RetrievalScores(
-        image_to_text=_direction(image_to_text_ranks(scores, owners).cpu(), photos, len(scores)),
-        text_to_image=_direction(text_to_image_ranks(scores, owners).cpu(), owners.cpu(), len(scores)),
-    )
 
 
 def score_matrix(
     model: VisionLanguageModel,
     photos: CaptionedPhotos,
     *,
+    wanted: Bool[Tensor, "n m"] | None = None,
     on_step: OnStep | None = None,
     finished: Path | None = None,
 ) -> Float[Tensor, "n m"]:
     """Every photo beside every caption, on the CPU: cosines, or log-probabilities of a match for a `Matcher`.
 
-    A model that judges pairs passes through all its weights for each pair; its finished rows are kept in the file
-    `finished` where one is given, from which a later call goes on.
+    A model that judges pairs passes through all its weights for each pair (of those in `wanted`, if given; the others
+    have -inf); its finished rows are kept in the folder `finished` where one is given, and a later call goes on there.
 
     Raises:
         DataError: if a photo cannot be read.
@@ -172,7 +119,7 @@ def score_matrix(
         OutputError: if `finished` cannot be used.
     """
     if isinstance(model, Matcher):
-        return match_rows(model, photos.paths, photos.texts, on_step=on_step, finished=finished)
+        return match_rows(model, photos.paths, photos.texts, wanted=wanted, on_step=on_step, finished=finished)
     encoder = dual_encoder(model, "retrieval")
     texts = torch.cat(
         [
@@ -188,31 +135,115 @@ def retrieve(
     photos: CaptionedPhotos,
     *,
     base: VisionLanguageModel | None = None,
+    controls: Mapping[str, VisionLanguageModel] | None = None,
+    reranking: Reranking | None = None,
     on_step: OnStep | None = None,
     finished: Path | None = None,
 ) -> Retrieval:
-    """Score `model`, and `base` where given, on photos with captions; `finished` is a folder, as for `score_matrix`.
+    """Score `model`, and `base` and `controls` where given, on photos with captions.
+
+    Args:
+        model: one that embeds pictures and texts, or judges pairs.
+        photos: what is searched.
+        base: to show as 'before'.
+        controls: models taught on something else, by what that is; scored in the same way.
+        reranking: a model of the other kind, which shares the work.
+        on_step: told of the progress.
+        finished: a folder, as for `score_matrix`.
 
     Raises:
         DataError: if a photo cannot be read.
-        ModelError: if a caption has more tokens than a model reads, or a score is not a number.
+        ModelError: if a caption has more tokens than a model reads, a score is not a number, or the models do not
+            go together.
         OutputError: if a file in `finished` cannot be used.
     """
     owners = torch.tensor(photos.owners)
-
-    def numbers(one: VisionLanguageModel, moment: str) -> RetrievalScores:
-        kept = None if finished is None else finished / f"{moment}.rows"
-        return retrieval_scores(score_matrix(one, photos, on_step=on_step, finished=kept), owners)
-
+    others = dict(controls or {})
+    search = _Search(photos, owners, reranking, on_step, finished)
+    for one in (model, base, *others.values()):
+        search.check(one)
+    before = None if base is None else search.ranks(base)
+    after = search.ranks(model)
+    judge = model if isinstance(model, Matcher) or reranking is None else reranking.model
     return Retrieval(
         model=model.name,
         base=None if base is None else base.name,
-        photos=len(photos),
-        captions=len(owners),
-        score="match" if isinstance(model, Matcher) else "cosine",
-        before=None if base is None else numbers(base, "before"),
-        after=numbers(model, "after"),
+        photos=photos,
+        image_size=model.image_size,
+        crop_fraction=model.crop_fraction,
+        photo_fit=_photo_fit(model),
+        score="match" if isinstance(judge, Matcher) else "cosine",
+        reranking=None if reranking is None else search.said(model),
+        before=None if before is None else retrieval_scores(before, owners),
+        after=retrieval_scores(after, owners),
+        change=None if before is None else recall_change(before, after, owners),
+        controls={name: (one.name, retrieval_scores(search.ranks(one), owners)) for name, one in others.items()},
     )
+
+
+class _Search:
+    """Ranks of one model after the other on the same photos, with or without a second one beside each."""
+
+    def __init__(
+        self,
+        photos: CaptionedPhotos,
+        owners: Tensor,
+        reranking: Reranking | None,
+        on_step: OnStep | None,
+        finished: Path | None,
+    ) -> None:
+        self._photos, self._owners, self._reranking = photos, owners, reranking
+        self._on_step, self._finished = on_step, finished
+        self._fixed: Tensor | None = None
+
+    def check(self, model: VisionLanguageModel | None) -> None:
+        """Raise ModelError unless the model and the second one can share the work."""
+        if model is None:
+            return
+        scorer(model, "retrieval")
+        if self._reranking is not None:
+            other = scorer(self._reranking.model, "re-ranking")
+            if isinstance(model, Matcher) == isinstance(other, Matcher):
+                raise ModelError(
+                    f"re-ranking needs one model that embeds (CLIP) and one that judges pairs (ViLT), "
+                    f"got {model.name!r} and {other.name!r}"
+                )
+
+    def ranks(self, model: VisionLanguageModel) -> Ranks:
+        if self._reranking is None:
+            return find_ranks(self._scores(model), self._owners)
+        if isinstance(model, Matcher):
+            if self._fixed is None:
+                self._fixed = self._scores(self._reranking.model)
+            first, judge = self._fixed, model
+        else:
+            first, judge = self._scores(model), matcher(self._reranking.model, "re-ranking")
+        by_photo, by_text = candidates(first, self._reranking.top)
+        return reranked(first, self._scores(judge, by_photo | by_text), self._owners, self._reranking.top)
+
+    def said(self, model: VisionLanguageModel) -> dict[str, Any]:
+        """Who did what, for the record."""
+        assert self._reranking is not None
+        other = self._reranking.model
+        return {
+            "with": other.name,
+            "top": self._reranking.top,
+            "means": (
+                f"{other.name} chose each query's best {self._reranking.top}, which the scored model put in order"
+                if isinstance(model, Matcher)
+                else f"the scored model chose each query's best {self._reranking.top}, which {other.name} put in order"
+            )
+            + "; not every pair was judged",
+        }
+
+    def _scores(self, model: VisionLanguageModel, wanted: Tensor | None = None) -> Tensor:
+        return score_matrix(model, self._photos, wanted=wanted, on_step=self._on_step, finished=self._finished)
+
+
+def _photo_fit(model: VisionLanguageModel) -> str:
+    if isinstance(model, Matcher) and (shape := model.photo_shape(1_000_000, model.image_size)) is not None:
+        return f"shape kept, the longer side at most {shape[1]}, in whole patches"
+    return model.photo_fit
 
 
 def _embedded(model: DualEncoder, paths: Sequence[Path], on_step: OnStep | None) -> Float[Tensor, "n d"]:
@@ -225,31 +256,3 @@ def _embedded(model: DualEncoder, paths: Sequence[Path], on_step: OnStep | None)
             if on_step is not None:
                 on_step("photos", done, len(paths))
     return torch.cat(rows)
-
-
-def _direction(ranks: Tensor, photos: Tensor, count: int) -> Direction:
-    recall, interval = {}, {}
-    for cutoff in CUTOFFS:
-        recall[cutoff] = recall_at(ranks, cutoff)
-        hits = torch.zeros(count, dtype=torch.float64).index_add_(0, photos, (ranks < cutoff).double())
-        # each photo's share of all hits: their mean is the recall, and captions of one photo are not independent
-        interval[cutoff] = bootstrap_interval(hits * count / len(ranks), BOOTSTRAP_SEED, LEVEL, RESAMPLES)
-    return Direction(queries=len(ranks), recall=recall, recall_interval=interval, median_rank=median_rank(ranks))
-
-
-def _row_blocks(scores: Tensor) -> list[tuple[int, Tensor]]:
-    rows = max(1, _CELLS_AT_ONCE // max(1, scores.shape[1]))
-    return [(start, scores[start : start + rows]) for start in range(0, len(scores), rows)]
-
-
-def _check(scores: Tensor, owners: Tensor) -> None:
-    count = len(scores)
-    if count == 0 or len(owners) == 0:
-        raise DataError(f"nothing to retrieve in scores of shape {tuple(scores.shape)}: expected photos and captions")
-    if scores.isnan().any():
-        raise DataError("a score is not a number: expected numbers for all pairs of photo and caption")
-    if int(owners.min()) < 0 or int(owners.max()) >= count:
-        raise DataError(f"a caption belongs to a photo outside 0 to {count - 1}: expected the row of its photo")
-    bare = (torch.bincount(owners.cpu(), minlength=count) == 0).nonzero()
-    if len(bare):
-        raise DataError(f"photo {int(bare[0])} has no caption: expected at least one for each photo")
