@@ -140,7 +140,7 @@ def test_small_verbs_print_text_or_json(molyneux):
     assert "2411.15611" in json.loads(molyneux("cite", "--json").out)["bibtex"]
     table = molyneux("list", "models").out.splitlines()
     assert table[0].split()[:2] == ["family", "--model"]
-    assert table[1].split()[:3] == ["mini", "mini", "embeds"]
+    assert table[1].split()[:3] == ["mini", "mini", "embeds,"]
     assert len(table) == 2 + len(FAMILIES)
     assert "needs molyneux[siglip]" in table[3]
     sets = molyneux("list", "datasets").out.splitlines()
