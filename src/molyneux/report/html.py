@@ -1,7 +1,5 @@
 """One page from a run folder: values to words, words to HTML; everything it shows is inside the file."""
 
-import base64
-import io
 import json
 import math
 import shlex
@@ -10,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
-from PIL import Image
 
 from molyneux.errors import DataError
 from molyneux.files import write_text
 from molyneux.report import words
 from molyneux.report.figures import Row, change_chart, time_chart, trace_chart
 from molyneux.report.folder import Answer, Change, Outcome, Photo, Run, Taught, read_run
+from molyneux.report.pages import embedded, fill
 
 WIDE, PHONE = 720, 340
 """Every chart is drawn for both widths, in CSS pixels; the page shows the one that fits."""
@@ -48,15 +45,9 @@ def write_report(run_folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """The whole page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("molyneux", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     several = len(run.concepts) > 1
-    text = environment.get_template("template.html").render(
+    return fill(
+        "template.html",
         run=run,
         several=several,
         title=run.concepts[0].name if not several else f"{len(run.concepts)} concepts",
@@ -70,7 +61,6 @@ def render(run: Run) -> str:
         command=command(run),
         concept_file=_concept_file(run) if several else "",
     )
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 
 def command(run: Run) -> str:
@@ -154,7 +144,7 @@ class _ConceptView:
             descriptions=concept.descriptions,
             long=sum(map(len, concept.descriptions)) > 200 or len(concept.descriptions) > 1,
             verdict=_verdict(run, concept),
-            pictures=[_embedded(path, PICTURE_SIDE) for path in concept.pictures.files] if concept.pictures else [],
+            pictures=[embedded(path, PICTURE_SIDE) for path in concept.pictures.files] if concept.pictures else [],
             about_pictures=_about_pictures(concept),
             trace=_both(trace_chart, concept.pictures.trace if concept.pictures else ()),
             lines=list(_lines(run, concept)),
@@ -374,26 +364,9 @@ def _answers(name: str, answer: Answer) -> list[tuple[str, str, bool]]:
 
 def _thumbnail(path: Path | None) -> str:
     try:
-        return _embedded(path, THUMBNAIL_SIDE) if path is not None else ""
+        return embedded(path, THUMBNAIL_SIDE) if path is not None else ""
     except DataError:
         return ""
-
-
-def _embedded(path: Path, side: int) -> str:
-    """A picture as a data URI, no larger than `side`.
-
-    Raises:
-        DataError: if the file is no picture.
-    """
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is no picture that can be read ({error}): run again, or remove it") from error
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _both(figure: Any, values: Any) -> Markup:

@@ -1,0 +1,41 @@
+"""What all pages share: how a template becomes text, and how a picture gets inside."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from molyneux.errors import DataError
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of this room with its values, every one escaped, without empty lines."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("molyneux", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(template).render(**values)
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
+
+
+def embedded(path: Path, side: int) -> str:
+    """A picture as a data URI, no larger than `side`.
+
+    Raises:
+        DataError: if the file is no picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is no picture that can be read ({error}): run again, or remove it") from error
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
