@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -15,10 +16,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from molyneux.errors import DataError
-from molyneux.evaluation import caption_scores
+from molyneux.errors import ConfigError, DataError
+from molyneux.evaluation import caption_java
+from molyneux.evaluation.caption_java import Score, java_version, meteor, meteor_answers, spice
 from molyneux.evaluation.caption_metrics import bleu, cider, rouge_l
-from molyneux.evaluation.caption_scores import Score, meteor, meteor_answers, score_captions, spice
+from molyneux.evaluation.caption_scores import caption_change, score_captions
 from molyneux.evaluation.caption_tokens import tokenize
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -89,6 +91,27 @@ def test_scores_of_what_people_wrote_are_those_of_cocos_evaluation(name):
     # people agree with each other far more than with a picture's neighbour
     wrong = captions[1:] + captions[:1]
     assert cider(captions, references).mean() > 5 * cider(wrong, references).mean()
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@needs_samples
+@needs_coco
+@needs_java
+@pytest.mark.parametrize("name", ["coco-mini", "flickr8k-1k"])
+def test_meteor_of_what_people_wrote_is_that_of_cocos_evaluation(name):
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    groups = [[tokenize(text) for text in group] for group in sample_captions(name)[:40]]
+    captions, references = [group[0] for group in groups], [group[1:] for group in groups]
+    other = Meteor()
+    expected = {place: list(group) for place, group in enumerate(references)}
+    together, each = other.compute_score(expected, {place: [caption] for place, caption in enumerate(captions)})
+    other.meteor_p.kill()
+    other.meteor_p.communicate()
+    found = meteor(captions, references)
+    assert found.value == pytest.approx(together, abs=1e-6)
+    assert found.each == pytest.approx(each, abs=1e-6)
 
 
 @pytest.mark.real_data
@@ -213,30 +236,109 @@ def test_all_scores_together_are_those_of_the_words():
         score_captions({"d.jpg": "x"}, references)
 
 
+def test_a_change_is_that_of_the_scores_and_its_interval_is_paired():
+    references = {str(place): [f"a photo of thing{place} there"] for place in range(20)}
+    before = {name: f"a photo of thing{name}" for name in references}
+    after = {name: f"a photo of thing{name}{' there' if int(name) % 2 else ''}" for name in references}
+    old, new = (score_captions(one, references) for one in (before, after))
+    change = caption_change(old, new)
+    assert change["bleu_4"] == {"value": new.bleu[3] - old.bleu[3]}
+    for name, first, second in (("cider", old.cider, new.cider), ("rouge_l", old.rouge_l, new.rouge_l)):
+        assert change[name]["value"] == pytest.approx(second - first)
+        low, high = change[name]["interval"]
+        assert 0 < low < second - first < high
+    assert "meteor" not in change
+    assert caption_change(old, old)["cider"] == {"value": 0.0, "interval": [0.0, 0.0]}
+
+
+@pytest.fixture
+def program(monkeypatch, tmp_path):
+    """Lets a few lines of Python stand for Java."""
+
+    def stand_in(lines: str) -> None:
+        monkeypatch.setattr(caption_java, "_lacking", lambda: None)
+        for name in ("_meteor_command", "_spice_command"):
+            monkeypatch.setattr(caption_java, name, lambda *_: [sys.executable, "-c", lines])
+
+    return stand_in
+
+
+@pytest.fixture
+def corenlp(tmp_path):
+    for name in caption_java._PARSER:
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
 def test_what_cannot_be_computed_says_why(monkeypatch):
-    monkeypatch.setattr(caption_scores.shutil, "which", lambda name: None)
-    for score in (meteor(["a"], [["a"]]), spice()):
+    monkeypatch.setattr(caption_java.shutil, "which", lambda name: None)
+    assert java_version() is None
+    for score in (meteor(["a"], [["a"]]), spice(["a"], [["a"]])):
         assert score.value is None
         assert "Java" in score.reason
-    monkeypatch.setattr(caption_scores.shutil, "which", lambda name: "/bin/java")
-    monkeypatch.setattr(caption_scores, "_PACKAGE", "no_such_package_here")
-    for score in (meteor(["a"], [["a"]]), spice()):
+    monkeypatch.setattr(caption_java, "java_version", lambda: "openjdk 17")
+    assert "give --corenlp-dir" in spice(["a"], [["a"]]).reason or not has_coco
+    monkeypatch.setattr(caption_java, "_PACKAGE", "no_such_package_here")
+    for score in (meteor(["a"], [["a"]]), spice(["a"], [["a"]])):
         assert score.value is None
         assert "no_such_package_here" in score.reason
 
 
-def test_a_program_that_answers_with_nonsense_gives_a_reason(monkeypatch):
-    monkeypatch.setattr(caption_scores, "_lacking_java", lambda: None)
-    monkeypatch.setattr(caption_scores, "_lacking_package", lambda: None)
+def test_a_java_that_does_not_run_is_none(monkeypatch, tmp_path):
+    broken = tmp_path / "java"
+    broken.write_text("#!/bin/sh\necho 'no runtime present' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert java_version() is None
+    broken.write_text("#!/bin/sh\necho 'openjdk version 17' >&2\n")
+    assert java_version() == "openjdk version 17"
+
+
+def test_a_program_that_answers_with_nonsense_gives_a_reason(program, corenlp, monkeypatch):
     for text, reason in (("no number", "no number"), ("", "ended without an answer")):
-        command = [sys.executable, "-c", f"for _ in range(3): input(); print({text!r}, flush=True)"]
-        monkeypatch.setattr(caption_scores, "_meteor_command", lambda command=command: command)
+        program(f"for _ in range(3): input(); print({text!r}, flush=True)")
         score = meteor(["a"], [["a"]])
         assert score.value is None
         assert reason in score.reason
-    monkeypatch.setattr(caption_scores, "_meteor_command", lambda: ["/no/such/program"])
+    monkeypatch.setattr(caption_java, "_meteor_command", lambda: ["/no/such/program"])
     assert meteor(["a"], [["a"]]).value is None
     assert Score(value=0.5).as_dict() == {"value": 0.5}
+    for lines, reason in (
+        ("import sys; sys.exit('no memory')", "no memory"),
+        ("", "No such file"),
+        ("import sys; open(sys.argv[3], 'w').write('[]')", "KeyError"),
+    ):
+        program(lines)
+        score = spice(["a"], [["a"]], corenlp)
+        assert score.value is None
+        assert reason in score.reason
+
+
+def test_spice_is_the_mean_of_what_its_program_says_of_each_picture(program, corenlp):
+    program(
+        "import json, sys\n"
+        "asked = json.load(open(sys.argv[1]))\n"
+        "said = [{'image_id': one['image_id'], 'scores': {'All': {'f': len(one['refs']) / len(one['test'])}}}\n"
+        "        for one in reversed(asked)]\n"
+        "assert sys.argv[2] == '-out' and sys.argv[4] == '-silent'\n"
+        "json.dump(said, open(sys.argv[3], 'w'))\n"
+    )
+    found = spice(["ab", "abcd"], [["x"], ["x", "y", "z"]], corenlp)
+    assert found.each == (0.5, 0.75)
+    assert found.value == 0.625
+    captions, references = {"1": "ab", "2": "abcd"}, {"1": ["x"], "2": ["x", "y", "z"]}
+    (corenlp / caption_java._PARSER[1]).unlink()
+    with pytest.raises(ConfigError, match=r"does not hold stanford-corenlp-3\.6\.0-models\.jar"):
+        score_captions(captions, references, java=True, corenlp=corenlp)
+
+
+@needs_coco
+def test_spices_program_and_all_it_needs_but_the_parser_are_in_the_package(corenlp):
+    command = caption_java._spice_command(corenlp)
+    path = command[command.index("-cp") + 1].split(os.pathsep)
+    assert Path(path[0]).is_file()
+    assert len(list(Path(path[1]).parent.glob("*.jar"))) > 5
+    assert path[2:] == [str(corenlp / name) for name in caption_java._PARSER]
 
 
 @pytest.mark.slow

@@ -155,13 +155,13 @@ def _parent(name: str) -> str:
 
 
 @contextmanager
-def continuable(out: Path) -> Iterator[None]:
+def continuable(out: Path | None) -> Iterator[None]:
     """Within the block, an interruption says how to go on, where the run left something to go on from."""
     try:
         yield
     except KeyboardInterrupt:
         from molyneux.pipeline.run_folder import is_unfinished
 
-        if is_unfinished(out):
+        if out is not None and is_unfinished(out):
             raise KeyboardInterrupt(f"the same command continues the run in {out}") from None
         raise

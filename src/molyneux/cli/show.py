@@ -72,6 +72,37 @@ def print_retrieval(scores: Mapping[str, Any]) -> None:
     console.print(told, highlight=False, soft_wrap=True)
 
 
+def print_captions(found: Mapping[str, Any]) -> None:
+    """What was said about each photo, or, where it is known what people said, a row for each score."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from molyneux.report.captions import METRICS
+
+    if "scores" not in found:
+        for path, text in found["captions"].items():
+            print(f"{path}: {text}")
+        return
+    scores = found["scores"]
+    columns = {key: scores[key] for key in ("before", "after") if key in scores} | scores["controls"]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", *(CONTROLS.get(name, name) for name in columns)):
+        table.add_column(heading, justify="right" if heading else "left")
+    absent = {}
+    for key, label in METRICS.items():
+        values = [one[key]["value"] if isinstance(one[key], dict) else one[key] for one in columns.values()]
+        if None in values:
+            absent[label] = next(one[key]["reason"] for one in columns.values())
+        else:
+            table.add_row(label, *(f"{100 * value:.1f}" for value in values))
+    console = Console(markup=False)
+    console.print(table)
+    for label, reason in absent.items():
+        console.print(f"{label}: {reason}", highlight=False, soft_wrap=True)
+    told = f"{found['protocol']['photos']} photos, {found['protocol']['references']} references; all times 100"
+    console.print(told, highlight=False)
+
+
 def from_text(found: Mapping[str, Any]) -> str:
     """What text alone can tell of one concept, as a sentence."""
     rank = change(found["median_rank"], number)

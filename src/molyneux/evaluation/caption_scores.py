@@ -1,37 +1,25 @@
-"""All scores of a set of captions; what cannot be computed here says why instead of being a number."""
+"""All scores of a set of captions, and what changed between two sets of the same pictures."""
 
-import importlib.util
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from molyneux.errors import DataError
+from molyneux.evaluation.caption_java import NOT_ASKED, Score, meteor, spice
 from molyneux.evaluation.caption_metrics import ORDERS, bleu, cider, rouge_l
 from molyneux.evaluation.caption_tokens import tokenize, tokenize_all
 from molyneux.evaluation.metrics import bootstrap_interval
 from molyneux.evaluation.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 
-_PACKAGE = "pycocoevalcap"
-_METEOR_JAR = "meteor-1.5.jar"
-_SPICE_PARSER = "stanford-corenlp-3.6.0-models.jar"
+WORDS = "lower case, Penn Treebank style, without punctuation; Molyneux's own tokenizer"
+"""What is compared."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """A number, or why there is none; never both."""
-
-    value: float | None = None
-    reason: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"value": self.value} if self.reason is None else {"value": None, "reason": self.reason}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CaptionScores:
     """How captions compare with what people wrote."""
 
@@ -46,6 +34,8 @@ class CaptionScores:
     """Of its mean over pictures, from a bootstrap; how rare phrases are stays as it is."""
     meteor: Score
     spice: Score
+    each: Mapping[str, Tensor]
+    """For each picture, in order: 'rouge_l', 'cider', and 'meteor' and 'spice' where they were computed."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -57,18 +47,23 @@ class CaptionScores:
             "cider_interval": list(self.cider_interval),
             "meteor": self.meteor.as_dict(),
             "spice": self.spice.as_dict(),
-            "words": "lower case, Penn Treebank style, without punctuation; Molyneux's own tokenizer",
         }
 
 
 def score_captions(
-    captions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, java: bool = False
+    captions: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    *,
+    java: bool = False,
+    corenlp: Path | None = None,
 ) -> CaptionScores:
     """Score sentences as people write them, by picture; `references` may hold more pictures, which do not count.
 
-    With `java`, METEOR is computed by its authors' program where Java and pycocoevalcap are installed.
+    With `java`, METEOR is computed by its authors' program where Java and pycocoevalcap are installed, and SPICE
+    where `corenlp` is the folder of its parser.
 
     Raises:
+        ConfigError: if `corenlp` holds no such parser.
         DataError: if there are no captions, or a picture has no references.
     """
     missing = next((name for name in captions if not references.get(name)), None)
@@ -76,100 +71,41 @@ def score_captions(
         raise DataError(f"no references for {missing!r}: expected at least one sentence for each caption")
     own = [tokenize(caption) for caption in captions.values()]
     others = [tokenize_all(references[name]) for name in captions]
-    scores = cider(own, others)
+    consensus, overlap = cider(own, others), rouge_l(own, others)
+    programs = {
+        "meteor": meteor(own, others) if java else Score(reason=NOT_ASKED),
+        "spice": spice(own, others, corenlp) if java else Score(reason=NOT_ASKED),
+    }
     return CaptionScores(
         pictures=len(own),
         bleu=bleu(own, others),
-        rouge_l=float(rouge_l(own, others).mean()),
-        cider=float(scores.mean()),
-        cider_interval=bootstrap_interval(scores, BOOTSTRAP_SEED, LEVEL, RESAMPLES),
-        meteor=meteor(own, others) if java else Score(reason="not computed: not asked for"),
-        spice=spice(),
+        rouge_l=float(overlap.mean()),
+        cider=float(consensus.mean()),
+        cider_interval=bootstrap_interval(consensus, BOOTSTRAP_SEED, LEVEL, RESAMPLES),
+        **programs,
+        each={
+            "rouge_l": overlap,
+            "cider": consensus,
+            **{name: torch.tensor(score.each, dtype=torch.float64) for name, score in programs.items() if score.each},
+        },
     )
 
 
-def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> Score:
-    """METEOR 1.5 in [0, 1], by its authors' Java program as pycocoevalcap packs it; else why not.
+def caption_change(before: CaptionScores, after: CaptionScores) -> dict[str, Any]:
+    """By how much each score rose; where it is a mean over pictures, with a bootstrap interval over these, paired.
 
-    Captions are words with spaces between them, as for `bleu`.
-
-    Source: Denkowski & Lavie (2014), Meteor Universal.
+    METEOR's is the mean over pictures here, too, which differs a little from that of its scores over all together.
     """
-    reason = _lacking_java() or _lacking_package()
-    if reason is not None:
-        return Score(reason=reason)
-    try:
-        *_, value = meteor_answers(captions, references)
-    except (OSError, ValueError) as error:
-        return Score(reason=f"not computed: METEOR's Java program failed ({' '.join(str(error).split())})")
-    return Score(value=value)
-
-
-def meteor_answers(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """What METEOR's program says of each caption, then of all together.
-
-    Raises:
-        OSError: if it cannot be started, or ends early.
-        ValueError: if it answers with something else than a number.
-    """
-    program = subprocess.Popen(
-        _meteor_command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
-    )
-    try:
-        counts = [_ask(program, "SCORE", *group, caption) for caption, group in zip(captions, references, strict=True)]
-        first = _ask(program, "EVAL", *counts)
-        return [float(first), *(float(_answer(program)) for _ in captions)]
-    finally:
-        program.kill()
-        program.communicate()
-
-
-def spice() -> Score:
-    """Why SPICE is not computed: its program downloads a parser (Stanford CoreNLP 3.6.0) the first time it runs.
-
-    Source: Anderson et al. (2016), SPICE.
-    """
-    reason = _lacking_java() or _lacking_package()
-    if reason is None and not _has_spice_parser():
-        reason = f"not computed: SPICE's parser ({_SPICE_PARSER}, 0.4 GB) is not installed, and nothing is downloaded"
-    return Score(reason=reason or "not computed: not supported yet; run pycocoevalcap's own SPICE on the captions")
-
-
-def _lacking_java() -> str | None:
-    return None if shutil.which("java") else "not computed: needs Java, and there is no 'java' on the PATH"
-
-
-def _lacking_package() -> str | None:
-    if importlib.util.find_spec(_PACKAGE) is None:
-        return f"not computed: needs the package {_PACKAGE}; pip install 'molyneux[captions]'"
-    return None
-
-
-def _has_spice_parser() -> bool:
-    return any(next(folder.rglob(_SPICE_PARSER), None) for folder in _folders("spice"))
-
-
-def _folders(part: str) -> list[Path]:
-    spec = importlib.util.find_spec(f"{_PACKAGE}.{part}")
-    return [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations or ()]
-
-
-def _meteor_command() -> list[str]:
-    jar = next(iter(_folders("meteor")), Path()) / _METEOR_JAR
-    return ["java", "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-
-
-def _ask(program: "subprocess.Popen[str]", *parts: str) -> str:
-    assert program.stdin is not None
-    # bars part the parts, so none may hold one
-    program.stdin.write(" ||| ".join(part.replace("|", " ") for part in parts) + "\n")
-    program.stdin.flush()
-    return _answer(program)
-
-
-def _answer(program: "subprocess.Popen[str]") -> str:
-    assert program.stdout is not None
-    line = program.stdout.readline().strip()
-    if not line:
-        raise OSError("it ended without an answer")
-    return line
+    return {
+        **{
+            f"bleu_{order}": {"value": after.bleu[order - 1] - before.bleu[order - 1]} for order in range(1, ORDERS + 1)
+        },
+        **{
+            name: {
+                "value": float((new - before.each[name]).mean()),
+                "interval": list(bootstrap_interval(new - before.each[name], BOOTSTRAP_SEED, LEVEL, RESAMPLES)),
+            }
+            for name, new in after.each.items()
+            if name in before.each
+        },
+    }

@@ -2,8 +2,13 @@
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from molyneux.backends.base import VisionLanguageModel
+
+ENVIRONMENT = "environment.json"
 
 PACKAGES = (
     "molyneux",
@@ -39,4 +44,21 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "processor": platform.machine(),
         "cores": cores,
+    }
+
+
+def environment(
+    model: VisionLanguageModel, weights: str, timings: Mapping[str, float], command: Sequence[str]
+) -> dict[str, Any]:
+    """What a run writes down beside its results; `weights` is the digest of the model's, `timings` are in seconds."""
+    return {
+        "versions": versions(),
+        "machine": machine() | {"device": model.device.type},
+        "timings": dict(timings),
+        "model": {
+            "weights": f"sha256:{weights}",
+            "parameters": sum(value.numel() for value in model.native.parameters()),
+            "image_size": model.image_size,
+        },
+        "command": list(command),
     }

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from molyneux.backends.abilities import Matcher, scorer
-from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
 from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
-from molyneux.pipeline.environment import machine, versions
+from molyneux.pipeline.environment import ENVIRONMENT, environment
 from molyneux.pipeline.from_text import FRESH, READINGS, read_from_text
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
@@ -61,7 +61,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     folder.add_time("load", time.perf_counter() - started)
     if not (folder.root / SCORES).exists():
         job.score(folder)
-    _write_environment(folder, base, command)
+    write_json(folder.root / ENVIRONMENT, environment(base, folder.weights, folder.timings, command))
     write_report(folder.root)
     folder.finish()
     return folder.root
@@ -203,18 +203,3 @@ class _Job:
 def _concepts(evaluation: Evaluation) -> dict[str, Any]:
     concepts: dict[str, Any] = evaluation.as_dict()["concepts"]
     return concepts
-
-
-def _write_environment(folder: RunFolder, base: VisionLanguageModel, command: Sequence[str]) -> None:
-    content = {
-        "versions": versions(),
-        "machine": machine() | {"device": base.device.type},
-        "timings": folder.timings,
-        "model": {
-            "weights": f"sha256:{folder.weights}",
-            "parameters": sum(value.numel() for value in base.native.parameters()),
-            "image_size": base.image_size,
-        },
-        "command": list(command),
-    }
-    write_json(folder.root / "environment.json", content)
