@@ -81,6 +81,20 @@ def test_a_concept_file_that_is_not_there(molyneux, tmp_path):
     check_refused(teach(molyneux, tmp_path / "run", "--concepts", tmp_path / "none.json"), "none.json")
 
 
+def test_words_for_classes_that_cannot_be_used(molyneux, tmp_path, photos):
+    (tmp_path / "templates.txt").write_text("a photo\n")
+    for given, words in (
+        (("--templates", tmp_path / "templates.txt"), ("'a photo'", "{}")),
+        (("--templates", "openai-8"), ("openai-8", "openai-80")),
+        (("--known", f"imagenet-1k:{tmp_path}"), ("imagenet-1k", "image-net.org")),
+        (("--ensemble", "median"), ("median",)),
+        (("--class-names", "mine"), ("mine",)),
+    ):
+        check_refused(molyneux("evaluate", "--model=tiny", "--novel", photos / "novel", *given), *words)
+        check_refused(teach(molyneux, tmp_path / "run", *RING[:3], *given), *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_that_does_not_exist(molyneux, tmp_path):
     for verb in ("teach", "invert"):
         ended = molyneux(verb, *RING[:3], "--model", "nosuch", "--out", tmp_path / "run")

@@ -71,6 +71,40 @@ def test_people_get_a_table_and_the_report(molyneux, tmp_path, photos):
     assert ended.out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
 
 
+def test_evaluate_says_how_its_numbers_came_about(molyneux, photos):
+    words = ("--templates", "openai-7", "--class-names", "wordnet", "--ensemble", "logits")
+    command = ("evaluate", "--model", "tiny", "--base", "tiny", *scoring(photos), *words, "--quiet")
+    scores = json.loads(molyneux(*command, "--per-class", "--predictions", "--json").out)
+    assert len(scores["protocol"]["prompts"]) == 7
+    assert scores["known_retention"] == 1.0
+    assert {name: one["photos"] for name, one in scores["classes"].items()} == {"circle": 3, "square": 3}
+    assert len(scores["predictions"]) == 8
+    shown = molyneux(*command, "--per-class", "--predictions").out
+    for part in (
+        "7 templates (openai-7)",
+        "WordNet",
+        "mean of the cosines",
+        "kept: 100.0 %",
+        "95 % interval",
+        "24 x 24",
+    ):
+        assert part in shown
+    top = scores["predictions"][0]["after"]["top"]
+    assert f"after: {top[0][0]} {top[0][1]:.3f}, {top[1][0]} {top[1][1]:.3f}" in shown
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["class", "right", "photos"] in lines
+    assert [line[-1] for line in lines if line[:1] in (["circle"], ["square"])] == ["3", "3"]
+
+
+def test_teach_scores_with_the_words_it_is_given(molyneux, tmp_path, photos):
+    out = tmp_path / "run"
+    ended = molyneux("teach", *RING, "--out", out, *scoring(photos), "--templates", "name", "--ensemble", "max")
+    assert ended.code == 0
+    scores = json.loads((out / "scores.json").read_text())
+    assert (scores["protocol"]["prompts"], scores["protocol"]["ensemble"]) == (["{}"], "max")
+    assert set(json.loads((out / "classes.json").read_text())) == {"circle", "square"}
+
+
 def test_progress_goes_to_stderr(molyneux, tmp_path):
     ended = molyneux("teach", *(flag for flag in RING if flag != "--quiet"), "--out", tmp_path / "run", "--json")
     assert "pictures of ring: 6 of 6" in ended.err.splitlines()

@@ -12,7 +12,7 @@ from molyneux.backends.vilt import Vilt
 from molyneux.datasets.folders import read_folder
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes, write_folder
-from molyneux.errors import ModelError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.evaluation.features import name_texts
 from molyneux.evaluation.matches import match_names, match_photos
 from molyneux.evaluation.zero_shot import evaluate
@@ -119,6 +119,11 @@ def test_how_photos_are_batched_changes_nothing(model, photos, monkeypatch):
     parts = match_photos(model, folder, texts, lambda *step: told.append(step), "these")
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0.0)
     assert told == [("these", 2, 6), ("these", 4, 6), ("these", 6, 6)]
+
+
+def test_the_best_of_several_texts_is_not_what_pairs_are_judged_by(model, photos):
+    with pytest.raises(ConfigError, match="leave the ensemble 'max' out"):
+        evaluate(model, known=photos / "known", ensemble="max")
 
 
 def test_models_of_two_kinds_and_features_are_refused(model, photos):

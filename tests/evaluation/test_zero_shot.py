@@ -101,7 +101,10 @@ def test_the_dictionary_is_json_in_the_agreed_shape(model, base, known, novel):
         "known_accuracy",
         "known_accuracy_joint",
         "concepts",
+        "known_retention",
     ]
+    before, after = content["known_accuracy"].values()
+    assert content["known_retention"] == pytest.approx(after / before)
     assert (content["model"], content["base"]) == ("taught", "base")
     assert list(content["known_accuracy"]) == ["before", "after"]
     ring = content["concepts"]["ring"]

@@ -32,6 +32,7 @@ def scores_of(folder: Path):
 def test_a_run_leaves_all_that_was_promised_and_nothing_else(tmp_path, photos):
     out = teach_concepts(settings_for(tmp_path / "run", photos), command=("molyneux", "teach"))
     assert sorted(path.name for path in out.iterdir()) == [
+        "classes.json",
         "config.yaml",
         "environment.json",
         "model",

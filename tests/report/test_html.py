@@ -297,3 +297,20 @@ def test_a_run_scored_on_drawings_says_so_and_shows_no_real_photo(make_run: Call
     assert "share of its drawings whose best name is this one" in drawings
     assert "real photo" not in drawings
     assert "its photos" not in drawings
+
+
+def test_known_classes_that_changed_most_are_shown_the_worst_first(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    assert "Known classes" not in Page(write_report(folder)).text
+    classes = {
+        f"class {index}": {"photos": 20, "accuracy": {"before": 0.5, "after": 0.05 * index}} for index in range(20)
+    }
+    classes[HOSTILE] = {"photos": 20, "accuracy": {"before": 1.0, "after": 0.0}}
+    (folder / "classes.json").write_text(json.dumps(classes))
+    text = Page(write_report(folder)).text
+    assert "21 known classes have photos here" in text
+    shown = [name for name in classes if f"{name} 50.0" in text.replace("\xa0", " ")]
+    assert shown == [f"class {index}" for index in (*range(4), *range(15, 20))]
+    places = [text.index(name) for name in (HOSTILE, *shown)]
+    assert places == sorted(places)
+    assert "−100.0" in text

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json, print_scores
+from molyneux.cli.show import print_classes, print_json, print_predictions, print_scores
 
 
 def evaluate(
@@ -16,6 +16,11 @@ def evaluate(
     novel: flags.Novel = None,
     known: flags.Known = None,
     names: flags.Names = None,
+    per_class: Annotated[bool, Parameter(negative=(), help="Known accuracy class by class, too.")] = False,
+    predictions: Annotated[
+        bool, Parameter(negative=(), help="The three best names of every photo of the new concepts, too.")
+    ] = False,
+    wording: flags.WordingFlags = flags.WORDING,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
@@ -24,10 +29,17 @@ def evaluate(
     from molyneux.pipeline.scoring import evaluate_folders
     from molyneux.pipeline.settings import EvaluateSettings
 
-    settings = EvaluateSettings(model=model, base=base, novel=novel, known=known, names=names, running=running)
+    settings = EvaluateSettings(
+        model=model, base=base, novel=novel, known=known, names=names, wording=wording, running=running
+    )
     with progress(quiet) as on_step:
-        scores = evaluate_folders(settings, on_step=on_step).as_dict()
+        found = evaluate_folders(settings, on_step=on_step)
+    scores = found.as_dict(predictions=predictions, classes=per_class)
     if as_json:
         print_json(scores)
-    else:
-        print_scores(scores)
+        return
+    print_scores(scores)
+    if per_class:
+        print_classes(scores["classes"])
+    if predictions:
+        print_predictions(scores["predictions"])

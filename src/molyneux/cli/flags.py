@@ -11,6 +11,7 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 from molyneux.backends.options import Running
 from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConceptError
+from molyneux.evaluation.wording import Wording
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import TeachingConfig
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _ABSENT = object()
 
 RUNNING = Running()
+WORDING = Wording()
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
 CAPTIONING = CaptioningConfig()
@@ -39,6 +41,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 }
 
 _CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
+_WORDING = Group("Words for classes", help="What stands for a class when photos are scored.", sort_key=8)
 _RUNNING = Group("Running the model", sort_key=9)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
 _TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
@@ -77,6 +80,7 @@ ControlModels = Annotated[
     ),
 ]
 CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
+WordingFlags = Annotated[Wording, Parameter(name="*", group=_WORDING)]
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 AsJson = Annotated[
     bool,

@@ -1,7 +1,7 @@
 """Results on stdout: JSON for programs, a table for people."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
@@ -22,12 +22,13 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     console = Console(markup=False)
     if any(concept["photos"] for concept in scores["concepts"].values()):
         table = Table(box=None, pad_edge=False)
-        for heading in ("concept", "recognised", "false positives", "median rank", "pictures"):
+        for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "pictures"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
         for name, concept in scores["concepts"].items():
             table.add_row(
                 name,
                 change(concept["target_recall"], percent),
+                change(concept.get("target_recall_interval", {}), between),
                 change(concept["false_positive_rate"], percent),
                 change(concept["median_rank"], number),
                 str(concept["photos"]),
@@ -39,8 +40,45 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     ):
         if (written := change(scores[key], percent)) != MISSING:
             console.print(f"{label}: {written}", highlight=False)
+    if scores.get("known_retention") is not None:
+        console.print(f"of what was known, kept: {percent(scores['known_retention'])}", highlight=False)
+    if "protocol" in scores:
+        console.print(protocol(scores["protocol"]), highlight=False, soft_wrap=True)
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
+
+
+def protocol(said: Mapping[str, Any]) -> str:
+    """What the numbers mean, in a line or two."""
+    prompts = said["prompts"]
+    words = repr(prompts[0]) if len(prompts) == 1 else f"{len(prompts)} templates ({said['templates'] or 'a file'})"
+    counts = said["counts"]
+    return (
+        f"protocol: {counts['known_names']} known and {counts['novel_names']} new names in {words}; {said['naming']}; "
+        f"ImageNet's classes by {said['class_names']}; score: {said['score']}; photos: {said['preprocessing']}"
+    )
+
+
+def print_classes(classes: Mapping[str, Any]) -> None:
+    """A row for each known class that there are photos of."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("class", "right", "photos"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, found in classes.items():
+        table.add_row(name, change(found["accuracy"], percent), str(found["photos"]))
+    Console(markup=False).print(table)
+
+
+def print_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
+    """A line for each photo and model: its three best names with their scores."""
+    for one in predictions:
+        for when in ("before", "after"):
+            if when in one:
+                top = ", ".join(f"{name} {score:.3f}" for name, score in one[when]["top"])
+                print(f"{one['path']} ({one['concept']}) {when}: {top}")
 
 
 def print_retrieval(scores: Mapping[str, Any]) -> None:
@@ -131,6 +169,17 @@ def percent(share: float) -> str:
     '12.5 %'
     """
     return f"{100 * share:.1f} %"
+
+
+def between(interval: Sequence[float]) -> str:
+    """Two shares as percentages; photos that all agree say nothing of others.
+
+    >>> between([0.25, 0.5]), between([1.0, 1.0])
+    ('25–50', '–')
+    """
+    if interval[0] == interval[-1]:
+        return MISSING
+    return "–".join(f"{100 * end:.0f}" for end in interval)
 
 
 def number(value: float) -> str:

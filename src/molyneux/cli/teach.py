@@ -31,6 +31,7 @@ def teach(
         bool,
         Parameter(negative=(), help="With --teaching.update.rank: save the small adapter, not the whole taught model."),
     ] = False,
+    wording: flags.WordingFlags = flags.WORDING,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
@@ -58,6 +59,7 @@ def teach(
         controls=controls,
         inversion=inversion,
         teaching=teaching,
+        wording=wording,
         running=running,
         adapter_only=adapter_only,
     )

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.errors import DataError
 
 IMAGENET = "imagenet-1k"
 
 
-def read_names(spec: str) -> tuple[str, ...]:
-    """ImageNet's 1,000 names for 'imagenet-1k', else the lines of a text file, one name a line.
+def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]:
+    """ImageNet's 1,000 names for 'imagenet-1k', of the set `class_names`, else a text file's, one name a line.
 
     Surrounding space and empty lines do not count. ImageNet's own list names two classes twice.
 
@@ -20,7 +20,7 @@ def read_names(spec: str) -> tuple[str, ...]:
     'tench'
     """
     if spec == IMAGENET:
-        return imagenet_names()
+        return imagenet_names(class_names)
     path = Path(spec)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -5,8 +5,9 @@ from typing import Literal, TypeVar
 
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
-from molyneux.evaluation.features import PROMPTS, name_texts
+from molyneux.evaluation.features import name_texts
 from molyneux.evaluation.labels import name_key
+from molyneux.evaluation.wording import PROMPTS
 
 ValueT = TypeVar("ValueT")
 

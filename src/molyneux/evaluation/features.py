@@ -11,11 +11,9 @@ from torch import Tensor
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.photos import batches
-from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.errors import DataError, ModelError
+from molyneux.evaluation.wording import PROMPTS, check_prompts
 from molyneux.shapes import Embeddings, Features, Labels
-
-PROMPTS = ("a photo of a {}.",)
-"""What a class is called by, unless said otherwise."""
 
 OnStep = Callable[[str, int, int], None]
 """Told what is being worked on, how much of it is done, and how much there is."""
@@ -91,15 +89,15 @@ def photo_features(
 
 
 def name_texts(
-    names: Sequence[str], prompts: Sequence[str] = PROMPTS, described: Mapping[str, str] | None = None
+    names: Sequence[str], prompts: Sequence[str] = PROMPTS, described: Mapping[str, str | Sequence[str]] | None = None
 ) -> list[list[str]]:
-    """For each name what stands for it: the name put into each prompt, or its text in `described` alone.
+    """For each name what stands for it: the name put into each prompt, or its text or texts in `described` alone.
 
     >>> name_texts(["ring", "cup"], ["{}", "a {}."], {"cup": "A bowl with an ear."})
     [['ring', 'a ring.'], ['A bowl with an ear.']]
     """
-    texts = described or {}
-    return [[texts[name]] if name in texts else [prompt.replace("{}", name) for prompt in prompts] for name in names]
+    own = {name: [text] if isinstance(text, str) else list(text) for name, text in (described or {}).items()}
+    return [own.get(name, [prompt.replace("{}", name) for prompt in prompts]) for name in names]
 
 
 def name_embeddings(
@@ -117,16 +115,24 @@ def name_embeddings(
         ModelError: if a text has more tokens than the model reads.
     """
     check_prompts(prompts)
-    texts = name_texts(names, prompts, described)
+    groups = embedded_texts(model, name_texts(names, prompts, described))
+    if not groups:
+        return model.embed_texts(["nothing"]).float().cpu()[:0]
+    return torch.nn.functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=1)
+
+
+def embedded_texts(model: DualEncoder, texts: Sequence[Sequence[str]]) -> tuple[Float[Tensor, "_ d"], ...]:
+    """For each class the unit rows of its texts, on the CPU.
+
+    Raises:
+        ModelError: if a text has more tokens than the model reads.
+    """
     flat = [text for group in texts for text in group]
     rows = [
         model.embed_texts(flat[start : start + _TEXTS_AT_ONCE]).float().cpu()
         for start in range(0, len(flat), _TEXTS_AT_ONCE)
     ]
-    if not rows:
-        return model.embed_texts(["nothing"]).float().cpu()[:0]
-    groups = torch.split(torch.cat(rows), [len(group) for group in texts])
-    return torch.nn.functional.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=1)
+    return torch.cat(rows).split([len(group) for group in texts]) if rows else ()
 
 
 def scores_from_features(model: DualEncoder, features: Features, texts: Float[Tensor, "c d"]) -> Float[Tensor, "n c"]:
@@ -149,12 +155,3 @@ def checked_scores(model: VisionLanguageModel, scores: Float[Tensor, "n c"]) -> 
     if not scores.isfinite().all():
         raise ModelError(f"{model.name!r} scores photos with values that are no numbers: teach it more gently")
     return scores
-
-
-def check_prompts(prompts: Sequence[str]) -> None:
-    """Raise ConfigError unless there are prompts and each holds '{}' exactly once."""
-    if not prompts:
-        raise ConfigError(f"no prompt given: expected at least one, such as {PROMPTS[0]!r}")
-    for prompt in prompts:
-        if prompt.count("{}") != 1:
-            raise ConfigError(f"the prompt {prompt!r} must hold '{{}}' once, where the name goes: try {PROMPTS[0]!r}")

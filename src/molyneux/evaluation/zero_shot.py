@@ -15,18 +15,11 @@ from torch import Tensor
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
-from molyneux.evaluation.features import (
-    PROMPTS,
-    OnStep,
-    PhotoFeatures,
-    check_prompts,
-    name_embeddings,
-    name_texts,
-    photo_features,
-    scores_from_features,
-)
+from molyneux.evaluation.ensembles import Groups, class_columns, scores_of_columns
+from molyneux.evaluation.features import OnStep, PhotoFeatures, name_texts, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set, labels_among, name_key
 from molyneux.evaluation.matches import match_photos
 from molyneux.evaluation.metrics import (
@@ -41,6 +34,7 @@ from molyneux.evaluation.results import (
     BOOTSTRAP_SEED,
     LEVEL,
     RESAMPLES,
+    ClassScores,
     ConceptScores,
     Evaluation,
     Measurement,
@@ -48,6 +42,7 @@ from molyneux.evaluation.results import (
     Prediction,
     Protocol,
 )
+from molyneux.evaluation.wording import PROMPTS, Ensemble, check_prompts
 from molyneux.shapes import Embeddings
 
 
@@ -60,7 +55,9 @@ def evaluate(
     base: VisionLanguageModel | None = None,
     concepts: Sequence[str] | None = None,
     prompts: Sequence[str] = PROMPTS,
-    described: Mapping[str, str] | None = None,
+    described: Mapping[str, str | Sequence[str]] | None = None,
+    ensemble: Ensemble = "embeddings",
+    class_names: ClassNames = "openai",
     shared_trunk: bool = False,
     shared_texts: bool = False,
     on_step: OnStep | None = None,
@@ -68,52 +65,60 @@ def evaluate(
     """Score `model`, and `base` where given, on folders of photos (`CLASS/IMAGE`) or named sets (`read_set`).
 
     A name's score for a photo is the cosine of their embeddings or, for a model that judges pairs (ViLT), the
-    log-probability of a match; with several prompts the cosine to their mean direction, or the mean.
+    log-probability of a match; with several prompts `ensemble` makes them one (a match's are averaged).
     The known names are the known folder's classes or, with `names`, those: repeated names count once.
     The novel names are the novel folder's classes or, with `concepts`, those: other sub-folders are ignored,
     and a concept without a sub-folder is scored by what it captures among the known photos alone.
-    `described` lets a text stand for a novel name in place of the prompts (what a description achieves
-    without teaching). For models with embeddings, features computed before (`photo_features`) may take a
-    folder's place; they serve both models. With `shared_trunk` photos' features, with `shared_texts` names'
-    embeddings are computed once, by `model`: right where teaching left the trunk, or the text tower, as it was.
+    `described` lets texts stand for a name in place of the prompts (what a description achieves without
+    teaching). `class_names` says what WordNet ids are called. For models with embeddings, features computed before
+    (`photo_features`) may take a folder's place; they serve both models. With `shared_trunk` photos' features, with
+    `shared_texts` names' embeddings are computed once, by `model`: right where teaching left the trunk, or the text
+    tower, as it was.
     A model that judges pairs has no use for these two. Without photos of a kind, what needs them is None.
 
     Raises:
         DataError: if a folder cannot be read, `names` lacks one of the known folder's classes, or a novel
             name is known already.
-        ConfigError: if a prompt does not hold '{}' once, or `described` names no novel name.
+        ConfigError: if a prompt does not hold '{}' once, `described` names none of the names, or a model that judges
+            pairs is asked for the best of several texts.
         ModelError: if a text is too long for a model, its scores are no numbers, one model has embeddings and the
             other judges pairs, or features are given for one that judges pairs.
     """
     check_prompts(prompts)
     check_comparable(model, base)
-    known_photos = known if known is None or isinstance(known, PhotoFolder | PhotoFeatures) else read_set(known)
-    novel_photos = _chosen(novel, concepts)
+    known_photos = (
+        known
+        if known is None or isinstance(known, PhotoFolder | PhotoFeatures)
+        else read_set(known, class_names=class_names)
+    )
+    novel_photos = _chosen(novel, concepts, class_names)
     labels = label_set(
         known=None if known_photos is None else known_photos.names,
         novel=() if novel_photos is None else novel_photos.names,
         names=names,
         concepts=concepts,
     )
-    texts = _described(described or {}, labels.novel)
+    texts = _described(described or {}, labels.all)
+    words = name_texts(labels.all, prompts, texts)
 
     before = None
     if isinstance(model, Matcher):
-        words = name_texts(labels.all, prompts, texts)
+        if ensemble == "max":
+            raise ConfigError(f"{model.name!r} judges pairs, whose scores are averaged: leave the ensemble 'max' out")
         after = _matches(model, labels, words, known_photos, novel_photos, on_step)
         if isinstance(base, Matcher):
             before = _matches(base, labels, words, known_photos, novel_photos, on_step)
     else:
         encoder = dual_encoder(model, "evaluation")
         seen = _seen(encoder, known_photos, novel_photos, on_step)
-        columns = name_embeddings(encoder, labels.all, prompts, texts)
+        columns = class_columns(encoder, words, ensemble)
         after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
         if base is not None:
             other = dual_encoder(base, "evaluation")
             if not shared_trunk:
                 seen = _seen(other, known_photos, novel_photos, on_step)
             if not shared_texts:
-                columns = name_embeddings(other, labels.all, prompts, texts)
+                columns = class_columns(other, words, ensemble)
             before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
 
     protocol = Protocol(
@@ -129,6 +134,8 @@ def evaluate(
         known_folder=None if known_photos is None else str(known_photos.root),
         novel_folder=None if novel_photos is None else str(novel_photos.root),
         score="match" if isinstance(model, Matcher) else "cosine",
+        ensemble=ensemble,
+        class_names=class_names,
     )
     return Evaluation(
         model=model.name,
@@ -166,20 +173,22 @@ class PhotoScores:
 def score_photos(
     model: DualEncoder,
     labels: LabelSet,
-    columns: Embeddings,
+    columns: Embeddings | Groups,
     *,
     known: PhotoFeatures | None = None,
     novel: PhotoFeatures | None = None,
 ) -> PhotoScores:
-    """Cosines of photos, given as features, with `columns`, the embeddings of `labels.all`.
+    """Scores of photos, given as features, for `labels.all`: cosines with one row of `columns` each, or the best of
+    a group's (`class_columns`).
 
     Raises:
         ModelError: if a score is not a number.
     """
+    groups = list(columns[:, None]) if isinstance(columns, Tensor) else columns
     return PhotoScores(
-        known=None if known is None else scores_from_features(model, known.features, columns),
+        known=None if known is None else scores_of_columns(model, known.features, groups),
         known_labels=None if known is None else labels_among(known, labels.known),
-        novel=None if novel is None else scores_from_features(model, novel.features, columns),
+        novel=None if novel is None else scores_of_columns(model, novel.features, groups),
         novel_labels=None if novel is None else labels_among(novel, labels.novel),
     )
 
@@ -187,13 +196,15 @@ def score_photos(
 def measure(labels: LabelSet, scores: PhotoScores, *, intervals: bool = True) -> Measurement:
     """All numbers of one model; `intervals` may be left out where they would be computed a thousand times."""
     count = len(labels.known)
-    accuracy, joint = None, None
+    accuracy, joint, classes = None, None, {}
     if scores.known is not None and scores.known_labels is not None:
+        classes = _class_scores(scores.known[:, :count], scores.known_labels, labels.known)
         accuracy = top1_accuracy(scores.known[:, :count], scores.known_labels)
         joint = top1_accuracy(scores.known, scores.known_labels)
     return Measurement(
         known_accuracy=accuracy,
         known_accuracy_joint=joint,
+        classes=classes,
         concepts={name: _concept_scores(scores, count, index, intervals) for index, name in enumerate(labels.novel)},
     )
 
@@ -205,11 +216,11 @@ class _Seen:
 
 
 def _chosen(
-    novel: str | Path | PhotoFolder | PhotoFeatures | None, concepts: Sequence[str] | None
+    novel: str | Path | PhotoFolder | PhotoFeatures | None, concepts: Sequence[str] | None, class_names: ClassNames
 ) -> PhotoFolder | PhotoFeatures | None:
     if isinstance(novel, PhotoFolder | PhotoFeatures):
         return novel if concepts is None else novel.only(concepts)
-    return None if novel is None else read_set(novel, only=concepts)
+    return None if novel is None else read_set(novel, only=concepts, class_names=class_names)
 
 
 def _seen(
@@ -247,6 +258,16 @@ def _matches(
 
 def _paths(photos: PhotoFolder | PhotoFeatures) -> tuple[str, ...]:
     return photos.paths if isinstance(photos, PhotoFeatures) else photos.relative_paths
+
+
+def _class_scores(scores: ScoreMatrix, labels: Tensor, names: Sequence[str]) -> dict[str, ClassScores]:
+    right = labels[scores.argmax(dim=1) == labels]
+    hits, photos = (one.bincount(minlength=len(names)).tolist() for one in (right, labels))
+    return {
+        name: ClassScores(photos=total, accuracy=found / total)
+        for name, found, total in zip(names, hits, photos, strict=True)
+        if total
+    }
 
 
 def _concept_scores(scores: PhotoScores, known: int, index: int, intervals: bool) -> ConceptScores:
@@ -318,9 +339,13 @@ def _target_ranks(known: ScoreMatrix, target: Tensor) -> Tensor:
     return ranks(torch.cat([known, target[:, None]], dim=1), last)
 
 
-def _described(described: Mapping[str, str], novel: Sequence[str]) -> dict[str, str]:
-    spelled = {name_key(name): name for name in novel}
-    unknown = next((name for name in described if name_key(name) not in spelled), None)
-    if unknown is not None:
-        raise ConfigError(f"a text is given for {unknown!r}, which is no novel name: known are {', '.join(novel)}")
-    return {spelled[name_key(name)]: text for name, text in described.items()}
+def _described(described: Mapping[str, str | Sequence[str]], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    spelled = {name_key(name): name for name in names}
+    for name, texts in described.items():
+        if name_key(name) not in spelled:
+            raise ConfigError(f"a text is given for {name!r}, which is none of the {len(names)} names: leave it out")
+        if not texts:
+            raise ConfigError(f"no text is given for {name!r}: expected one or more, or leave it out")
+    return {
+        spelled[name_key(name)]: (text,) if isinstance(text, str) else tuple(text) for name, text in described.items()
+    }

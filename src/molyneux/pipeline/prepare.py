@@ -10,8 +10,9 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.evaluation.features import PROMPTS
+from molyneux.evaluation.features import name_texts
 from molyneux.evaluation.labels import LabelSet, label_set, name_key
+from molyneux.evaluation.wording import read_templates
 from molyneux.pipeline.pictures import stand_in
 from molyneux.pipeline.settings import TeachSettings
 
@@ -25,6 +26,8 @@ class Plan:
     """Known names that the concepts are told apart from in teaching."""
     novel: PhotoFolder | None
     known: PhotoFolder | None
+    prompts: tuple[str, ...]
+    """What names are put into for scoring."""
 
 
 def prepare(settings: TeachSettings) -> Plan:
@@ -32,20 +35,27 @@ def prepare(settings: TeachSettings) -> Plan:
 
     Raises:
         ConceptError: if a concept's name occurs twice.
-        DataError: if a folder, a photo's header or a list of names cannot be read, or names contradict.
+        DataError: if a folder, a photo's header or a list of names or templates cannot be read, or names contradict.
+        ConfigError: if a template has no place for the name.
     """
     check_distinct(settings.concepts)
-    given = None if settings.names is None else read_names(settings.names)
-    known = None if settings.known is None else read_set(settings.known)
-    novel = None if settings.novel is None else read_set(settings.novel, only=settings.concept_names)
+    class_names = settings.wording.class_names
+    prompts = read_templates(settings.wording.templates)
+    given = None if settings.names is None else read_names(settings.names, class_names)
+    known = None if settings.known is None else read_set(settings.known, class_names=class_names)
+    novel = (
+        None
+        if settings.novel is None
+        else read_set(settings.novel, only=settings.concept_names, class_names=class_names)
+    )
     names = given
     if names is None and known is None:
-        names = without(imagenet_names(), settings.concept_names)
+        names = without(imagenet_names(class_names), settings.concept_names)
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_headers(() if folder is None else folder.paths)
-    bank = without(given or imagenet_names(), settings.concept_names)
-    return Plan(labels=labels, bank=bank, novel=novel, known=known)
+    bank = without(given or imagenet_names(class_names), settings.concept_names)
+    return Plan(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 
 
 def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan) -> None:
@@ -56,14 +66,14 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan)
     for concept in concepts:
         for text in (*concept.descriptions, *concept.captions):
             model.check_text(text)
-    check_names(model, plan.labels.all)
+    check_words(model, name_texts(plan.labels.all, plan.prompts))
 
 
-def check_names(model: VisionLanguageModel, names: Iterable[str]) -> None:
-    """Raise ModelError for the first name that the model cannot read to its end within a prompt."""
-    for name in names:
-        for prompt in PROMPTS:
-            model.check_text(prompt.replace("{}", name))
+def check_words(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:
+    """Raise ModelError for the first of the classes' texts that the model cannot read to its end."""
+    for group in texts:
+        for text in group:
+            model.check_text(text)
 
 
 def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.teach import check_ability, teach, uses_replay
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
-SCORES = "scores.json"
+SCORES, CLASSES = "scores.json", "classes.json"
 
 CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
 
@@ -90,6 +90,7 @@ class _Job:
         self.scoring = Scoring.of(
             self.base,
             self.plan,
+            wording=self.settings.wording,
             shared_trunk=isinstance(self.base, DualEncoder) and shares_trunk(teaching),
             shared_texts=not moves_texts(teaching.update),
             on_step=self.on_step,
@@ -109,6 +110,8 @@ class _Job:
             evaluation = self.scoring(taught, self.base)
             photos = None if self.plan.novel is None else self.plan.novel.root
             write_predictions(folder.root, photos, evaluation.predictions)
+            if evaluation.after.classes:
+                write_json(folder.root / CLASSES, evaluation.classes())
         scores = evaluation.as_dict() | {"model": self.settings.saved}
         if self.settings.drawn:
             scores["protocol"]["novel_pictures"] = "drawings, not photos"

@@ -12,11 +12,12 @@ from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.evaluation.features import PhotoFeatures, photo_features
+from molyneux.evaluation.features import PhotoFeatures, name_texts, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set
 from molyneux.evaluation.results import Evaluation
+from molyneux.evaluation.wording import Wording, read_templates
 from molyneux.evaluation.zero_shot import check_comparable, evaluate
-from molyneux.pipeline.prepare import Plan, check_names
+from molyneux.pipeline.prepare import Plan, check_words
 from molyneux.pipeline.settings import EvaluateSettings, Progress
 
 
@@ -29,6 +30,8 @@ class Scoring:
     known: PhotoFolder | PhotoFeatures | None
     shared_trunk: bool
     shared_texts: bool
+    prompts: tuple[str, ...]
+    wording: Wording
     on_step: Progress | None = None
 
     @classmethod
@@ -37,6 +40,7 @@ class Scoring:
         base: VisionLanguageModel,
         plan: Plan,
         *,
+        wording: Wording,
         shared_trunk: bool,
         shared_texts: bool,
         on_step: Progress | None = None,
@@ -56,6 +60,8 @@ class Scoring:
             known=known,
             shared_trunk=shared_trunk,
             shared_texts=shared_texts,
+            prompts=plan.prompts,
+            wording=wording,
             on_step=on_step,
         )
 
@@ -73,6 +79,9 @@ class Scoring:
             known=self.known,
             names=self.labels.known,
             concepts=self.labels.novel,
+            prompts=self.prompts,
+            ensemble=self.wording.ensemble,
+            class_names=self.wording.class_names,
             described=described,
             shared_trunk=self.shared_trunk,
             shared_texts=self.shared_texts,
@@ -89,8 +98,13 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         DataError: if a folder, a photo or a list of names cannot be read, or names contradict.
         ModelError: if a model cannot be loaded, or a name is too long for it.
     """
-    names = None if settings.names is None else read_names(settings.names)
-    folders = [None if photos is None else read_set(photos) for photos in (settings.novel, settings.known)]
+    wording = settings.wording
+    names = None if settings.names is None else read_names(settings.names, wording.class_names)
+    prompts = read_templates(wording.templates)
+    folders = [
+        None if photos is None else read_set(photos, class_names=wording.class_names)
+        for photos in (settings.novel, settings.known)
+    ]
     novel, known = folders
     labels = label_set(
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
@@ -103,7 +117,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     check_comparable(model, base)
     for one in (model, base):
         if one is not None:
-            check_names(one, labels.all)
+            check_words(one, name_texts(labels.all, prompts))
     encoders = (model, base) if isinstance(model, DualEncoder) and isinstance(base, DualEncoder) else None
     return evaluate(
         model,
@@ -111,6 +125,9 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         novel=novel,
         known=known,
         names=names,
+        prompts=prompts,
+        ensemble=wording.ensemble,
+        class_names=wording.class_names,
         shared_trunk=encoders is not None and equal_weights(*map(_trunk, encoders)),
         shared_texts=encoders is not None and equal_weights(*map(_texts, encoders)),
         on_step=on_step,

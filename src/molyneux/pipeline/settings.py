@@ -8,6 +8,7 @@ from typing import Any, Literal
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
+from molyneux.evaluation.wording import Wording
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
 
@@ -60,6 +61,8 @@ class TeachSettings:
     """Whether the novel pictures are drawings, so that nobody takes them for photos."""
     control: Control | None = None
     """Teach on pictures that cannot carry the concept, instead."""
+    wording: Wording = field(default_factory=Wording)
+    """How classes are put into words for scoring."""
     controls: bool = True
     """Beside a scored run, score the same teaching on noise and on another concept's pictures."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
@@ -106,6 +109,7 @@ class TeachSettings:
                 "novel": None if self.novel is None else str(self.novel),
                 "known": None if self.known is None else str(self.known),
                 "names": self.names,
+                **asdict(self.wording),
                 **({"drawn": True} if self.drawn else {}),
                 "controls": self.compares,
             },
@@ -147,6 +151,7 @@ class EvaluateSettings:
     novel: str | Path | None = None
     known: str | Path | None = None
     names: str | None = None
+    wording: Wording = field(default_factory=Wording)
     running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:

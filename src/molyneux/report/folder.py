@@ -103,6 +103,15 @@ class Taught:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownClass:
+    """A class that the model knew, and the share of its photos that are sorted under it."""
+
+    name: str
+    photos: int | None
+    accuracy: Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run folder's content."""
 
@@ -113,6 +122,8 @@ class Run:
     known_accuracy: Change
     known_accuracy_joint: Change
     known_photos: int | None
+    classes: tuple[KnownClass, ...]
+    """The known classes, where the run kept their numbers."""
     drawn: bool
     """Whether the concepts were scored on drawings, which must not be taken for photos."""
     interval_level: float | None
@@ -143,6 +154,7 @@ def read_run(folder: Path) -> Run:
     environment = _Node(_read_json(folder / "environment.json"), "environment.json")
     scores = _Node(_read_json(folder / "scores.json"), "scores.json")
     predictions = _Node(_read_json(folder / "predictions.json"), "predictions.json")
+    classes = _Node(_read_json(folder / "classes.json"), "classes.json")
     pictures = dict(_all_pictures(folder))
     protocol = scores["protocol"]
     unscored = "" if scores.value is not None else "the run folder has no scores.json"
@@ -164,6 +176,10 @@ def read_run(folder: Path) -> Run:
         known_accuracy=_change(scores["known_accuracy"], no_known),
         known_accuracy_joint=_change(scores["known_accuracy_joint"], no_known),
         known_photos=_known_photos(protocol),
+        classes=tuple(
+            KnownClass(name=name, photos=classes[name]["photos"].whole(), accuracy=_change(classes[name]["accuracy"]))
+            for name in classes.mapping()
+        ),
         drawn=config["evaluation"].mapping().get("drawn") is True
         or protocol["novel_pictures"].text().startswith("drawings"),
         interval_level=protocol["interval"]["level"].number(),

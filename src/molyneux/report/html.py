@@ -23,6 +23,9 @@ WIDE, PHONE = 720, 340
 PICTURE_SIDE, THUMBNAIL_SIDE = 288, 240
 """Longest side of an embedded picture, in pixels."""
 
+MOST_CLASSES = 5
+"""How many known classes to show of those that lost most, and as many of those that gained most."""
+
 BEST_AND_WORST = 3
 """How many photos to show of the most improved, and as many of the least."""
 
@@ -53,6 +56,7 @@ def render(run: Run) -> str:
         title=run.concepts[0].name if not several else f"{len(run.concepts)} concepts",
         verdict=_overall(run) if several else [],
         summary=_summary(run) if several else [],
+        classes=_class_lines(run),
         concepts=[_ConceptView.of(run, concept) for concept in run.concepts],
         settings=[(name, list(_flat(values))) for name, values in run.settings.items() if values],
         timings=[(name, words.duration(seconds)) for name, seconds in run.timings],
@@ -239,6 +243,14 @@ def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
         yield _numbers("Similarity to its name", on_synthetic, concept.text_similarity, digits=3)
     if concept.text_rank.known:
         yield _numbers("Median rank of its name", on_synthetic, concept.text_rank)
+
+
+def _class_lines(run: Run) -> list[_Line]:
+    """The known classes whose accuracy changed most, the worst first."""
+    changed = [one for one in run.classes if one.accuracy.difference]
+    changed.sort(key=lambda one: one.accuracy.difference or 0.0)
+    ends = changed if len(changed) <= 2 * MOST_CLASSES else changed[:MOST_CLASSES] + changed[-MOST_CLASSES:]
+    return [_shares(one.name, "", one.accuracy, one.photos) for one in ends]
 
 
 def _shares(label: str, note: str, change: Change, total: int | None = None) -> _Line:
