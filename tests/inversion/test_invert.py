@@ -9,11 +9,12 @@ import torch
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import Alignment
+from molyneux.backends.folding import LayerStatistics
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert, invert_each, learning_rate, picture_seed
-from molyneux.inversion.priors import batch_norm_inputs, statistics_distance, total_variation
+from molyneux.inversion.priors import batch_norm_moments, statistics_distance, total_variation
 from molyneux.synthetic import SyntheticImages
 from small_models import ConvModel
 
@@ -134,9 +135,9 @@ def test_the_batch_norm_prior_draws_the_statistics_nearer(model):
 
     def distance(weight: float) -> float:
         made = invert(model, RING, replace(still, batch_norm=weight))
-        with batch_norm_inputs(layers) as seen, torch.no_grad():
+        with batch_norm_moments(layers) as seen, torch.no_grad():
             model.features(made.pixels)
-        return float(statistics_distance(seen, layers))
+        return float(statistics_distance(seen, [LayerStatistics.of(layer) for layer in layers]))
 
     assert distance(5.0) < 0.7 * distance(0.0)
 

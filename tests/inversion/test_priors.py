@@ -1,10 +1,13 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import nn
 
+from molyneux.backends.folding import LayerStatistics
 from molyneux.inversion.priors import (
     _Moments,
-    batch_norm_inputs,
+    batch_norm_moments,
     frobenius_variation,
     statistics_distance,
     total_variation,
@@ -87,11 +90,17 @@ def test_the_hand_written_gradient_of_the_moments_is_right():
     assert torch.autograd.gradcheck(_Moments.apply, (layer_input,))
 
 
-def test_the_moments_are_the_mean_and_the_mean_square():
-    layer_input = seeded(2, 3, 4, 5)
-    mean, square = _Moments.apply(layer_input)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_moments_are_the_mean_and_the_variance(layout):
+    layer_input = seeded(2, 3, 4, 5).contiguous(memory_format=layout)
+    mean, variance = _Moments.apply(layer_input)
     torch.testing.assert_close(mean, layer_input.mean(dim=(0, 2, 3)))
-    torch.testing.assert_close(square, layer_input.square().mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(variance, layer_input.var(dim=(0, 2, 3), correction=0))
+
+
+def distance_to(layers: Sequence[nn.BatchNorm2d], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    moments = [_Moments.apply(layer_input) for layer_input in inputs]
+    return statistics_distance(moments, [LayerStatistics.of(layer) for layer in layers])
 
 
 def naive_distance(inputs: list[torch.Tensor], layers: list[nn.BatchNorm2d]) -> torch.Tensor:
@@ -109,7 +118,7 @@ def test_the_distance_of_statistics_and_its_gradient_equal_a_naive_form():
     layers = [trained_norm(4), trained_norm(6, seed=7)]
     ours = [seeded(3, 4, 5, 5).requires_grad_(), seeded(3, 6, 2, 3, seed=1).requires_grad_()]
     naive = [value.detach().clone().requires_grad_() for value in ours]
-    distance, expected = statistics_distance(ours, layers), naive_distance(naive, layers)
+    distance, expected = distance_to(layers, ours), naive_distance(naive, layers)
     torch.testing.assert_close(distance, expected)
     distance.backward()
     expected.backward()
@@ -123,14 +132,14 @@ def test_the_distance_is_zero_where_the_statistics_agree():
     var, mean = torch.var_mean(seen, dim=(0, 2, 3), correction=0, keepdim=True)
     standard = (seen - mean) / var.sqrt()
     fitting = standard * layer.running_var.view(1, 4, 1, 1).sqrt() + layer.running_mean.view(1, 4, 1, 1)
-    torch.testing.assert_close(statistics_distance([fitting], [layer]), torch.tensor(0.0), atol=1e-6, rtol=0.0)
-    assert statistics_distance([fitting + 0.1], [layer]) > 1e-3
-    assert statistics_distance([fitting * 1.2], [layer]) > 1e-3
+    torch.testing.assert_close(distance_to([layer], [fitting]), torch.tensor(0.0), atol=1e-6, rtol=0.0)
+    assert distance_to([layer], [fitting + 0.1]) > 1e-3
+    assert distance_to([layer], [fitting * 1.2]) > 1e-3
 
 
 def test_a_channel_without_variation_has_a_finite_distance_and_gradient():
     flat = torch.full((2, 4, 3, 3), 0.3, requires_grad=True)
-    distance = statistics_distance([flat], [trained_norm(4)])
+    distance = distance_to([trained_norm(4)], [flat])
     distance.backward()
     assert distance.isfinite()
     assert flat.grad.isfinite().all()
@@ -139,19 +148,20 @@ def test_a_channel_without_variation_has_a_finite_distance_and_gradient():
 def test_layers_are_watched_only_inside_the_block():
     tower = nn.Sequential(trained_norm(3), nn.Identity(), trained_norm(3, seed=3))
     images = seeded(1, 3, 4, 4)
-    with batch_norm_inputs([tower[0], tower[2]]) as seen:
+    with batch_norm_moments([tower[0], tower[2]]) as seen:
         tower(images)
     tower(images)
     assert len(seen) == 2
-    assert torch.equal(seen[0], images)
-    torch.testing.assert_close(seen[1], tower[0](images))
+    for (mean, variance), received in zip(seen, (images, tower[0](images)), strict=True):
+        torch.testing.assert_close(mean, received.mean(dim=(0, 2, 3)))
+        torch.testing.assert_close(variance, received.var(dim=(0, 2, 3), correction=0))
 
 
 def test_layers_are_left_unwatched_after_a_failure():
     layer = trained_norm(3)
 
     def fail() -> None:
-        with batch_norm_inputs([layer]):
+        with batch_norm_moments([layer]):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

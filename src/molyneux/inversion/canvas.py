@@ -118,7 +118,7 @@ def decorrelated(values: Values) -> Images:
     Source: the idea of Olah, Mordvintsev & Schubert (2017); axes and scales are our own.
     """
     basis = (_AXES * _DEVIATIONS[:, None]).to(values)
-    return torch.einsum("nahw,ac->nchw", values, basis).mul(2.0).sigmoid()
+    return (basis.T @ values.flatten(2)).view_as(values).mul(2.0).sigmoid()
 
 
 def uniform(side: int, generator: Generator) -> Float[Tensor, "3 s s"]:

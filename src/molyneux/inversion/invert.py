@@ -14,12 +14,13 @@ from torch import Generator, Tensor
 
 from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
 from molyneux.backends.digest import weights_digest
+from molyneux.backends.folding import LayerStatistics, folded
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.files import write_bytes
 from molyneux.inversion.canvas import CANVASES, COLORS, Canvas
 from molyneux.inversion.config import InversionConfig
-from molyneux.inversion.priors import batch_norm_inputs, frobenius_variation, statistics_distance, total_variation
+from molyneux.inversion.priors import batch_norm_moments, frobenius_variation, statistics_distance, total_variation
 from molyneux.inversion.views import draw_views, view
 from molyneux.shapes import Images
 from molyneux.synthetic import SyntheticImages, TracePoint
@@ -111,7 +112,7 @@ def _climb(
     job = _Job(config, model, alignment, canvas, generators, fingerprint)
     if checkpoint is not None and checkpoint.exists():
         job.restore(checkpoint)
-    with frozen(model.native):
+    with frozen(model.native), folded(model) as job.expected:
         try:
             while job.step < config.steps:
                 job.advance(view_size)
@@ -154,7 +155,8 @@ class _Job:
         self.color = COLORS[config.color]
         self.variation = total_variation if config.variation_norm == "mean" else frobenius_variation
         self.layers = model.vision_batch_norms() if config.batch_norm else []
-        self.optimiser = torch.optim.Adam(canvas.leaves(), lr=config.learning_rate)
+        self.expected: Sequence[LayerStatistics] = ()
+        self.optimiser = _adam(canvas, config)
         self.step = 0
         self.whole = True
         self.grown_at = 0
@@ -167,18 +169,18 @@ class _Job:
         self.whole = False
         config = self.config
         if self.canvas.advance(self.step, config.steps):
-            self.optimiser = torch.optim.Adam(self.canvas.leaves(), lr=config.learning_rate)
+            self.optimiser = _adam(self.canvas, config)
             self.grown_at = self.step
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, self.step, self.grown_at)
         noise = config.noise * (1 - self.step / config.steps)
         draw = draw_views(config, size, noise, self.generators)
-        with batch_norm_inputs(self.layers) as seen:
+        with batch_norm_moments(self.layers) as seen:
             pictures = self.pictures()
             scores, together = self.alignment.score(view(pictures, draw, size))
             loss = -scores.mean() - config.joint * together
             if self.layers:
-                loss = loss + config.batch_norm * statistics_distance(seen, self.layers)
+                loss = loss + config.batch_norm * statistics_distance(seen, self.expected)
         if config.total_variation:
             loss = loss + config.total_variation * self.variation(pictures).mean()
         if not torch.isfinite(loss):
@@ -233,11 +235,15 @@ class _Job:
         leaves: list[Tensor] = self.canvas.leaves()
         for leaf, stored in zip(leaves, state["leaves"], strict=True):
             leaf.data.copy_(stored)
-        self.optimiser = torch.optim.Adam(leaves, lr=self.config.learning_rate)
+        self.optimiser = _adam(self.canvas, self.config)
         self.optimiser.load_state_dict(state["optimiser"])
         for generator, stored in zip(self.generators, state["generators"], strict=True):
             generator.set_state(stored)
         self.trace = [TracePoint(**point) for point in state["trace"]]
+
+
+def _adam(canvas: Canvas, config: InversionConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(canvas.leaves(), lr=config.learning_rate, fused=True)
 
 
 def learning_rate(config: InversionConfig, step: int, grown_at: int) -> float:

@@ -8,7 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from molyneux.backends.folding import LayerStatistics
 from molyneux.shapes import Images, Scores
+
+Moments = tuple[Float[Tensor, " _"], Float[Tensor, " _"]]
+"""Mean and variance of each channel."""
 
 
 def total_variation(images: Images) -> Scores:
@@ -47,16 +51,17 @@ def frobenius_variation(images: Images) -> Scores:
 
 
 @contextmanager
-def batch_norm_inputs(layers: Sequence[nn.BatchNorm2d]) -> Iterator[list[Tensor]]:
-    """While open, collect what each layer receives, in order of the calls; the list is the caller's to clear.
+def batch_norm_moments(layers: Sequence[nn.BatchNorm2d]) -> Iterator[list[Moments]]:
+    """While open, collect the moments of what each layer receives, in order of the calls.
 
     A tower that computes in half precision is heard in single precision.
     """
-    seen: list[Tensor] = []
+    seen: list[Moments] = []
 
     def remember(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         del module
-        seen.append(arguments[0].float())
+        received = arguments[0]
+        seen.append(_Moments.apply(received.float() if received.dtype.itemsize < 4 else received))
 
     handles = [layer.register_forward_pre_hook(remember) for layer in layers]
     try:
@@ -66,9 +71,7 @@ def batch_norm_inputs(layers: Sequence[nn.BatchNorm2d]) -> Iterator[list[Tensor]
             handle.remove()
 
 
-def statistics_distance(
-    inputs: Sequence[Float[Tensor, "n _ _ _"]], layers: Sequence[nn.BatchNorm2d]
-) -> Float[Tensor, ""]:
+def statistics_distance(seen: Sequence[Moments], expected: Sequence[LayerStatistics]) -> Float[Tensor, ""]:
     """How far the pictures' statistics are from what each batch-norm layer met in training.
 
     Per layer and channel: squared difference of the means in units of the trained deviation, plus the
@@ -77,36 +80,36 @@ def statistics_distance(
 
     Source: after Yin et al. (2020), DeepInversion, made free of scale.
     """
-    distances = []
-    for layer_input, layer in zip(inputs, layers, strict=True):
-        running_mean, running_var = layer.running_mean, layer.running_var
-        assert running_mean is not None
-        assert running_var is not None
-        deviation = (running_var + layer.eps).sqrt()
-        mean, square = _Moments.apply(layer_input)
-        off_mean = ((mean - running_mean) / deviation).square()
-        own_deviation = (square - mean.square() + layer.eps).clamp(min=layer.eps).sqrt()
-        distances.append((off_mean + (own_deviation / deviation - 1).square()).mean())
-    return torch.stack(distances).mean()
+    mean, variance = (torch.cat(values) for values in zip(*seen, strict=True))
+    wanted, deviation, eps = (
+        torch.cat([getattr(layer, name) for layer in expected]) for name in ("mean", "deviation", "eps")
+    )
+    off_mean = ((mean - wanted) / deviation).square()
+    off_deviation = ((variance + eps).sqrt() / deviation - 1).square()
+    parts = (off_mean + off_deviation).split([len(layer.mean) for layer in expected])
+    return torch.stack([part.mean() for part in parts]).mean()
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and mean square of each channel, in two passes forward and one backward.
+    """Mean and (biased) variance of each channel, in one call forward and one backward.
 
-    `torch.var_mean` and its gradient cost as much as the whole tower here.
+    `torch.var_mean` and its gradient cost as much as the whole tower on the CPU.
     """
 
     @staticmethod
-    def forward(ctx: Any, layer_input: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(layer_input)
-        count = layer_input.numel() // layer_input.shape[1]
-        mean = layer_input.sum(dim=(0, 2, 3)) / count
-        square = torch.linalg.vector_norm(layer_input, dim=(0, 2, 3)).square() / count
-        return mean, square
+    def forward(ctx: Any, layer_input: Tensor) -> Moments:
+        if layer_input.device.type == "cpu":
+            mean, variance = torch.batch_norm_update_stats(layer_input, None, None, 0.0)
+        else:
+            variance, mean = torch.var_mean(layer_input, dim=(0, 2, 3), correction=0)
+        ctx.save_for_backward(layer_input, mean)
+        return mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (layer_input,) = ctx.saved_tensors
-        count = layer_input.numel() // layer_input.shape[1]
-        of_mean, of_square = ((g / count).view(1, -1, 1, 1) for g in gradients)
-        return torch.addcmul(of_mean.expand_as(layer_input), layer_input, 2 * of_square)
+        layer_input, mean = ctx.saved_tensors
+        share = len(mean) / layer_input.numel()
+        of_mean, of_variance = (gradient * share for gradient in gradients)
+        slope = 2 * of_variance
+        constant = of_mean - slope * mean
+        return torch.addcmul(constant.view(1, -1, 1, 1).expand_as(layer_input), layer_input, slope.view(1, -1, 1, 1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 from molyneux.inversion.config import InversionConfig
 from molyneux.shapes import Images
@@ -49,11 +49,13 @@ def view(images: Images, draw: Draw, size: int) -> Tensor:
 
     Colour shift and noise may leave [0, 1] slightly.
     """
-    grid = affine_grid(draw.matrices.to(images), [len(images), 3, size, size], align_corners=False)
+    matrices = draw.matrices.to(images)[..., None, None]
+    centres = (2 * torch.arange(size, device=images.device, dtype=images.dtype) + 1) / size - 1
+    grid = matrices[:, :, 0] * centres + matrices[:, :, 1] * centres[:, None] + matrices[:, :, 2]
     # clamped to the border pixels' centres, zero padding equals border padding, which not every device has
-    limit = images.new_tensor([1 - 1 / images.shape[-1], 1 - 1 / images.shape[-2]])
-    grid = grid.clamp(-limit, limit)
-    warped = grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    limit = images.new_tensor([1 - 1 / images.shape[-1], 1 - 1 / images.shape[-2]]).view(2, 1, 1)
+    places = grid.clamp(-limit, limit).permute(0, 2, 3, 1)
+    warped = grid_sample(images, places, mode="bilinear", padding_mode="zeros", align_corners=False)
     colored = (warped - 0.5 - draw.shift.to(images)) * draw.gain.to(images) + 0.5
     seen = colored if draw.noise is None else colored + draw.noise.to(images)
     # convolutions are a fifth faster on this layout, forward and back
