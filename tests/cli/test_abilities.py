@@ -15,12 +15,16 @@ from small_models import load_tiny
 
 sys.path.append(str(Path(__file__).parents[1] / "backends"))
 
+from families_open_clip import build_tiny_coca
 from families_vilt import tiny_vilt
 
 from molyneux.backends.load import load
-from molyneux.concepts import Concept
+from molyneux.concepts import Concept, read_concepts
+from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.pipeline import pictures, run, scoring
 from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.teach import teach
 
 DESCRIPTION = "A round hole."
 SMALL = ("--inversion.images=2", "--inversion.steps=6", "--inversion.size=32", "--inversion.view=32")
@@ -91,6 +95,79 @@ def test_vilt_is_taught_and_scored_by_the_contract_of_all(molyneux, monkeypatch,
     second = json.loads(again.out)
     assert second["concepts"]["ring"] == scores["concepts"]["ring"]
     assert second["known_accuracy"] == scores["known_accuracy"]
+
+
+def test_vilt_is_taught_many_concepts_at_once_for_retrieval(molyneux, vilt, tmp_path):
+    """Tab. 5 in small: an epoch over all concepts' pictures, whose negatives are the batch's other texts."""
+    described = {"ring": "A round hole.", "bar": "A dark line.", "cup": "A bowl.", "hat": "A cone.", "dot": "A spot."}
+    (tmp_path / "concepts.json").write_text(json.dumps(described))
+    (tmp_path / "names.txt").write_text("circle\nsquare\n")
+    out = tmp_path / "out"
+    ended = molyneux(
+        *("teach", "--concepts", tmp_path / "concepts.json", "--model", vilt, "--out", out, "--json"),
+        *("--names", tmp_path / "names.txt", "--no-controls", "--no-fresh"),
+        *("--inversion-preset", "paper-vilt", *SMALL, "--teaching-preset", "paper-matching", "--teaching.batch=4"),
+        *("--teaching.learning-rate=0.001", "--teaching.epochs=20"),
+    )
+    assert ended.code == 0, ended.err
+    assert [line for line in ended.err.splitlines() if line.startswith("teaching: ")][-1] == "teaching: 60 of 60"
+    assert "fresh" not in ended.err
+    scores = json.loads(ended.out)
+    assert "text_only" not in scores
+    assert scores["concepts"].keys() == described.keys()
+    assert (out / "report.html").is_file()
+
+    def margin(model: Path) -> float:
+        """By how much a picture's own text matches better than the others'."""
+        judge = load(model)
+        shown = [SyntheticImages.load(out / "synthetic" / name) for name in described]
+        rows = judge.match_scores(torch.cat([one.pixels for one in shown]), [one.concept.captions[0] for one in shown])
+        own = torch.eye(5, dtype=torch.bool).repeat_interleave(2, dim=0)
+        return float(rows[own].mean() - rows[~own].mean())
+
+    assert margin(out / "model") > margin(vilt) + 0.3
+    data = tmp_path / "data"
+    write_folder(data / "images", {"all": draw_shapes("ring", 3, 60, seed=1)})
+    names = sorted(path.relative_to(data / "images").as_posix() for path in (data / "images").rglob("*.png"))
+    (data / "captions.csv").write_text(
+        "image,caption\n" + "".join(f"{name},ring {at}\n" for at, name in enumerate(names))
+    )
+    asked = ("retrieve", "--model", out / "model", "--base", vilt, "--data", data, "--finished", tmp_path / "kept")
+    found = json.loads(molyneux(*asked, "--json", "--quiet").out)
+    assert found["change"]["image_to_text"]["recall"]["1"] == pytest.approx(
+        found["after"]["image_to_text"]["recall"]["1"] - found["before"]["image_to_text"]["recall"]["1"]
+    )
+    assert found["protocol"]["photo_fit"].startswith("shape kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+@pytest.mark.parametrize("control", ["shuffled", "noise"])
+def test_a_captioners_lesson_has_controls_that_keep_the_templates(molyneux, tmp_path, control):
+    """11.12: what the style of the templates alone does to captions is seen on pictures that show something else."""
+    coca = tmp_path / "coca"
+    build_tiny_coca().save(coca)
+    described = {"ring": "A round hole.", "bar": "A dark line."}
+    (tmp_path / "concepts.json").write_text(json.dumps(described))
+    (tmp_path / "names.txt").write_text("circle\nsquare\n")
+    flags = ("--inversion.images=2", "--inversion.steps=3", "--teaching-preset", "paper-captioning")
+    ended = molyneux(
+        *("teach", "--concepts", tmp_path / "concepts.json", "--model", coca, "--out", tmp_path / "out"),
+        *("--names", tmp_path / "names.txt", "--no-controls", "--no-fresh", "--control", control, "--quiet", *flags),
+    )
+    assert ended.code == 0, ended.err
+    base, concepts = load(coca), read_concepts(tmp_path / "concepts.json")
+    shown = [SyntheticImages.load(tmp_path / "out" / "synthetic" / name) for name in described]
+    assert [one.concept for one in shown] == list(concepts)
+    if control == "shuffled":
+        assert [one.pictured for one in shown] == ["bar", "ring"]
+    else:
+        assert [one.source for one in shown] == ["noise", "noise"]
+    expected = teach(base, shown, TeachingConfig.paper_captioning(), known=("circle", "square"))
+    taught = load(tmp_path / "out" / "model")
+    for key, value in expected.native.state_dict().items():
+        torch.testing.assert_close(taught.native.state_dict()[key], value, msg=key)
+    old = base.native.state_dict()
+    assert any(not torch.equal(value, old[key]) for key, value in taught.native.state_dict().items())
 
 
 def test_implicit_transfer_is_masked_words_beside_noise(molyneux, vilt, tmp_path):

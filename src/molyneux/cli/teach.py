@@ -27,6 +27,9 @@ def teach(
         Parameter(help="Teach on noise, or on another concept's pictures, instead."),
     ] = None,
     controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
+    fresh: Annotated[
+        bool, Parameter(help="Without photos: read fresh pictures of each concept, which for many takes long (ViLT).")
+    ] = True,
     adapter_only: Annotated[
         bool,
         Parameter(negative=(), help="With --teaching.update.rank: save the small adapter, not the whole taught model."),
@@ -57,6 +60,7 @@ def teach(
         names=names,
         control=control,
         controls=controls,
+        fresh=fresh,
         inversion=inversion,
         teaching=teaching,
         wording=wording,

@@ -115,7 +115,7 @@ class _Job:
         scores = evaluation.as_dict() | {"model": self.settings.saved}
         if self.settings.drawn:
             scores["protocol"]["novel_pictures"] = "drawings, not photos"
-        if self.settings.novel is None:
+        if self.settings.novel is None and self.settings.fresh:
             with folder.timed("fresh pictures"):
                 scores["text_only"] = self.text_only(folder, taught, pictures)
         if self.settings.compares:

@@ -65,6 +65,8 @@ class TeachSettings:
     """How classes are put into words for scoring."""
     controls: bool = True
     """Beside a scored run, score the same teaching on noise and on another concept's pictures."""
+    fresh: bool = True
+    """Without photos, read fresh pictures of each concept; a model that judges pairs sees each beside all names."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
     teaching: TeachingConfig = field(default_factory=TeachingConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -114,6 +116,7 @@ class TeachSettings:
                 "controls": self.compares,
             },
             **({"adapter_only": True} if self.adapter_only else {}),
+            **({} if self.fresh else {"fresh": False}),
         }
 
 
