@@ -43,7 +43,16 @@ class Concept:
     @property
     def captions(self) -> tuple[str, ...]:
         """'A NAME is DESCRIPTION' for each description, its first letter lower-cased (paper, 3.1.2)."""
-        return tuple(f"A {self.name} is {text[0].lower()}{text[1:]}" for text in self.descriptions)
+        return tuple(definition(self.name, text) for text in self.descriptions)
+
+
+def definition(name: str, description: str) -> str:
+    """'A NAME is DESCRIPTION', the description's first letter lower-cased (paper, 3.1.2).
+
+    >>> definition("moongate", "A circular archway.")
+    'A moongate is a circular archway.'
+    """
+    return f"A {name} is {description[:1].lower()}{description[1:]}"
 
 
 def check_distinct(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
@@ -70,6 +79,15 @@ def read_concepts(path: Path) -> tuple[Concept, ...]:
     Raises:
         ConceptError: if the file cannot be read, is no such mapping, repeats a name or has unknown keys.
     """
+    return check_distinct(Concept(name, texts) for name, texts in read_descriptions(path).items())
+
+
+def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
+    """What a concept file holds, by name; names that no concept may have, with a slash, are read as well.
+
+    Raises:
+        ConceptError: as `read_concepts`.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -87,10 +105,10 @@ def read_concepts(path: Path) -> tuple[Concept, ...]:
         raise ConceptError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise ConceptError(f"{path}: expected a mapping of name to description, got {type(content).__name__}")
-    return check_distinct(_concept(path, name, entry) for name, entry in content.items())
+    return dict(_entry(path, name, entry) for name, entry in content.items())
 
 
-def _concept(path: Path, name: object, entry: object) -> Concept:
+def _entry(path: Path, name: object, entry: object) -> tuple[str, tuple[str, ...]]:
     if isinstance(entry, Mapping):
         unknown = sorted(str(key) for key in entry if key != "descriptions")
         if unknown:
@@ -98,7 +116,7 @@ def _concept(path: Path, name: object, entry: object) -> Concept:
         entry = entry.get("descriptions", ())
     if not isinstance(name, str) or not isinstance(entry, str | list) or not all(isinstance(e, str) for e in entry):
         raise ConceptError(f"{path}: expected text or a list of texts for {name!r}, got {entry!r}")
-    return Concept(name, entry)
+    return name, (entry,) if isinstance(entry, str) else tuple(entry)
 
 
 def _checked_name(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import RING, Command
+from command import RING, Command, check_refused
 from runs import use_tiny, write_photos
 
 from molyneux.backends.families import FAMILIES
@@ -94,6 +94,20 @@ def test_evaluate_says_how_its_numbers_came_about(molyneux, photos):
     lines = [line.split() for line in shown.splitlines()]
     assert ["class", "right", "photos"] in lines
     assert [line[-1] for line in lines if line[:1] in (["circle"], ["square"])] == ["3", "3"]
+
+
+def test_evaluate_asks_for_descriptions_in_place_of_names(molyneux, tmp_path, photos):
+    path = tmp_path / "descriptions.yaml"
+    path.write_text("ring: A round band.\ncross: [Two bars that meet., A plus sign.]\ncircle: A round spot.\n")
+    command = ("evaluate", "--model", "tiny", *scoring(photos), "--descriptions", path, "--json", "--quiet")
+    protocol = json.loads(molyneux(*command).out)["protocol"]
+    assert protocol["naming"].startswith("asymmetric")
+    crosses = ["A cross is two bars that meet.", "A cross is a plus sign."]
+    assert protocol["described"] == {"ring": "A ring is a round band.", "cross": crosses}
+    protocol = json.loads(molyneux(*command, "--naming", "descriptors", "--ensemble", "logits").out)["protocol"]
+    assert protocol["described"]["square"] == "square."
+    check_refused(molyneux(*command, "--naming", "symmetric"), "2 of 3 known names", "'square'")
+    check_refused(molyneux(*command, "--pools", path), "--descriptions", "--pools")
 
 
 def test_teach_scores_with_the_words_it_is_given(molyneux, tmp_path, photos):

@@ -11,9 +11,11 @@ from torch.nn.functional import normalize
 
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.evaluation.class_texts import class_texts
 from molyneux.evaluation.descriptions import definition_texts, descriptor_sentence, descriptor_texts
 from molyneux.evaluation.ensembles import ensemble_scores, scores_of_texts
 from molyneux.evaluation.features import name_embeddings, name_texts, scores_from_features
+from molyneux.evaluation.labels import LabelSet
 from molyneux.evaluation.prompt_pools import (
     CHEXPERT_CLASSES,
     CHEXPERT_POOLS,
@@ -22,6 +24,7 @@ from molyneux.evaluation.prompt_pools import (
     read_pools,
     sampled_prompts,
 )
+from molyneux.evaluation.wording import ClassTexts
 from small_models import ConvModel
 
 RULES = ("embeddings", "logits", "max")
@@ -192,3 +195,58 @@ def test_pools_of_other_classes_or_sizes_are_refused():
     pools["Edema"]["severity"].pop()
     with pytest.raises(DataError, match=r"'Edema' hold \(5, 3, 1\) words: MedCLIP's hold \(6, 3, 1\)"):
         check_chexpert(pools)
+
+
+LABELS = LabelSet(known=("hen", "cup / mug"), novel=("moongate",))
+DESCRIBED = {"Moongate": ["A round archway."], "hen": "A bird.", "cup / mug": ["A bowl with an ear.", "It holds tea."]}
+
+
+@pytest.fixture
+def descriptions(tmp_path):
+    path = tmp_path / "descriptions.json"
+    path.write_text(json.dumps(DESCRIBED))
+    return path
+
+
+def test_descriptions_take_the_place_of_names_in_three_forms(descriptions):
+    def texts(naming, ensemble="embeddings"):
+        return class_texts(ClassTexts(descriptions=descriptions, naming=naming), LABELS, ("{}",), ensemble)
+
+    defined = {"moongate": ["A moongate is a round archway."]}
+    assert texts("asymmetric") == defined
+    known = {"hen": ["A hen is a bird."], "cup / mug": ["A cup / mug is a bowl with an ear."]}
+    assert texts("symmetric") == known | defined
+    assert texts("descriptors", "logits") == {
+        "hen": ["hen, which is A bird."],
+        "cup / mug": ["cup / mug, which is A bowl with an ear.", "cup / mug, which has It holds tea."],
+        "moongate": ["moongate, which is A round archway."],
+    }
+    with pytest.raises(ConfigError, match="set the ensemble 'logits'"):
+        texts("descriptors")
+    assert class_texts(ClassTexts(), LABELS, ("{}",), "max") == {}
+
+
+def test_descriptions_that_do_not_fit_the_names_are_named(descriptions):
+    def texts(content, naming):
+        descriptions.write_text(json.dumps(content))
+        return class_texts(ClassTexts(descriptions=descriptions, naming=naming), LABELS, ("{}",), "logits")
+
+    with pytest.raises(ConfigError, match="'dog', which is none of the 3 names"):
+        texts(DESCRIBED | {"dog": "A pet."}, "asymmetric")
+    with pytest.raises(ConfigError, match="no description of the new name 'moongate'"):
+        texts({"hen": "A bird."}, "asymmetric")
+    with pytest.raises(ConfigError, match="1 of 2 known names have no description"):
+        texts({"hen": "A bird.", "moongate": "A gate."}, "symmetric")
+    assert texts({"hen": "A bird."}, "descriptors")["moongate"] == ["moongate."]
+
+
+def test_prompts_from_pools_are_drawn_for_each_class(tmp_path):
+    path = tmp_path / "pools.json"
+    path.write_text(json.dumps(drawn_pools()))
+    labels = LabelSet(known=CHEXPERT_CLASSES, novel=("lung cancer",))
+    drawn = class_texts(ClassTexts(pools=path, pool_prompts=3, pool_seed=1), labels, ("{}",), "max")
+    assert drawn == sampled_prompts(drawn_pools(), 3, seed=1)
+    with pytest.raises(ConfigError, match="give one of"):
+        ClassTexts(pools=path, descriptions=path)
+    with pytest.raises(ConfigError, match="'Atelectasis', which is none of the 3 names"):
+        class_texts(ClassTexts(pools=path), LABELS, ("{}",), "max")

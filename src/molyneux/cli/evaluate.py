@@ -21,6 +21,7 @@ def evaluate(
         bool, Parameter(negative=(), help="The three best names of every photo of the new concepts, too.")
     ] = False,
     wording: flags.WordingFlags = flags.WORDING,
+    texts: flags.TextFlags = flags.TEXTS,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
@@ -30,7 +31,14 @@ def evaluate(
     from molyneux.pipeline.settings import EvaluateSettings
 
     settings = EvaluateSettings(
-        model=model, base=base, novel=novel, known=known, names=names, wording=wording, running=running
+        model=model,
+        base=base,
+        novel=novel,
+        known=known,
+        names=names,
+        wording=wording,
+        texts=texts,
+        running=running,
     )
     with progress(quiet) as on_step:
         found = evaluate_folders(settings, on_step=on_step)

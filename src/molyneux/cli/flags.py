@@ -11,7 +11,7 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 from molyneux.backends.options import Running
 from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConceptError
-from molyneux.evaluation.wording import Wording
+from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import TeachingConfig
 
@@ -22,6 +22,7 @@ _ABSENT = object()
 
 RUNNING = Running()
 WORDING = Wording()
+TEXTS = ClassTexts()
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
 CAPTIONING = CaptioningConfig()
@@ -42,6 +43,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 
 _CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
 _WORDING = Group("Words for classes", help="What stands for a class when photos are scored.", sort_key=8)
+_TEXTS = Group("Texts in place of names", help="What descriptions achieve without teaching.", sort_key=8)
 _RUNNING = Group("Running the model", sort_key=9)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
 _TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
@@ -81,6 +83,7 @@ ControlModels = Annotated[
 ]
 CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
 WordingFlags = Annotated[Wording, Parameter(name="*", group=_WORDING)]
+TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 AsJson = Annotated[
     bool,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
-from molyneux.concepts import Concept
+from molyneux.concepts import Concept, definition
 from molyneux.errors import ConfigError
 from molyneux.evaluation.features import name_texts
 from molyneux.evaluation.labels import name_key
@@ -80,7 +80,7 @@ def definition_texts(
             f"{len(bare)} of {len(known)} known names have no description, the first is {bare[0]!r}: "
             "expected one for each, or the naming 'asymmetric'"
         )
-    return [list(Concept(name, own[name_key(name)]).captions) for name in known] + defined
+    return [[definition(name, own[name_key(name)])] for name in known] + defined
 
 
 def _by_key(given: Mapping[str, ValueT], names: Sequence[str]) -> dict[str, ValueT]:

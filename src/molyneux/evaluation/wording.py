@@ -16,6 +16,9 @@ Ensemble = Literal["embeddings", "logits", "max"]
 """'embeddings': the cosine to the texts' mean direction (CLIP). 'logits': the mean of the cosines (Menon & Vondrick;
 MedCLIP's `ensemble=True`). 'max': the best of them (MedCLIP's other choice)."""
 
+Naming = Literal["asymmetric", "symmetric", "descriptors"]
+"""Who is described, and how."""
+
 _SHORT = {"one": PROMPTS, "photo": ("a photo of a {}",), "name": ("{}",)}
 _FILES = ("openai-7", "openai-80")
 TEMPLATES = (*_SHORT, *_FILES)
@@ -35,6 +38,28 @@ class Wording:
     ensemble: Ensemble = "embeddings"
     """How several texts' answers become one: 'embeddings' (normalise, average, normalise), 'logits' (the mean of the
     cosines) or 'max' (the best of them)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassTexts:
+    """What stands in place of names, which is what descriptions achieve without teaching."""
+
+    descriptions: Path | None = None
+    """A JSON or YAML file with descriptions of classes: name to description, or to a list of them."""
+    naming: Naming = "asymmetric"
+    """'asymmetric': new names are defined ('A NAME is DESCRIPTION'), all others stay names. 'symmetric': all names
+    are defined, and each needs a description. 'descriptors': 'NAME, which has DESCRIPTOR.' for each description, the
+    bare name where there is none (Menon & Vondrick; with --ensemble logits)."""
+    pools: Path | None = None
+    """MedCLIP's constants.py, or JSON of that layout: prompts of every severity, kind and place for each class."""
+    pool_prompts: int = 10
+    """How many prompts are drawn for each class from its pool."""
+    pool_seed: int = 0
+    """Decides which."""
+
+    def __post_init__(self) -> None:
+        if self.descriptions is not None and self.pools is not None:
+            raise ConfigError("texts come from descriptions or from pools: give one of --descriptions and --pools")
 
 
 def read_templates(spec: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
+from molyneux.evaluation.class_texts import class_texts
 from molyneux.evaluation.features import PhotoFeatures, name_texts, photo_features
 from molyneux.evaluation.labels import LabelSet, label_set
 from molyneux.evaluation.results import Evaluation
@@ -95,7 +96,9 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     Parts of the two models with equal weights (the trunk, the text tower) are computed once.
 
     Raises:
-        DataError: if a folder, a photo or a list of names cannot be read, or names contradict.
+        DataError: if a folder, a photo, pools or a list of names or templates cannot be read, or names contradict.
+        ConceptError: if descriptions cannot be read.
+        ConfigError: if texts and names do not fit each other.
         ModelError: if a model cannot be loaded, or a name is too long for it.
     """
     wording = settings.wording
@@ -109,6 +112,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     labels = label_set(
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
     )
+    described = class_texts(settings.texts, labels, prompts, wording.ensemble)
     for folder in folders:
         check_headers(() if folder is None else folder.paths)
     running = asdict(settings.running)
@@ -117,7 +121,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     check_comparable(model, base)
     for one in (model, base):
         if one is not None:
-            check_words(one, name_texts(labels.all, prompts))
+            check_words(one, name_texts(labels.all, prompts, described))
     encoders = (model, base) if isinstance(model, DualEncoder) and isinstance(base, DualEncoder) else None
     return evaluate(
         model,
@@ -126,6 +130,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         known=known,
         names=names,
         prompts=prompts,
+        described=described,
         ensemble=wording.ensemble,
         class_names=wording.class_names,
         shared_trunk=encoders is not None and equal_weights(*map(_trunk, encoders)),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
-from molyneux.evaluation.wording import Wording
+from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
 
@@ -155,6 +155,7 @@ class EvaluateSettings:
     known: str | Path | None = None
     names: str | None = None
     wording: Wording = field(default_factory=Wording)
+    texts: ClassTexts = field(default_factory=ClassTexts)
     running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:
