@@ -147,6 +147,21 @@ def test_texts_of_one_length_are_judged_together_and_scores_stay_in_their_places
     torch.testing.assert_close(scores, alone, atol=1e-5, rtol=0.0)
 
 
+def test_texts_are_read_anew_only_where_they_differ(vilt, monkeypatch):
+    read, seen = Vilt._tokens, []
+    monkeypatch.setattr(Vilt, "_tokens", lambda self, texts: (seen.append(texts), read(self, texts))[1])
+    twin = vilt.copy()
+    first = twin.match_scores(pictures(1), TEXTS)
+    torch.testing.assert_close(twin.match_scores(pictures(1), TEXTS), first)
+    assert len(seen) == 1
+    torch.testing.assert_close(twin.match_scores(pictures(1), TEXTS[::-1]), first.flip(1), atol=1e-5, rtol=0.0)
+    with pytest.raises(ModelError, match="tokens"):
+        twin.match_scores(pictures(1), ["ring " * 60])
+    twin.long_text = "truncate"
+    assert twin.match_scores(pictures(1), ["ring " * 60]).shape == (1, 1)
+    assert len(seen) == 4
+
+
 def test_certain_matches_are_told_apart():
     logits = torch.tensor([[0.0, 30.0], [0.0, 31.0], [0.0, -200.0], [1.0, 1.5]])
     found = log_match(logits)

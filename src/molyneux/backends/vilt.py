@@ -65,6 +65,7 @@ class Vilt(Matcher, MaskedLM):
 
     def __init__(self, name: str, native: _Heads, tokenizer: Any) -> None:
         self._name, self._native, self._tokenizer = name, native, tokenizer
+        self._last_read: tuple[tuple[str, ...], str, Tensor] | None = None
         native.requires_grad_(False).eval()
 
     @property
@@ -91,7 +92,7 @@ class Vilt(Matcher, MaskedLM):
     @torch.no_grad()
     def match_scores(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n m"]:
         patches = self._patches(images)
-        tokens = self._tokens(texts)
+        tokens = self._tokens_once(texts)
         lengths = (tokens != self._tokenizer.pad_token_id).sum(dim=1)
         # texts of about one length go together, so that little is padding
         order = lengths.argsort(stable=True)
@@ -180,6 +181,13 @@ class Vilt(Matcher, MaskedLM):
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         return self.masked_tokens(texts)[0].to(self.device)
+
+    def _tokens_once(self, texts: Sequence[str]) -> Tensor:
+        """`_tokens`, kept until other texts are asked for: retrieval has thousands, the same for every photo."""
+        texts = tuple(texts)
+        if self._last_read is None or self._last_read[:2] != (texts, self.long_text):
+            self._last_read = texts, self.long_text, self._tokens(texts)
+        return self._last_read[2].to(self.device)
 
     def _patches(self, images: Images) -> Float[Tensor, "n p d"]:
         """The class token and the patches in reading order, with their positions, before the transformer."""

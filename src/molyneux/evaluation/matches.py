@@ -22,6 +22,8 @@ from molyneux.files import GrowingFile
 from molyneux.shapes import Images
 
 _PHOTOS_AT_ONCE = 8
+_PAIRS_AT_ONCE = 4000
+"""About how many are judged between two times that finished rows are kept."""
 _FORMAT = "rows-2"
 """Of kept rows; another, where what a row holds changes."""
 
@@ -99,7 +101,7 @@ def match_rows(
         body = kept.read(lambda body: len(body) - len(body) % (4 * len(texts)))
         parts.append(torch.from_numpy(np.frombuffer(body, dtype="<f4").astype(np.float32)).reshape(-1, len(texts)))
         done = len(parts[0])
-    for shape, rows in _groups(order[done:], shapes):
+    for shape, rows in _groups(order[done:], shapes, max(1, min(_PHOTOS_AT_ONCE, _PAIRS_AT_ONCE // len(texts)))):
         part = _match_part(model, [paths[row] for row in rows], shape, texts, None if wanted is None else wanted[rows])
         if kept is not None:
             kept.add(part.numpy().astype("<f4").tobytes())
@@ -113,13 +115,13 @@ def match_rows(
 
 
 def _groups(
-    order: Sequence[int], shapes: Sequence[tuple[int, int] | None]
+    order: Sequence[int], shapes: Sequence[tuple[int, int] | None], count: int
 ) -> Iterator[tuple[tuple[int, int] | None, list[int]]]:
-    """A few photos of one shape at a time."""
+    """At most `count` photos of one shape at a time."""
     for shape, same in groupby(order, key=lambda row: shapes[row]):
         rows = list(same)
-        for start in range(0, len(rows), _PHOTOS_AT_ONCE):
-            yield shape, rows[start : start + _PHOTOS_AT_ONCE]
+        for start in range(0, len(rows), count):
+            yield shape, rows[start : start + count]
 
 
 def _match_part(
