@@ -269,9 +269,9 @@ def load_folder(folder: Path, name: str | None = None) -> HuggingFaceModel:
     check_files(folder)
     check_weights(folder)
     with quiet():
-        native = _read_model(folder, kind)
-        tokenizer = _read_part(folder, "AutoTokenizer", "tokenizer")
-        image_processor = _read_part(folder, "AutoImageProcessor", "image processor")
+        native = read_weighted(folder, CLASSES[kind])
+        tokenizer = read_part(folder, "AutoTokenizer", "tokenizer")
+        image_processor = read_part(folder, "AutoImageProcessor", "image processor")
         return HuggingFaceModel(name or str(folder), native, tokenizer, image_processor)
 
 
@@ -332,11 +332,15 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read_model(folder: Path, kind: str) -> nn.Module:
+def read_weighted(folder: Path, vendor: str) -> nn.Module:
+    """A folder's model as that class of transformers, every weight of it found and no other.
+
+    Raises:
+        ModelError: if it cannot be read, or the weights are another model's.
+    """
     safe = any((folder / name).is_file() for name in WEIGHTS[:2])
     try:
-        vendor = getattr(importlib.import_module("transformers"), CLASSES[kind])
-        native, found = vendor.from_pretrained(
+        native, found = getattr(importlib.import_module("transformers"), vendor).from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -363,7 +367,8 @@ def _read_model(folder: Path, kind: str) -> nn.Module:
     return native
 
 
-def _read_part(folder: Path, vendor: str, what: str) -> Any:
+def read_part(folder: Path, vendor: str, what: str) -> Any:
+    """What lies beside the weights, by a class of transformers; errors as for `read_weighted`."""
     try:
         reader = getattr(importlib.import_module("transformers"), vendor)
         return reader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

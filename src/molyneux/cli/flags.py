@@ -13,6 +13,7 @@ from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConceptError
 from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
+from molyneux.localise.config import MaskConfig, SaliencyConfig
 from molyneux.teaching.config import TeachingConfig
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ TEXTS = ClassTexts()
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
 CAPTIONING = CaptioningConfig()
+SALIENCY = SaliencyConfig()
+MASKS = MaskConfig()
 
 PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "inversion": {
@@ -44,6 +47,8 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 _CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
 _WORDING = Group("Words for classes", help="What stands for a class when photos are scored.", sort_key=8)
 _TEXTS = Group("Texts in place of names", help="What descriptions achieve without teaching.", sort_key=8)
+_SALIENCY = Group("Heat maps", help="How an information bottleneck is put into the vision tower.", sort_key=13)
+_MASKS = Group("Masks", help="How heat maps become masks, and what SAM is asked with.", sort_key=14)
 _RUNNING = Group("Running the model", sort_key=9)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
 _TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
@@ -100,6 +105,8 @@ TeachingPreset = Annotated[
     Parameter(group=_TEACHING, help="Where the settings below start from."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
+SaliencyFlags = Annotated[SaliencyConfig, Parameter(name="--saliency", group=_SALIENCY)]
+MaskFlags = Annotated[MaskConfig, Parameter(name="--masks", group=_MASKS)]
 CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", group=_CAPTIONING)]
 
 

@@ -16,6 +16,7 @@ from molyneux.cli.evaluate import evaluate
 from molyneux.cli.flags import presets
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
+from molyneux.cli.localise import localise
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
 from molyneux.cli.teach import teach
@@ -33,7 +34,19 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-VERBS: tuple[Callable[..., None], ...] = (teach, invert, evaluate, retrieve, report, caption, convert, demo, env, cite)
+VERBS: tuple[Callable[..., None], ...] = (
+    teach,
+    invert,
+    evaluate,
+    retrieve,
+    localise,
+    report,
+    caption,
+    convert,
+    demo,
+    env,
+    cite,
+)
 
 for place, verb in enumerate(VERBS):
     app.command(verb, None, sort_key=place)

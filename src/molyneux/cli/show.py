@@ -1,6 +1,7 @@
 """Results on stdout: JSON for programs, a table for people."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -139,6 +140,34 @@ def print_captions(found: Mapping[str, Any]) -> None:
         console.print(f"{label}: {reason}", highlight=False, soft_wrap=True)
     told = f"{found['protocol']['photos']} photos, {found['protocol']['references']} references; all times 100"
     console.print(told, highlight=False)
+
+
+def print_localised(scores: Mapping[str, Any]) -> None:
+    """A row for each metric; beside the text's mean, how far it is from that of a text that means nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    moments = [key for key in ("before", "after") if key in scores]
+    for heading in ("", *(column for moment in moments for column in (moment, "minus gibberish"))):
+        table.add_column(heading, justify="right" if heading else "left")
+    for stage, metrics in scores["after"]["text"].items():
+        for metric in metrics:
+            cells = []
+            for moment in moments:
+                apart = scores[moment]["text_minus_gibberish"][stage][metric]
+                low, high = apart["interval"]
+                cells += [f"{scores[moment]['text'][stage][metric]['mean']:.3f}"]
+                cells += [f"{apart['mean']:+.3f} ({low:+.3f} to {high:+.3f})"]
+            table.add_row(f"{stage}: {metric.replace('_', ' ')}", *cells)
+    # for a program that reads the table, a row is a line
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+    console.print(table)
+    chance = scores["chance"]["pointing"]
+    console.print(
+        f"{scores['protocol']['pictures']} pictures; chance is an energy ratio of 1, and to point right in "
+        f"{percent(chance)}; for research only"
+    )
 
 
 def from_text(found: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ class DataSet:
 
 
 _EVALUATE = "evaluate --known {0}:FOLDER"
+_LOCALISE = "localise --images {0}"
 _PAIRS = "images/ and masks/ with the same file names"
 _CAPTIONED = "images/ and dataset_{0}.json (Karpathy), the photos where it says"
 
@@ -150,6 +151,67 @@ SETS: tuple[DataSet, ...] = (
         what="5,000 test photos with five captions each",
         layout=f"{_CAPTIONED.format('coco')}, or images/ and annotations.json",
         source="cocodataset.org; the list is Karpathy's",
+    ),
+    DataSet(
+        name="masks",
+        task="segmentation",
+        usage=_LOCALISE.format("FOLDER"),
+        what="any pictures with a mask each",
+        layout=_PAIRS,
+        source="your own pictures",
+    ),
+    DataSet(
+        name="coco-instances",
+        task="segmentation",
+        usage=_LOCALISE.format("FOLDER"),
+        what="photos in which the instances of 80 categories are marked; what is sought is the category's name",
+        layout="images/ and annotations.json (instances_val2017.json), its marks as polygons or plain runs",
+        source="cocodataset.org",
+    ),
+    DataSet(
+        name="udiat",
+        task="segmentation",
+        usage=_LOCALISE.format("udiat:FOLDER"),
+        what="163 ultrasound pictures of the breast, a lesion marked in each",
+        layout="original/ and GT/ with the same file names",
+        source="the authors (Yap et al., 2017), on request",
+        medical=True,
+    ),
+    DataSet(
+        name="busi",
+        task="segmentation",
+        usage=_LOCALISE.format("busi:FOLDER"),
+        what="780 ultrasound pictures of the breast, 647 with lesions",
+        layout="'benign (1).png' beside 'benign (1)_mask.png', and ..._mask_1.png if there are several, in any folders",
+        source="scholar.cu.edu.eg (Dataset_BUSI_with_GT)",
+        medical=True,
+    ),
+    DataSet(
+        name="unitochest",
+        task="segmentation",
+        usage=_LOCALISE.format("unitochest:FOLDER"),
+        what="slices of chest CT with nodules marked",
+        layout=f"{_PAIRS}, the slices made into pictures",
+        source="Zenodo (UniToChest)",
+        medical=True,
+    ),
+    DataSet(
+        name="siim",
+        task="segmentation",
+        usage=_LOCALISE.format("siim:FOLDER"),
+        what="radiographs of the chest with pneumothorax marked",
+        layout="train-rle.csv (ImageId, EncodedPixels), and the radiographs as ImageId.png in any folders",
+        source="Kaggle's siim-acr-pneumothorax-segmentation",
+        medical=True,
+    ),
+    DataSet(
+        name="brats23",
+        task="segmentation",
+        usage=_LOCALISE.format("brats23:FOLDER"),
+        what="MRI of the brain with gliomas marked; every slice with a tumour is a picture",
+        layout="CASE/CASE-t2f.nii.gz and CASE/CASE-seg.nii.gz",
+        source="synapse.org (BraTS 2023), with an account; needs molyneux[medical]",
+        medical=True,
     ),
 )
 

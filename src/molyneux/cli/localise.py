@@ -1,0 +1,66 @@
+"""`molyneux localise`."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from molyneux.cli import flags
+from molyneux.cli.progress import progress
+from molyneux.cli.show import print_json, print_localised
+
+
+def localise(
+    *,
+    model: flags.Model,
+    images: Annotated[
+        str,
+        Parameter(
+            help="A folder with images/ and masks/, or another set of marked pictures that 'molyneux list datasets' "
+            "explains, as NAME:FOLDER or FOLDER."
+        ),
+    ],
+    out: flags.Out,
+    texts: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--text",
+            show_default=False,
+            help="What to look for; of several, the mean. Without one, what the set says is marked.",
+        ),
+    ] = (),
+    base: Annotated[str | None, Parameter(help="A second model, to show as 'before'.")] = None,
+    control: flags.ControlModels = None,
+    sam: Annotated[
+        str | None,
+        Parameter(help="A folder with a SAM or SAM 2, or its name on the hub (facebook/sam-vit-base)."),
+    ] = None,
+    limit: Annotated[int, Parameter(help="How many pictures, evenly over the set; 0 is all.")] = 0,
+    running: flags.RunningFlags = flags.RUNNING,
+    as_json: flags.AsJson = False,
+    quiet: flags.Quiet = False,
+    saliency: flags.SaliencyFlags = flags.SALIENCY,
+    masks: flags.MaskFlags = flags.MASKS,
+) -> None:
+    """Show where in pictures a model sees a text, make masks of that, and score both. For research only."""
+    from molyneux.pipeline.segmentation import LocaliseSettings, localise_set
+
+    settings = LocaliseSettings(
+        model=model,
+        images=images,
+        out=out,
+        texts=texts,
+        base=base,
+        controls=control or {},
+        sam=sam,
+        saliency=saliency,
+        masks=masks,
+        limit=limit,
+        running=running,
+    )
+    with flags.continuable(out), progress(quiet) as on_step:
+        scores = localise_set(settings, on_step=on_step)
+    if as_json:
+        print_json(scores)
+    else:
+        print_localised(scores)
+        print(out / "report.html")

@@ -1,0 +1,80 @@
+"""Pictures in which an object is marked: what all layouts of such sets come to; nothing is decoded at first."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool
+from PIL import Image
+from torch import Tensor
+
+from molyneux.datasets.masks import IMAGES, MASKS, read_mask, read_masks
+from molyneux.datasets.photos import read_photo
+from molyneux.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A picture and the mask of what is sought in it."""
+
+    name: str
+    """Different from all others of the set."""
+    picture: Callable[[], Image.Image]
+    truth: Callable[[], Bool[Tensor, "h w"]]
+    """In the picture's size, with at least one pixel set."""
+    sought: str | None = None
+    """What the mask marks, where the set has a name for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedSet:
+    """Marked pictures."""
+
+    root: Path
+    items: tuple[Marked, ...]
+    left_out: int
+    """Pictures in which nothing is marked."""
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise DataError(f"{self.root} has no marked pictures")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def read_folders(root: Path, images: str = IMAGES, masks: str = MASKS) -> MarkedSet:
+    """Two folders of files with the same names; errors as for `read_masks`."""
+    found = read_masks(root, images, masks)
+    return MarkedSet(
+        root=root,
+        items=tuple(of_files(pair.name, pair.image, [pair.mask]) for pair in found.pairs),
+        left_out=len(found.unmasked),
+    )
+
+
+def of_files(name: str, image: Path, masks: Iterable[Path]) -> Marked:
+    """A picture with one mask, or with several that are taken together, in files of its size."""
+    return Marked(
+        name=name, picture=functools.partial(read_photo, image), truth=functools.partial(_united, image, tuple(masks))
+    )
+
+
+def _united(image: Path, masks: tuple[Path, ...]) -> Tensor:
+    """The masks of several lesions of a picture as one."""
+    width, height = read_photo(image).size
+    parts = [read_mask(mask, size=(height, width), allow_empty=len(masks) > 1) for mask in masks]
+    return not_empty(torch.stack(parts).any(dim=0), str(image))
+
+
+def not_empty(mask: Tensor, what: str) -> Tensor:
+    """The mask.
+
+    Raises:
+        DataError: if no pixel of it is set.
+    """
+    if not mask.any():
+        raise DataError(f"nothing is marked in {what}: remove it, or its mask")
+    return mask

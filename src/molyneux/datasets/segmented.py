@@ -1,0 +1,62 @@
+"""The layouts in which sets of marked pictures are read, by name or by what their files show."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from molyneux.datasets.coco_instances import ANNOTATIONS, read_coco
+from molyneux.datasets.marked import MarkedSet, read_folders
+from molyneux.datasets.masks import MASKS
+from molyneux.datasets.medical_masks import BRATS_MASK, SIIM_TABLE, read_brats, read_busi, read_siim
+from molyneux.datasets.sets import data_set
+from molyneux.errors import DataError
+
+READERS: Mapping[str, Callable[[Path], MarkedSet]] = {
+    "masks": read_folders,
+    "coco-instances": read_coco,
+    "busi": read_busi,
+    "udiat": functools.partial(read_folders, images="original", masks="GT"),
+    "unitochest": read_folders,
+    "siim": read_siim,
+    "brats23": read_brats,
+}
+
+
+def read_marked(marked: str | Path) -> MarkedSet:
+    """The set that 'NAME:FOLDER' names, or a folder in whichever of the layouts its files show.
+
+    Raises:
+        DataError: naming what is missing, what was expected, and where the set can be had.
+    """
+    name, colon, folder = str(marked).partition(":")
+    root = Path(folder if colon and name in READERS else marked)
+    if not root.is_dir():
+        raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected a folder of marked pictures")
+    kind = name if colon and name in READERS else _shown(root)
+    try:
+        return READERS[kind](root)
+    except DataError as error:
+        found = data_set(kind)
+        assert found is not None
+        raise DataError(
+            f"{str(error).rstrip('.')}; {kind} is expected as {found.layout}, and can be had from {found.source}"
+        ) from error
+
+
+def _shown(root: Path) -> str:
+    """The layout that a set's files show."""
+    signs: Mapping[str, Callable[[], bool]] = {
+        "siim": (root / SIIM_TABLE).is_file,
+        "coco-instances": (root / ANNOTATIONS).is_file,
+        "masks": (root / MASKS).is_dir,
+        "udiat": (root / "GT").is_dir,
+        "brats23": lambda: any(root.rglob(f"*{BRATS_MASK}")),
+        "busi": lambda: any(root.rglob("*_mask.*")),
+    }
+    found = next((name for name, sign in signs.items() if sign()), None)
+    if found is None:
+        raise DataError(
+            f"{root} is in none of the layouts of marked pictures ({', '.join(READERS)}): expected images/ and masks/ "
+            "with the same file names, or another that 'molyneux list datasets' explains"
+        )
+    return found

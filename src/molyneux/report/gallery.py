@@ -1,0 +1,112 @@
+"""Pictures beside what a model sees in them: heat maps, masks, the truth; one page with everything inside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from molyneux.files import slug, write_text
+from molyneux.report.pages import embedded, fill
+
+GALLERY = "gallery"
+SIDE = 240
+"""Longest side of an embedded panel, in pixels."""
+
+METRICS = {
+    "heat": ("energy_ratio", "pointing"),
+    "mask": ("dice", "iou", "contour_dice", "slice_dice"),
+    "sam": ("dice", "iou", "contour_dice", "slice_dice"),
+}
+ROWS = {
+    "energy_ratio": "heat in the mask, times chance",
+    "pointing": "hottest point in the mask",
+    "dice": "Dice (DSC)",
+    "iou": "IoU",
+    "contour_dice": "contour Dice at 2 px",
+    "slice_dice": "NSD as the paper has it",
+}
+STAGES = {"heat": "Heat maps", "mask": "Masks from heat maps", "sam": "Masks from SAM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What is laid over a picture: a heat map (h, w) in [0, 1], or a mask."""
+
+    label: str
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of the gallery."""
+
+    name: str
+    texts: Sequence[str]
+    picture: Image.Image
+    panels: Sequence[Panel]
+
+
+def write_gallery(root: Path, scores: Mapping[str, Any], shown: Sequence[Shown]) -> Path:
+    """Write `report.html` into a folder, and its pictures into `gallery/`; returns the page's path."""
+    (root / GALLERY).mkdir(parents=True, exist_ok=True)
+    cards = []
+    for one in shown:
+        panels = [
+            ("picture", one.picture),
+            *((panel.label, overlaid(one.picture, panel.values)) for panel in one.panels),
+        ]
+        figures = []
+        for place, (label, picture) in enumerate(panels):
+            path = root / GALLERY / f"{slug(one.name)}-{place}.png"
+            picture.convert("RGB").save(path)
+            figures.append((label, embedded(path, SIDE)))
+        cards.append((one.name, " / ".join(one.texts), figures))
+    target = root / "report.html"
+    write_text(target, fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards))
+    return target
+
+
+def overlaid(picture: Image.Image, values: Tensor) -> Image.Image:
+    """A picture, in grey, under a heat map from clear to yellow, or under a mask with its border in red."""
+    grey = np.asarray(picture.convert("L").convert("RGB"), dtype=np.float64)
+    if values.dtype == torch.bool:
+        mask = values.cpu().numpy()
+        inner = mask.copy()
+        for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            inner &= np.roll(mask, step, axis)
+        mixed = np.where(mask[..., None], 0.65 * grey + 0.35 * np.array([255, 60, 60]), grey)
+        mixed[mask & ~inner] = (255, 30, 30)
+    else:
+        hot = values.cpu().numpy()[..., None]
+        colour = 255 * np.clip(3 * hot - np.array([0.0, 1.0, 2.0]), 0, 1)
+        mixed = (1 - 0.7 * hot) * grey + 0.7 * hot * colour
+    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def _tables(scores: Mapping[str, Any]) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
+    """For each stage its title, headings and rows."""
+    columns = {moment: scores[moment] for moment in ("before", "after") if moment in scores}
+    columns |= {f"after, taught on {name}": one for name, one in scores["controls"].items()}
+    headings = [heading for moment in columns for heading in (moment, f"{moment}: minus a text that means nothing")]
+    tables = []
+    for stage, metrics in METRICS.items():
+        if stage not in scores["after"]["text"]:
+            continue
+        rows = []
+        for metric in metrics:
+            cells = []
+            for one in columns.values():
+                cells += [_cell(one["text"][stage][metric]), _cell(one["text_minus_gibberish"][stage][metric])]
+            rows.append((ROWS[metric], cells))
+        tables.append((STAGES[stage], headings, rows))
+    return tables
+
+
+def _cell(spread: Mapping[str, Any]) -> str:
+    low, high = spread["interval"]
+    return f"{spread['mean']:.3f} ({low:.3f} to {high:.3f})"
