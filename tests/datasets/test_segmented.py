@@ -1,0 +1,207 @@
+"""Drawn miniatures of the layouts in which marked pictures are published."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sample_folder import SAMPLES, needs_samples
+
+from molyneux.datasets.segmented import READERS, read_marked
+from molyneux.datasets.sets import SETS, data_set
+from molyneux.errors import DataError
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
+
+
+def spot(row: int, height: int = 6, width: int = 9) -> np.ndarray:
+    mask = np.zeros((height, width))
+    mask[row] = 255
+    return mask
+
+
+def rows_of(item) -> list[int]:
+    return item.truth().any(dim=1).nonzero()[:, 0].tolist()
+
+
+def test_every_layout_is_listed_with_its_source():
+    listed = {one.name for one in SETS if one.task == "segmentation"}
+    assert listed == READERS.keys()
+    assert all(data_set(name).source for name in READERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [("masks", ("images", "masks")), ("unitochest", ("images", "masks")), ("udiat", ("original", "GT"))],
+)
+def test_two_folders_are_paired_by_name(tmp_path, name, folders):
+    for index, file in enumerate(("000002", "000001")):
+        save(tmp_path / folders[0] / f"{file}.png", np.full((6, 9, 3), index))
+        save(tmp_path / folders[1] / f"{file}.png", spot(index))
+    save(tmp_path / folders[0] / "000003.png", np.zeros((6, 9, 3)))
+    found = read_marked(f"{name}:{tmp_path}")
+    assert [item.name for item in found.items] == ["000001", "000002"]
+    assert [rows_of(item) for item in found.items] == [[1], [0]]
+    assert found.left_out == 1
+    assert found.items[1].picture().size == (9, 6)
+    assert [item.name for item in read_marked(tmp_path).items] == ["000001", "000002"]
+
+
+def busi(root):
+    for kind in ("benign", "malignant", "normal"):
+        save(root / kind / f"{kind} (1).png", np.zeros((6, 9, 3)))
+        save(root / kind / f"{kind} (1)_mask.png", spot(2) if kind != "normal" else np.zeros((6, 9)))
+    save(root / "benign" / "benign (1)_mask_1.png", spot(4))
+    return root
+
+
+def test_busi_unites_the_lesions_of_a_picture_and_leaves_healthy_ones_out(tmp_path):
+    found = read_marked(busi(tmp_path))
+    assert [item.name for item in found.items] == ["benign/benign (1)", "malignant/malignant (1)"]
+    assert [rows_of(item) for item in found.items] == [[2, 4], [2]]
+    assert found.left_out == 1
+
+
+def test_busi_names_a_mask_whose_picture_is_missing(tmp_path):
+    (busi(tmp_path) / "benign" / "benign (1).png").unlink()
+    with pytest.raises(DataError, match=r"'benign \(1\).png'.*busi is expected as .* had from scholar.cu.edu.eg"):
+        read_marked(f"busi:{tmp_path}")
+
+
+def siim(root, side=1024):
+    for name in ("1.2.3", "1.2.4"):
+        save(root / "images" / f"{name}.png", np.zeros((64, 64, 3)))
+    upper_halves = " ".join([f"{32 * side} 512", *["512 512"] * 15])
+    (root / "train-rle.csv").write_text(
+        f"ImageId, EncodedPixels\n1.2.3, {upper_halves}\n1.2.3,0 {16 * side}\n1.2.4, -1\n"
+    )
+    return root
+
+
+def test_siim_runs_go_down_the_columns_each_from_the_last_one_s_end(tmp_path):
+    found = read_marked(siim(tmp_path))
+    assert [item.name for item in found.items] == ["1.2.3"]
+    assert found.left_out == 1
+    expected = torch.zeros(64, 64, dtype=torch.bool)
+    expected[:, 0] = True  # 16 of the 1,024 columns are one of 64
+    expected[:32, 2] = True
+    assert torch.equal(found.items[0].truth(), expected)
+
+
+def test_siim_names_what_is_missing_or_cannot_be_read(tmp_path):
+    (siim(tmp_path) / "images" / "1.2.3.png").rename(tmp_path / "images" / "other.png")
+    with pytest.raises(DataError, match=r"no picture of '1.2.3' .*siim is expected as train-rle.csv"):
+        read_marked(tmp_path)
+    siim(tmp_path)
+    for broken in ("1024 x", "1048570 100", "1 2 3"):
+        (tmp_path / "train-rle.csv").write_text(f"ImageId,EncodedPixels\n1.2.3,{broken}\n")
+        with pytest.raises(DataError, match="cannot be read"):
+            read_marked(tmp_path).items[0].truth()
+    (tmp_path / "train-rle.csv").write_text("name,runs\n1.2.3,4 5\n")
+    with pytest.raises(DataError, match="no table of ImageId and EncodedPixels"):
+        read_marked(tmp_path)
+
+
+def brats(root):
+    import nibabel
+
+    case = root / "BraTS-GLI-00001-000"
+    case.mkdir()
+    volume, marked = np.zeros((8, 6, 4), dtype=np.float32), np.zeros((8, 6, 4), dtype=np.float32)
+    volume[..., 1:] = 50
+    volume[5, 1, 2], marked[5, 1, 2], marked[5, 2, 2] = 100, 3, 1
+    for part, values in (("t2f", volume), ("seg", marked)):
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), case / f"{case.name}-{part}.nii.gz")
+    return case
+
+
+def test_brats_gives_the_slices_with_a_tumour(tmp_path):
+    brats(tmp_path)
+    found = read_marked(tmp_path)
+    assert [item.name for item in found.items] == ["BraTS-GLI-00001-000-002"]
+    assert found.left_out == 3
+    assert found.items[0].truth().nonzero().tolist() == [[1, 5], [2, 5]]
+    grey = np.asarray(found.items[0].picture())
+    assert grey.shape == (6, 8, 3)
+    assert grey[1, 5, 0] == 255 > grey[0, 0, 0] > 0
+
+
+def test_brats_names_a_volume_that_is_missing_or_broken(tmp_path):
+    case = brats(tmp_path)
+    (case / f"{case.name}-t2f.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"has no BraTS-GLI-00001-000-t2f.nii.gz.*synapse"):
+        read_marked(tmp_path)
+    (case / f"{case.name}-seg.nii.gz").write_bytes(b"nothing")
+    (case / f"{case.name}-t2f.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot read the volume"):
+        read_marked(tmp_path)
+
+
+def coco(root, marks):
+    save(root / "images" / "7.png", np.zeros((6, 9, 3)))
+    save(root / "images" / "8.png", np.zeros((6, 9, 3)))
+    annotations = [{"image_id": 7, "category_id": kind, "segmentation": mark} for kind, mark in marks]
+    content = {
+        "images": [{"id": 7, "file_name": "7.png"}, {"id": 8, "file_name": "8.png"}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        "annotations": annotations,
+    }
+    (root / "annotations.json").write_text(json.dumps(content))
+    return root
+
+
+def test_coco_gives_an_item_for_each_category_of_a_photo_with_all_its_instances(tmp_path):
+    square, other = [[0, 0, 2, 0, 2, 2, 0, 2]], [[5, 4, 7, 4, 7, 5, 5, 5]]
+    crowd = {"counts": [6, 3, 45], "size": [6, 9]}
+    found = read_marked(coco(tmp_path, [(1, square), (2, crowd), (1, other)]))
+    assert [(item.name, item.sought) for item in found.items] == [("7 cat", "cat"), ("7 dog", "dog")]
+    assert found.left_out == 1
+    cat, dog = (item.truth() for item in found.items)
+    assert cat[:3, :3].all()
+    assert cat[4:, 5:8].all()
+    assert cat.sum() == 9 + 6
+    assert dog.nonzero().tolist() == [[0, 1], [1, 1], [2, 1]]
+
+
+def test_coco_names_what_cannot_be_read(tmp_path):
+    found = read_marked(coco(tmp_path, [(1, {"counts": "PPYo0", "size": [6, 9]})]))
+    with pytest.raises(DataError, match="compressed runs"):
+        found.items[0].truth()
+    with pytest.raises(DataError, match="has no marked pictures; coco-instances is expected as"):
+        read_marked(coco(tmp_path, []))
+    (tmp_path / "annotations.json").write_text('{"images": []}')
+    with pytest.raises(DataError, match="not laid out as COCO's instances"):
+        read_marked(tmp_path)
+    content = {"images": [{"id": 7, "file_name": "../7.png"}], "categories": [{"id": 1, "name": "cat"}]}
+    content["annotations"] = [{"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 1, 1, 0, 1]]}]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"no file '../7.png'"):
+        read_marked(tmp_path)
+
+
+def test_an_empty_mask_is_named(tmp_path):
+    save(tmp_path / "images" / "a.png", np.zeros((6, 9, 3)))
+    save(tmp_path / "masks" / "a.png", np.zeros((6, 9)))
+    with pytest.raises(DataError, match=r"a.png is empty"):
+        read_marked(tmp_path).items[0].truth()
+
+
+def test_a_folder_in_no_layout_is_told_what_is_expected(tmp_path):
+    with pytest.raises(DataError, match=r"none of the layouts .*expected images/ and masks/"):
+        read_marked(tmp_path)
+    with pytest.raises(DataError, match="not there"):
+        read_marked(f"busi:{tmp_path / 'nowhere'}")
+
+
+@pytest.mark.real_data
+@needs_samples
+def test_the_sample_photos_are_marked_with_what_their_categories_say():
+    found = read_marked(SAMPLES / "coco-mini")
+    assert len(found) > 300
+    assert found.items[0].sought
+    for item in found.items[::60]:
+        assert item.truth().shape == item.picture().size[::-1]
