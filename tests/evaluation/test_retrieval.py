@@ -176,6 +176,21 @@ def test_an_encoders_scores_are_cosines_of_photos_and_captions(photos):
     assert told == [("photos", 3, 3)]
 
 
+def test_captions_are_read_once_by_text_towers_that_are_the_same(photos):
+    model, texts = ConvModel(), list(photos.texts)
+    seeing, saying = model.copy(), model.copy(whole=True)
+    with torch.no_grad():
+        seeing.native["vision"]["head"][0].weight.mul_(-1)
+        saying.native["text"].weight.mul_(-1)
+    for one in (model, seeing, saying):
+        one.texts_seen = []
+    found = retrieve(model, photos, base=seeing, controls={"other": saying})
+    assert model.texts_seen + seeing.texts_seen == texts
+    assert saying.texts_seen == texts
+    assert found.before == retrieve(seeing, photos).after != found.after
+    assert found.controls["other"][1] == retrieve(saying, photos).after != found.after
+
+
 def test_a_matchers_scores_are_those_of_pairs_judged_one_by_one(photos, vilt):
     found = score_matrix(vilt, photos)
     for row, path in enumerate(photos.paths):

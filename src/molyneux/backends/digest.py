@@ -1,9 +1,10 @@
 """Weights as one number."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -11,8 +12,13 @@ def weights_digest(module: nn.Module) -> str:
 
     Where the weights are makes no difference; a weight that differs in one bit does.
     """
+    return state_digest(module.state_dict())
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """`weights_digest` of a state, or of a part of one."""
     digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
+    for name, value in state.items():
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from molyneux.backends.abilities import Matcher, matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder, frozen
+from molyneux.backends.digest import state_digest
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import batches
 from molyneux.errors import ConfigError, ModelError
@@ -107,11 +108,13 @@ def score_matrix(
     wanted: Bool[Tensor, "n m"] | None = None,
     on_step: OnStep | None = None,
     finished: Path | None = None,
+    read: dict[str, Tensor] | None = None,
 ) -> Float[Tensor, "n m"]:
     """Every photo beside every caption, on the CPU: cosines, or log-probabilities of a match for a `Matcher`.
 
     A model that judges pairs passes through all its weights for each pair (of those in `wanted`, if given; the others
     have -inf); its finished rows are kept in the folder `finished` where one is given, and a later call goes on there.
+    `read` keeps what a text tower made of the captions, for the next model with the same one.
 
     Raises:
         DataError: if a photo cannot be read.
@@ -121,12 +124,13 @@ def score_matrix(
     if isinstance(model, Matcher):
         return match_rows(model, photos.paths, photos.texts, wanted=wanted, on_step=on_step, finished=finished)
     encoder = dual_encoder(model, "retrieval")
-    texts = torch.cat(
-        [
-            encoder.embed_texts(photos.texts[start : start + _TEXTS_AT_ONCE]).float().cpu()
-            for start in range(0, len(photos.texts), _TEXTS_AT_ONCE)
-        ]
-    )
+    read = {} if read is None else read
+    key = _text_side(encoder)
+    if key not in read:
+        starts = range(0, len(photos.texts), _TEXTS_AT_ONCE)
+        parts = [encoder.embed_texts(photos.texts[start : start + _TEXTS_AT_ONCE]) for start in starts]
+        read[key] = torch.cat([part.float().cpu() for part in parts])
+    texts = read[key]
     return checked_scores(encoder, _embedded(encoder, photos.paths, on_step) @ texts.T)
 
 
@@ -195,6 +199,7 @@ class _Search:
         self._photos, self._owners, self._reranking = photos, owners, reranking
         self._on_step, self._finished = on_step, finished
         self._fixed: Tensor | None = None
+        self._read: dict[str, Tensor] = {}
 
     def check(self, model: VisionLanguageModel | None) -> None:
         """Raise ModelError unless the model and the second one can share the work."""
@@ -237,13 +242,22 @@ class _Search:
         }
 
     def _scores(self, model: VisionLanguageModel, wanted: Tensor | None = None) -> Tensor:
-        return score_matrix(model, self._photos, wanted=wanted, on_step=self._on_step, finished=self._finished)
+        return score_matrix(
+            model, self._photos, wanted=wanted, on_step=self._on_step, finished=self._finished, read=self._read
+        )
 
 
 def _photo_fit(model: VisionLanguageModel) -> str:
     if isinstance(model, Matcher) and (shape := model.photo_shape(1_000_000, model.image_size)) is not None:
         return f"shape kept, the longer side at most {shape[1]}, in whole patches"
     return model.photo_fit
+
+
+def _text_side(model: DualEncoder) -> str:
+    """Tells text towers apart: all weights but the vision tower's, and how texts are read."""
+    seeing = {value.data_ptr() for value in model.vision_module().state_dict().values()}
+    rest = {key: value for key, value in model.native.state_dict().items() if value.data_ptr() not in seeing}
+    return f"{state_digest(rest)} {model.long_text} {model.precision} {model.device}"
 
 
 def _embedded(model: DualEncoder, paths: Sequence[Path], on_step: OnStep | None) -> Float[Tensor, "n d"]:
