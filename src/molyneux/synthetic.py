@@ -18,7 +18,9 @@ from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
 
-Source = Literal["inverted", "noise", "photos"]
+Source = Literal["inverted", "noise", "photos", "given", "generated"]
+"""Computed from the model's own weights; random; taken with a camera; from a person's folder, whatever it holds; made
+by a text-to-image model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class SyntheticImages:
     source: Source = "inverted"
     pictured: str = ""
     """Whose description the pictures show; differs from the concept's name in the shuffled control alone."""
+    origin: str = ""
+    """What generated them, by its name."""
     trace: tuple[TracePoint, ...] = field(default=())
     seconds: float = 0.0
 
@@ -63,6 +67,7 @@ class SyntheticImages:
                 "seed": self.seed,
                 "source": self.source,
                 "pictured": self.pictured,
+                "origin": self.origin,
                 "seconds": self.seconds,
                 "trace": [asdict(point) for point in self.trace],
             }
@@ -89,6 +94,7 @@ class SyntheticImages:
                 seed=about["seed"],
                 source=about["source"],
                 pictured=about["pictured"],
+                origin=about.get("origin", ""),
                 seconds=about["seconds"],
                 trace=tuple(TracePoint(**point) for point in about["trace"]),
             )

@@ -95,6 +95,17 @@ def test_words_for_classes_that_cannot_be_used(molyneux, tmp_path, photos):
     assert not (tmp_path / "run").exists()
 
 
+def test_pictures_that_cannot_be_taught_on(molyneux, tmp_path, photos):
+    for given, words in (
+        (("--images-from", tmp_path / "nowhere"), ("nowhere",)),
+        (("--images-from", photos / "known"), ("'ring'",)),
+        (("--images-from", photos / "novel", "--control", "noise"), ("'noise'", "--images-from")),
+        (("--images-from", "sdxl", "--generation.steps", "0"), ("generation.steps",)),
+    ):
+        check_refused(teach(molyneux, tmp_path / "run", *RING[:3], *given), *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_that_does_not_exist(molyneux, tmp_path):
     for verb in ("teach", "invert"):
         ended = molyneux(verb, *RING[:3], "--model", "nosuch", "--out", tmp_path / "run")

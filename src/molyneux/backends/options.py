@@ -3,11 +3,37 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from molyneux.errors import ConfigError
+
 LongText = Literal["error", "truncate", "mean"]
 """Refuse a text that does not fit; read its beginning; or read its sentences in groups that fit, and average."""
 
 Precision = Literal["fp32", "bf16"]
 """Single precision throughout; or the towers' products in bfloat16 over weights that stay in single precision."""
+
+
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How a text-to-image model makes pictures; the defaults are its library's for SDXL."""
+
+    images: int = 10
+    """Pictures of each concept."""
+    steps: int = 50
+    """Denoising steps."""
+    guidance: float = 5.0
+    """How much more than an unconditional picture the text counts."""
+    size: int = 0
+    """Side of the pictures in pixels before they are made the model's size; 0 for the generator's own (1024)."""
+
+    def __post_init__(self) -> None:
+        for name in ("images", "steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"generation.{name} is {getattr(self, name)}: expected a whole number of at least 1")
+        if self.size < 0 or self.size % 8:
+            raise ConfigError(f"generation.size is {self.size}: expected a multiple of 8, or 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

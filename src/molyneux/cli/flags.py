@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
-from molyneux.backends.options import Running
+from molyneux.backends.options import Generation, Running
 from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConceptError
 from molyneux.evaluation.wording import ClassTexts, Wording
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ABSENT = object()
 
 RUNNING = Running()
+GENERATION = Generation()
 WORDING = Wording()
 TEXTS = ClassTexts()
 INVERSION = InversionConfig()
@@ -50,6 +51,7 @@ _TEXTS = Group("Texts in place of names", help="What descriptions achieve withou
 _SALIENCY = Group("Heat maps", help="How an information bottleneck is put into the vision tower.", sort_key=13)
 _MASKS = Group("Masks", help="How heat maps become masks, and what SAM is asked with.", sort_key=14)
 _RUNNING = Group("Running the model", sort_key=9)
+_GENERATION = Group("Generation", help="With --images-from sdxl: how pictures are made.", sort_key=10)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
 _TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
 
@@ -89,6 +91,14 @@ ControlModels = Annotated[
 CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
 WordingFlags = Annotated[Wording, Parameter(name="*", group=_WORDING)]
 TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
+ImagesFrom = Annotated[
+    str | None,
+    Parameter(
+        help="Teach on these pictures, not on inverted ones: a folder with a folder for each concept, or "
+        "'sdxl[:MODEL]' for pictures from a text-to-image model (a folder, or a name on the hub)."
+    ),
+]
+GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 AsJson = Annotated[
     bool,

@@ -9,6 +9,7 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import Concept
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
+from molyneux.pipeline.given import given_pictures
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.synthetic import SyntheticImages, noise_images
 
@@ -32,6 +33,8 @@ def run_pictures(
     kept = [_kept(root / concept.slug) for concept in settings.concepts]
     if all(pictures is not None for pictures in kept):
         return tuple(pictures for pictures in kept if pictures is not None)
+    if settings.images_from is not None:
+        return given_pictures(model, settings, root, on_step)
     if settings.control is None:
         return tuple(
             inverted(model, concept, settings.inversion, root / concept.slug, work, settings.seed, on_step)
@@ -58,7 +61,7 @@ def control_pictures(
         size = config.size or model.inversion_size
         # each concept has noise of its own
         return tuple(
-            noise_images(concept, config.images, size, _noise_seed(seed, index))
+            noise_images(concept, len(own[index]) if own else config.images, size, _noise_seed(seed, index))
             for index, concept in enumerate(settings.concepts)
         )
     if len(settings.concepts) == 1:

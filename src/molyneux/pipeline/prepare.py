@@ -13,6 +13,7 @@ from molyneux.datasets.sets import read_set
 from molyneux.evaluation.features import name_texts
 from molyneux.evaluation.labels import LabelSet, label_set, name_key
 from molyneux.evaluation.wording import read_templates
+from molyneux.pipeline.given import check_given
 from molyneux.pipeline.pictures import stand_in
 from molyneux.pipeline.settings import TeachSettings
 
@@ -54,6 +55,7 @@ def prepare(settings: TeachSettings) -> Plan:
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_headers(() if folder is None else folder.paths)
+    check_given(settings, novel)
     bank = without(given or imagenet_names(class_names), settings.concept_names)
     return Plan(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 

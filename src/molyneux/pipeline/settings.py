@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from molyneux.backends.options import Running
+from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.evaluation.wording import ClassTexts, Wording
@@ -67,6 +67,10 @@ class TeachSettings:
     """Beside a scored run, score the same teaching on noise and on another concept's pictures."""
     fresh: bool = True
     """Without photos, read fresh pictures of each concept; a model that judges pairs sees each beside all names."""
+    images_from: str | None = None
+    """Pictures to teach on in place of inverted ones: a folder with a folder for each concept, or 'sdxl[:MODEL]'."""
+    generation: Generation = field(default_factory=Generation)
+    """How pictures are generated, where they are."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
     teaching: TeachingConfig = field(default_factory=TeachingConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -76,6 +80,8 @@ class TeachSettings:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if self.images_from is not None and self.control is not None:
+            raise ConfigError(f"the control {self.control!r} makes pictures of its own: leave --images-from out")
         if self.adapter_only and not isinstance(self.teaching.update, LoRA):
             raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update.rank")
 
@@ -102,6 +108,11 @@ class TeachSettings:
             "seed": self.seed,
             "control": self.control,
             "concepts": _concepts(self.concepts),
+            **(
+                {}
+                if self.images_from is None
+                else {"images_from": self.images_from, "generation": asdict(self.generation)}
+            ),
             "inversion": _plain(asdict(self.inversion)),
             "teaching": _plain(asdict(self.teaching)),
             "replay": _plain(asdict(self.replay))

@@ -62,6 +62,7 @@ class Pictures:
     files: tuple[Path, ...]
     source: str = ""
     pictured: str = ""
+    origin: str = ""
     seed: int | None = None
     seconds: float | None = None
     trace: tuple[TracePoint, ...] = ()
@@ -185,6 +186,7 @@ def read_run(folder: Path) -> Run:
         interval_level=protocol["interval"]["level"].number(),
         evaluation=config["evaluation"].mapping(),
         settings={
+            "Generation": config["generation"].mapping(),
             "Inversion": config["inversion"].mapping(),
             "Teaching": config["teaching"].mapping(),
             "Evaluation": config["evaluation"].mapping(),
@@ -290,6 +292,7 @@ def _all_pictures(folder: Path) -> Iterator[tuple[str, Pictures]]:
                 files=tuple(sorted(about.parent.glob("*.png"))),
                 source=node["source"].text(),
                 pictured=node["pictured"].text(),
+                origin=node["origin"].text(),
                 seed=node["seed"].whole(),
                 seconds=node["seconds"].number(),
                 trace=tuple(_trace_points(node["trace"])),

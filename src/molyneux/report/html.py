@@ -219,6 +219,13 @@ def _about_pictures(concept: Taught) -> str:
         said = f"{count} of uniform random noise: the control for what the pictures contribute."
     elif pictures.source == "photos":
         said = f"{count} taken with a camera: the upper line for what teaching can reach."
+    elif pictures.source == "given":
+        said = f"{count} from a folder that was given; inversion made none of them."
+    elif pictures.source == "generated":
+        said = (
+            f"{count} generated from the description by {pictures.origin or 'a text-to-image model'}, which has seen "
+            "photos that the taught model has not."
+        )
     elif pictures.pictured and pictures.pictured != concept.name:
         said = f"{count} computed from the words for “{pictures.pictured}”, shown under this name: a control."
     else:

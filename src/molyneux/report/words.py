@@ -219,6 +219,8 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         "inverted": "Taught from words alone",
         "noise": "Taught on noise",
         "photos": "Taught on real photos",
+        "given": "Taught on given pictures",
+        "generated": "Taught on generated pictures",
     }
     return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
 

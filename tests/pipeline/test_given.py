@@ -1,0 +1,108 @@
+"""Teaching on pictures that inversion did not make: their source is kept, and told in the report."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from runs import CROSS, RING, settings_for, use_tiny, write_photos
+from tiny_sdxl import save_tiny_sdxl
+
+from molyneux.backends import diffusion
+from molyneux.backends.options import Generation
+from molyneux.datasets.photos import load_batch
+from molyneux.datasets.toy import draw_shapes, write_folder
+from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.pipeline.given import generator_name, given_pictures
+from molyneux.pipeline.run import teach_concepts
+from molyneux.synthetic import SyntheticImages
+from small_models import load_tiny
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch, tmp_path):
+    use_tiny(monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    drawn = {kind: draw_shapes(kind, 3, 30, seed=8) for kind in ("ring", "cross", "stripes")}
+    return write_folder(tmp_path_factory.mktemp("pictures"), drawn)
+
+
+def test_a_folders_pictures_are_taught_on_as_they_are(tmp_path, photos, pictures):
+    out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS), images_from=str(pictures)))
+    model = load_tiny("tiny")
+    for concept in (RING, CROSS):
+        made = SyntheticImages.load(out / "synthetic" / concept.slug)
+        files = sorted((pictures / concept.name).iterdir())
+        expected = load_batch(files, model.image_size, model.crop_fraction)
+        torch.testing.assert_close(made.pixels, expected, rtol=0, atol=0)
+        assert (made.source, made.pictured) == ("given", concept.name)
+    page = (out / "report.html").read_text()
+    assert "3 pictures from a folder that was given; inversion made none of them." in page
+    assert "Taught on given pictures" in page
+    assert "from words alone" not in page
+    assert set(json.loads((out / "scores.json").read_text())["controls"]) == {
+        "noise",
+        "shuffled",
+        "description_prompt",
+    }
+
+
+def test_generated_pictures_are_made_once_and_name_their_maker(tmp_path, monkeypatch):
+    name = str(save_tiny_sdxl(tmp_path / "some-sdxl"))
+    settings = settings_for(
+        tmp_path / "run",
+        None,
+        concepts=(RING, CROSS),
+        images_from=f"sdxl:{name}",
+        generation=Generation(images=2, steps=1),
+        controls=False,
+    )
+    out = teach_concepts(settings)
+    ring, cross = (SyntheticImages.load(out / "synthetic" / concept.slug) for concept in (RING, CROSS))
+    assert ring.pixels.shape == (2, 3, 24, 24)
+    assert (ring.source, ring.origin) == ("generated", name)
+    assert not torch.equal(ring.pixels, cross.pixels)
+    page = (out / "report.html").read_text()
+    assert f"2 pictures generated from the description by {name}" in page
+    assert "computed from the words alone" not in page
+    alone = settings_for(tmp_path / "alone", None, concepts=(CROSS,), images_from=f"sdxl:{name}")
+    made = given_pictures(load_tiny("tiny"), replace(alone, generation=settings.generation), tmp_path / "alone")
+    torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
+    monkeypatch.setattr(diffusion.PictureGenerator, "generate", None)
+    again = given_pictures(load_tiny("tiny"), settings, out / "synthetic")
+    torch.testing.assert_close(again[0].pixels, ring.pixels, rtol=0, atol=0)
+
+
+def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path, photos, pictures, monkeypatch):
+    def refused(error, words, **changed):
+        with pytest.raises(error, match=words):
+            teach_concepts(settings_for(tmp_path / "run", photos, **changed))
+        assert not (tmp_path / "run").exists()
+
+    refused(DataError, "would be taught on and is scored on", images_from=str(photos / "novel"))
+    refused(DataError, "no sub-folder for any of 'ring'", images_from=str(photos / "known"))
+    refused(DataError, "nowhere", images_from=str(tmp_path / "nowhere"))
+    some = write_folder(tmp_path / "some", {"ring": draw_shapes("ring", 1, 30, seed=8)})
+    refused(DataError, "has no folder for 'cross'", images_from=str(some), concepts=(RING, CROSS))
+    refused(ModelError, "is no text-to-image model", images_from=f"sdxl:{tmp_path}")
+    monkeypatch.setattr(diffusion, "find_spec", lambda _: None)
+    refused(ModelError, r"molyneux\[sdxl\]", images_from="sdxl")
+    with pytest.raises(ConfigError, match="leave --images-from out"):
+        settings_for(tmp_path / "run", photos, images_from=str(pictures), control="noise")
+
+
+def test_a_folder_that_is_called_like_the_generator_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert generator_name("sdxl").startswith("stabilityai/")
+    (tmp_path / "sdxl").mkdir()
+    assert generator_name("sdxl") is None
+    assert generator_name("sdxl:x/y") == "x/y"
