@@ -1,9 +1,11 @@
 """Pictures that were computed, not taken: the one value in which inversion and teaching meet."""
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, final, overload
 
 import numpy as np
 import torch
@@ -100,6 +102,29 @@ class SyntheticImages:
             )
         except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError, ConceptError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
+
+
+@final
+class LazyImages(Sequence[SyntheticImages]):
+    """The pictures of several concepts, of which one concept's are in memory: each is read whenever it is asked for."""
+
+    def __init__(self, readers: Sequence[Callable[[], SyntheticImages]]) -> None:
+        self._readers = tuple(readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    @overload
+    def __getitem__(self, index: int) -> SyntheticImages: ...
+    @overload
+    def __getitem__(self, index: slice) -> "LazyImages": ...
+    def __getitem__(self, index: int | slice) -> "SyntheticImages | LazyImages":
+        return LazyImages(self._readers[index]) if isinstance(index, slice) else self._readers[index]()
+
+    @classmethod
+    def saved(cls, folders: Iterable[Path]) -> "LazyImages":
+        """Those that `SyntheticImages.save` wrote."""
+        return cls([partial(SyntheticImages.load, folder) for folder in folders])
 
 
 def as_png(picture: torch.Tensor) -> Image.Image:

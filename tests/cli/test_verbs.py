@@ -132,7 +132,7 @@ def test_an_interruption_says_how_to_continue(molyneux, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("molyneux.pipeline.pictures.invert", interrupted)
+        patch.setattr("molyneux.pipeline.jobs.invert", interrupted)
         ended = molyneux("teach", *RING, "--out", out)
     assert ended.code == 130
     assert ended.err == f"molyneux: interrupted; the same command continues the run in {out}\n"

@@ -133,7 +133,7 @@ def test_finished_stages_are_not_done_again(tmp_path, photos, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         teach_concepts(settings, on_step=Counter(10))
     kept = (settings.out / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr("molyneux.pipeline.pictures.invert", lambda *_, **__: pytest.fail("inverted again"))
+    monkeypatch.setattr("molyneux.pipeline.jobs.invert", lambda *_, **__: pytest.fail("inverted again"))
     with pytest.raises(BaseException, match="inverted again"):
         teach_concepts(settings)  # the stand-in of the control is still to be made
     assert (settings.out / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns == kept
@@ -240,14 +240,14 @@ def test_the_configuration_written_is_the_one_resolved(tmp_path, photos):
     ],
 )
 def test_what_is_cheap_to_check_is_checked_before_anything_is_written(tmp_path, photos, changed, error, monkeypatch):
-    monkeypatch.setattr("molyneux.pipeline.pictures.invert", lambda *_, **__: pytest.fail("slow work began"))
+    monkeypatch.setattr("molyneux.pipeline.jobs.invert", lambda *_, **__: pytest.fail("slow work began"))
     with pytest.raises(error):
         teach_concepts(settings_for(tmp_path / "run", photos, **changed))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_broken_photo_is_met_before_the_slow_work(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr("molyneux.pipeline.pictures.invert", lambda *_, **__: pytest.fail("slow work began"))
+    monkeypatch.setattr("molyneux.pipeline.jobs.invert", lambda *_, **__: pytest.fail("slow work began"))
     for name, content in (("empty", b""), ("cut", (photos / "novel" / "ring" / "00.png").read_bytes()[:300])):
         folder = tmp_path / name / "ring"
         folder.mkdir(parents=True)

@@ -100,6 +100,14 @@ ImagesFrom = Annotated[
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
+ExecutorFlag = Annotated[
+    Literal["serial", "ray"],
+    Parameter(
+        group=_RUNNING,
+        help="Make pictures here, or on the Ray cluster of RAY_ADDRESS (else on this machine's cores, OMP_NUM_THREADS "
+        "of them for each concept): the same pixels.",
+    ),
+]
 AsJson = Annotated[
     bool,
     Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON, and nothing else."),

@@ -15,6 +15,7 @@ def invert(
     model: flags.Model = "mini",
     seed: flags.Seed = 0,
     running: flags.RunningFlags = flags.RUNNING,
+    executor: flags.ExecutorFlag = "serial",
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     inversion_preset: flags.InversionPreset = "default",
@@ -27,7 +28,9 @@ def invert(
     from molyneux.pipeline.invert_run import invert_concepts
     from molyneux.pipeline.settings import InvertSettings
 
-    settings = InvertSettings(concepts=found, out=out, model=model, seed=seed, inversion=inversion, running=running)
+    settings = InvertSettings(
+        concepts=found, out=out, model=model, seed=seed, inversion=inversion, running=running, executor=executor
+    )
     with flags.continuable(out), progress(quiet) as on_step:
         pictures = invert_concepts(settings, on_step=on_step)
     result = {

@@ -37,6 +37,7 @@ def teach(
     ] = False,
     wording: flags.WordingFlags = flags.WORDING,
     running: flags.RunningFlags = flags.RUNNING,
+    executor: flags.ExecutorFlag = "serial",
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
     generation: flags.GenerationFlags = flags.GENERATION,
@@ -69,6 +70,7 @@ def teach(
         teaching=teaching,
         wording=wording,
         running=running,
+        executor=executor,
         adapter_only=adapter_only,
     )
     with flags.continuable(out), progress(quiet) as on_step:

@@ -72,7 +72,7 @@ def _read(
 
 
 def _scores(model: DualEncoder | Matcher, names: Written, pictures: Sequence[SyntheticImages]) -> ScoreMatrix:
-    sized = [resized(one.pixels.to(model.device), model.image_size) for one in pictures]
+    sized = (resized(one.pixels.to(model.device), model.image_size) for one in pictures)
     if isinstance(model, Matcher):
         assert not isinstance(names, Tensor)
         return torch.cat([match_names(model, images, names) for images in sized])

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.concepts import check_distinct
-from molyneux.pipeline.pictures import inverted
+from molyneux.pipeline.jobs import Job, Workshop
 from molyneux.pipeline.run_folder import check_out, open_run
 from molyneux.pipeline.settings import InvertSettings, Progress
-from molyneux.synthetic import SyntheticImages
+from molyneux.synthetic import LazyImages
 
 
-def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None) -> tuple[SyntheticImages, ...]:
+def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None) -> LazyImages:
     """Write `synthetic/SLUG/` for each concept and `config.yaml` into `settings.out`; returns the pictures.
 
     An unfinished run of the same settings there is continued, to the same pixels.
@@ -26,17 +26,19 @@ def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None
         for text in concept.descriptions:
             model.check_text(text)
     folder = open_run(settings.out, settings.resolved(), weights_digest(model.native))
-    found = tuple(
-        inverted(
-            model,
-            concept,
-            settings.inversion,
-            folder.root / "synthetic" / concept.slug,
-            folder.work,
-            settings.seed,
-            on_step,
-        )
-        for concept in settings.concepts
+    workshop = Workshop(model=model, name=settings.model, running=settings.running, executor=settings.executor)
+    found = workshop(
+        [
+            Job(
+                concept=concept,
+                config=settings.inversion,
+                seed=settings.seed,
+                folder=folder.root / "synthetic" / concept.slug,
+                work=folder.work,
+            )
+            for concept in settings.concepts
+        ],
+        on_step,
     )
     folder.finish()
     return found

@@ -3,15 +3,14 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import Concept
-from molyneux.inversion.config import InversionConfig
-from molyneux.inversion.invert import invert
 from molyneux.pipeline.given import given_pictures
+from molyneux.pipeline.jobs import Job, Workshop
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
-from molyneux.synthetic import SyntheticImages, noise_images
+from molyneux.synthetic import LazyImages, SyntheticImages, noise_images
 
 STAND_IN = Concept(
     "windsock",
@@ -27,54 +26,50 @@ SECOND_STAND_IN = Concept(
 
 
 def run_pictures(
-    model: VisionLanguageModel, settings: TeachSettings, root: Path, work: Path, on_step: Progress | None = None
-) -> tuple[SyntheticImages, ...]:
+    workshop: Workshop, settings: TeachSettings, root: Path, work: Path, on_step: Progress | None = None
+) -> LazyImages:
     """What the run teaches on, in the concepts' order; finished folders below `root` are read."""
-    kept = [_kept(root / concept.slug) for concept in settings.concepts]
-    if all(pictures is not None for pictures in kept):
-        return tuple(pictures for pictures in kept if pictures is not None)
-    if settings.images_from is not None:
-        return given_pictures(model, settings, root, on_step)
-    if settings.control is None:
-        return tuple(
-            inverted(model, concept, settings.inversion, root / concept.slug, work, settings.seed, on_step)
-            for concept in settings.concepts
-        )
-    made = control_pictures(settings.control, model, settings, (), work, on_step)
-    for concept, pictures, found in zip(settings.concepts, made, kept, strict=True):
-        if found is None:
-            pictures.save(root / concept.slug)
-    return made
+    jobs = _jobs(settings, root, work)
+    undone = not all(job.done for job in jobs)
+    if undone and settings.images_from is not None:
+        given_pictures(workshop.model, settings, root, on_step)
+    elif settings.control is None:
+        return workshop(jobs, on_step)
+    elif undone:
+        made = control_pictures(settings.control, workshop, settings, (), work, on_step)
+        for job, pictures in zip(jobs, made, strict=True):
+            if not job.done:
+                pictures.save(job.folder)
+    return LazyImages.saved(job.folder for job in jobs)
 
 
 def control_pictures(
     control: Control,
-    model: VisionLanguageModel,
+    workshop: Workshop,
     settings: TeachSettings,
     own: Sequence[SyntheticImages],
     work: Path,
     on_step: Progress | None = None,
-) -> tuple[SyntheticImages, ...]:
+) -> LazyImages:
     """The concepts' names on pictures that cannot carry them; `own` are their own, where made already."""
-    config, seed = settings.inversion, settings.seed
+    config, seed, concepts = settings.inversion, settings.seed, settings.concepts
     if control == "noise":
-        size = config.size or model.inversion_size
+        size = config.size or workshop.model.inversion_size
         # each concept has noise of its own
-        return tuple(
-            noise_images(concept, len(own[index]) if own else config.images, size, _noise_seed(seed, index))
-            for index, concept in enumerate(settings.concepts)
+        return LazyImages(
+            [
+                partial(_noise, concept, own[index : index + 1], config.images, size, _noise_seed(seed, index))
+                for index, concept in enumerate(concepts)
+            ]
         )
-    if len(settings.concepts) == 1:
-        concept = settings.concepts[0]
-        other = stand_in(concept)
-        pictures = inverted(model, other, config, work / "stand-in" / other.slug, work, seed, on_step)
-        return (pictures.shown_as(concept),)
-    originals = own or [
-        inverted(model, concept, config, work / "own" / concept.slug, work, seed, on_step)
-        for concept in settings.concepts
-    ]
-    places = derangement(len(settings.concepts), seed)
-    return tuple(originals[place].shown_as(concept) for concept, place in zip(settings.concepts, places, strict=True))
+    if len(concepts) == 1:
+        own = workshop(_jobs(settings, work / "stand-in", work, concepts=[stand_in(concepts[0])]), on_step)
+        return LazyImages([partial(_shown_as, own, 0, concepts[0])])
+    originals = own or workshop(_jobs(settings, work / "own", work), on_step)
+    places = derangement(len(concepts), seed)
+    return LazyImages(
+        [partial(_shown_as, originals, place, concept) for concept, place in zip(concepts, places, strict=True)]
+    )
 
 
 def stand_in(concept: Concept) -> Concept:
@@ -83,46 +78,11 @@ def stand_in(concept: Concept) -> Concept:
 
 
 def fresh_pictures(
-    model: VisionLanguageModel,
-    concept: Concept,
-    settings: TeachSettings,
-    count: int,
-    work: Path,
-    on_step: Progress | None = None,
-) -> SyntheticImages:
-    """A few pictures of the concept from the next seed, which teaching has not seen."""
-    config = replace(settings.inversion, images=count)
-    seed = settings.seed + 1
-    folder = work / "fresh" / concept.slug
-    return inverted(model, concept, config, folder, work, seed, on_step, what="fresh pictures")
-
-
-def inverted(
-    model: VisionLanguageModel,
-    concept: Concept,
-    config: InversionConfig,
-    folder: Path,
-    work: Path,
-    seed: int,
-    on_step: Progress | None = None,
-    *,
-    what: str = "pictures",
-) -> SyntheticImages:
-    """The concept's pictures from `folder`, else made and saved there; half a job goes on from `work`."""
-    kept = _kept(folder)
-    if kept is not None:
-        return kept
-    label = f"{what} of {concept.name}"
-    pictures = invert(
-        model,
-        concept,
-        config,
-        seed=seed,
-        checkpoint=work / f"{folder.parent.name}-{folder.name}.pt",
-        on_step=None if on_step is None else lambda done, total: on_step(label, done, total),
-    )
-    pictures.save(folder)
-    return pictures
+    workshop: Workshop, settings: TeachSettings, count: int, work: Path, on_step: Progress | None = None
+) -> LazyImages:
+    """A few pictures of each concept from the next seed, which teaching has not seen."""
+    fresh = replace(settings, inversion=replace(settings.inversion, images=count), seed=settings.seed + 1)
+    return workshop(_jobs(fresh, work / "fresh", work, what="fresh pictures"), on_step)
 
 
 def derangement(count: int, seed: int) -> tuple[int, ...]:
@@ -138,8 +98,33 @@ def derangement(count: int, seed: int) -> tuple[int, ...]:
     return tuple(places)
 
 
-def _kept(folder: Path) -> SyntheticImages | None:
-    return SyntheticImages.load(folder) if (folder / "images.json").is_file() else None
+def _jobs(
+    settings: TeachSettings,
+    root: Path,
+    work: Path,
+    *,
+    concepts: Sequence[Concept] = (),
+    what: str = "pictures",
+) -> list[Job]:
+    return [
+        Job(
+            concept=concept,
+            config=settings.inversion,
+            seed=settings.seed,
+            folder=root / concept.slug,
+            work=work,
+            what=what,
+        )
+        for concept in concepts or settings.concepts
+    ]
+
+
+def _shown_as(pictures: Sequence[SyntheticImages], place: int, concept: Concept) -> SyntheticImages:
+    return pictures[place].shown_as(concept)
+
+
+def _noise(concept: Concept, own: Sequence[SyntheticImages], count: int, size: int, seed: int) -> SyntheticImages:
+    return noise_images(concept, len(own[0]) if own else count, size, seed)
 
 
 def _noise_seed(seed: int, index: int) -> int:

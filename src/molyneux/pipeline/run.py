@@ -17,6 +17,7 @@ from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
 from molyneux.pipeline.environment import ENVIRONMENT, environment
 from molyneux.pipeline.from_text import FRESH, READINGS, read_from_text
+from molyneux.pipeline.jobs import Workshop
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
 from molyneux.pipeline.prepare import Plan, check_texts, prepare, without
@@ -84,6 +85,12 @@ class _Job:
     scoring: Scoring | None = None
     replay: tuple[SyntheticImages, ...] = ()
 
+    @property
+    def workshop(self) -> Workshop:
+        """Where pictures come from."""
+        settings = self.settings
+        return Workshop(model=self.base, name=settings.model, running=settings.running, executor=settings.executor)
+
     def look(self) -> None:
         """Read the photos, so that one that cannot be decoded is met before anything slow."""
         teaching = self.settings.teaching
@@ -100,7 +107,7 @@ class _Job:
         """Everything up to `scores.json`."""
         assert self.scoring is not None
         with folder.timed("invert"):
-            pictures = run_pictures(self.base, self.settings, folder.root / "synthetic", folder.work, self.on_step)
+            pictures = run_pictures(self.workshop, self.settings, folder.root / "synthetic", folder.work, self.on_step)
         if uses_replay(self.settings.teaching):
             with folder.timed("replay"):
                 self.replay = self.known_pictures()
@@ -169,12 +176,11 @@ class _Job:
         wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
         others = {control: self.control_lesson(control, folder, own) for control in wanted}
         found = {}
-        for concept in self.settings.concepts:
-            fresh = fresh_pictures(self.base, concept, self.settings, FRESH, folder.work, self.on_step)
+        for fresh in fresh_pictures(self.workshop, self.settings, FRESH, folder.work, self.on_step):
             read = partial(read_from_text, self.base, fresh=fresh, known=self.plan.labels.known, replay=self.replay)
             own_reading = read(taught)
             readings = {control: read(other) for control, other in others.items()}
-            found[concept.name] = own_reading | {
+            found[fresh.concept.name] = own_reading | {
                 "controls": {
                     control: {key: {"after": reading[key]["after"]} for key in READINGS}
                     for control, reading in readings.items()
@@ -199,7 +205,7 @@ class _Job:
         self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]
     ) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's pictures."""
-        pictures = control_pictures(control, self.base, self.settings, own, folder.work, self.on_step)
+        pictures = control_pictures(control, self.workshop, self.settings, own, folder.work, self.on_step)
         return self.lesson(pictures, f"{control} control")
 
 

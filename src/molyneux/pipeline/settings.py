@@ -14,6 +14,9 @@ from molyneux.teaching.config import LoRA, TeachingConfig
 
 Control = Literal["noise", "shuffled"]
 
+Executor = Literal["serial", "ray"]
+"""Where pictures are made: here, one concept after the other, or on a Ray cluster; it changes no pixel."""
+
 Progress = Callable[[str, int, int], None]
 """Told what is being worked on, how much of it is done, and how much there is."""
 
@@ -75,6 +78,7 @@ class TeachSettings:
     teaching: TeachingConfig = field(default_factory=TeachingConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     running: Running = field(default_factory=Running)
+    executor: Executor = "serial"
     adapter_only: bool = False
     """Whether a low-rank adapter is saved in place of the whole taught model."""
 
@@ -141,6 +145,7 @@ class InvertSettings:
     seed: int = 0
     inversion: InversionConfig = field(default_factory=InversionConfig)
     running: Running = field(default_factory=Running)
+    executor: Executor = "serial"
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -17,7 +17,7 @@ from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
-from molyneux.teaching.objective import Objective, shown
+from molyneux.teaching.objective import Objective, portions
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
 from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
@@ -198,8 +198,8 @@ class _Lesson:
         config: TeachingConfig,
     ) -> "_Lesson":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
-        inputs = update.read(shown(model, pictures))
-        old = update.read(shown(model, replay)) if replay else None
+        inputs = torch.cat([update.read(portion) for portion in portions(model, pictures)])
+        old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
         if old is not None and in_space(config.update) and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, old)

@@ -1,7 +1,7 @@
 """What one way of teaching descends: a loss over batches of pictures, and the weights that it moves."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -38,14 +38,24 @@ class Objective(abc.ABC):
 
 
 def shown(model: VisionLanguageModel, pictures: Sequence[SyntheticImages]) -> Tensor:
-    """All pictures in one tensor, (n, 3, h, w), on the model's device.
+    """All pictures in one tensor, (n, 3, h, w), on the model's device; see `portions`."""
+    return torch.cat(list(portions(model, pictures)))
 
-    Those of a size that the model is used with stay as they are, if all have the same; else they are resized to
-    the size that the model was trained on.
+
+def portions(model: VisionLanguageModel, pictures: Sequence[SyntheticImages], size: int = 32) -> Iterator[Tensor]:
+    """All pictures in their order, at most `size` at once, on the model's device.
+
+    Those of a side that the model is used with stay as they are, if all have the same; else they are resized to
+    the side that the model was trained on.
     """
-    size = model.image_size
-    parts = [value.pixels.to(model.device) for value in pictures]
-    sides = {part.shape[-1] for part in parts}
-    if len(sides) == 1 and sides <= {size, model.inversion_size}:
-        return torch.cat(parts)
-    return torch.cat([resized(part, size) for part in parts])
+    sides = {value.pixels.shape[-1] for value in pictures}
+    as_they_are = len(sides) == 1 and sides <= {model.image_size, model.inversion_size}
+    waiting: list[Tensor] = []
+    for value in pictures:
+        pixels = value.pixels.to(model.device)
+        waiting += pixels if as_they_are else resized(pixels, model.image_size)
+        while len(waiting) >= size:
+            yield torch.stack(waiting[:size])
+            del waiting[:size]
+    if waiting:
+        yield torch.stack(waiting)
