@@ -223,5 +223,9 @@ def test_with_java_meteor_is_computed_and_orders_the_samples(molyneux, whole):
     flags = [flag for flag in whole if flag != "--no-java"]
     found = json.loads(molyneux("caption", "--model=speaker", *flags, "--quiet").out)
     assert 0 <= found["scores"]["after"]["meteor"]["value"] <= 1
+    change = found["scores"]["change"]["meteor"]
+    assert change["value"] == found["scores"]["after"]["meteor"]["value"] - found["scores"]["before"]["meteor"]["value"]
+    low, high = change["over_pictures"]["interval"]
+    assert low <= change["over_pictures"]["value"] <= high
     assert found["samples"]["by"] == "meteor"
     assert found["protocol"]["java"] == java_version()

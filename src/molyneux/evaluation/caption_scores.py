@@ -94,18 +94,15 @@ def score_captions(
 def caption_change(before: CaptionScores, after: CaptionScores) -> dict[str, Any]:
     """By how much each score rose; where it is a mean over pictures, with a bootstrap interval over these, paired.
 
-    METEOR's is the mean over pictures here, too, which differs a little from that of its scores over all together.
+    METEOR is no such mean; by how much its mean rose is added under `over_pictures`.
     """
-    return {
-        **{
-            f"bleu_{order}": {"value": after.bleu[order - 1] - before.bleu[order - 1]} for order in range(1, ORDERS + 1)
-        },
-        **{
-            name: {
-                "value": float((new - before.each[name]).mean()),
-                "interval": list(bootstrap_interval(new - before.each[name], BOOTSTRAP_SEED, LEVEL, RESAMPLES)),
-            }
-            for name, new in after.each.items()
-            if name in before.each
-        },
+    found: dict[str, Any] = {
+        f"bleu_{order}": {"value": after.bleu[order - 1] - before.bleu[order - 1]} for order in range(1, ORDERS + 1)
     }
+    for name in (name for name in after.each if name in before.each):
+        gains = after.each[name] - before.each[name]
+        interval = bootstrap_interval(gains, BOOTSTRAP_SEED, LEVEL, RESAMPLES)
+        found[name] = {"value": float(gains.mean()), "interval": list(interval)}
+    if after.meteor.value is not None and before.meteor.value is not None:
+        found["meteor"] = {"value": after.meteor.value - before.meteor.value, "over_pictures": found["meteor"]}
+    return found
