@@ -65,6 +65,8 @@ def test_a_second_model_of_the_other_kind_shares_the_work(molyneux, data, tmp_pa
     found = json.loads(molyneux("retrieve", "--model", "tiny", *flags, "--json").out)
     assert (found["protocol"]["reranking"]["with"], found["protocol"]["reranking"]["top"]) == ("tiny-vilt", 2)
     assert "which tiny-vilt put in order" in molyneux("retrieve", "--model", "tiny", *flags).out
+    found = json.loads(molyneux("retrieve", "--model", "tiny", *flags, "--by-logit", "--json").out)
+    assert found["protocol"]["score"].startswith("logit")
     check_refused(molyneux("retrieve", "--model", "vilt", *flags), "one model that embeds", "tiny-vilt")
     check_refused(molyneux("retrieve", "--model", "tiny", *flags[:4], "--top=0"), "expected at least 1")
 

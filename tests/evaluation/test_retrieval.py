@@ -218,6 +218,24 @@ def test_finished_rows_are_not_computed_again(photos, vilt, tmp_path, monkeypatc
     assert torch.equal(nothing, again)
 
 
+def test_pairs_are_ranked_by_the_probability_or_by_the_logit_of_a_match(photos, vilt, tmp_path):
+    logits = torch.stack(
+        [vilt.match_logits(load_batch([path] * 6, 56, 1.0), photos.texts).detach() for path in photos.paths]
+    )
+    owners = torch.tensor(photos.owners)
+    for by_logit, expected in ((True, logits[..., 1]), (False, logits[..., 1] - logits[..., 0])):
+        found = retrieve(vilt, photos, by_logit=by_logit, finished=tmp_path)
+        assert found.after == retrieval_scores(expected, owners)
+        said = found.as_dict()["protocol"]["score"]
+        assert said == (
+            "logit of a match of photo and caption" if by_logit else "log-probability that photo and caption match"
+        )
+    torch.testing.assert_close(
+        score_matrix(vilt, photos, by_logit=True, finished=tmp_path), logits[..., 1], atol=1e-5, rtol=0
+    )
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_rows_are_kept_by_weights_and_texts_and_pairs(photos, vilt, tmp_path):
     other = vilt.copy()
     with torch.no_grad():
@@ -248,7 +266,7 @@ def test_photos_keep_their_shape_and_those_of_one_shape_are_read_together(vilt, 
     assert [vilt.photo_shape(*size) for size in sizes] == shapes
     seen, judge = [], vilt.match_scores
     monkeypatch.setattr(
-        Vilt, "match_scores", lambda self, images, texts: (seen.append(images.shape), judge(images, texts))[1]
+        Vilt, "match_scores", lambda self, images, texts, **how: (seen.append(images.shape), judge(images, texts))[1]
     )
     found = match_rows(vilt, paths, ["a ring", "two bars that meet"])
     assert sorted(tuple(shape) for shape in seen) == [(1, 3, 8, 88), (1, 3, 56, 56), (1, 3, 56, 80), (2, 3, 80, 56)]
@@ -289,7 +307,7 @@ def test_only_candidates_are_judged_and_both_orders_of_models_agree(photos, vilt
     encoder, owners, judged = ConvModel(), torch.tensor(photos.owners), []
     judge = vilt.match_scores
     monkeypatch.setattr(
-        Vilt, "match_scores", lambda self, images, texts: (judged.extend(texts), judge(images, texts))[1]
+        Vilt, "match_scores", lambda self, images, texts, **how: (judged.extend(texts), judge(images, texts))[1]
     )
     first = score_matrix(encoder, photos)
     by_photo, by_text = candidates(first, 1)
@@ -305,6 +323,8 @@ def test_only_candidates_are_judged_and_both_orders_of_models_agree(photos, vilt
     for one, other in ((vilt, vilt), (encoder, encoder)):
         with pytest.raises(ModelError, match="re-ranking needs one model that embeds"):
             retrieve(one, photos, reranking=Reranking(model=other, top=1))
+    with pytest.raises(ModelError, match="cannot stand side by side"):
+        retrieve(vilt, photos, base=encoder)
     with pytest.raises(ConfigError, match="expected at least 1"):
         Reranking(model=vilt, top=0)
 

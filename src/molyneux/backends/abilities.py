@@ -41,10 +41,11 @@ class Matcher(FusedModel):
         """
 
     @abc.abstractmethod
-    def match_scores(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n m"]:
+    def match_scores(self, images: Images, texts: Sequence[str], *, by_logit: bool = False) -> Float[Tensor, "n m"]:
         """Log-probability that each picture and each text match, at most 0; without gradients.
 
-        A picture is cut into patches and embedded once, however many the texts.
+        A picture is cut into patches and embedded once, however many the texts. With `by_logit` the logit of a match
+        alone, of any sign: what ViLT's published retrieval ranks by, without training for it.
 
         Raises:
             ModelError: if a text has more tokens than the model reads.

@@ -90,7 +90,7 @@ class Vilt(Matcher, MaskedLM):
         return self.compute(self._match, self._patches(images), self._tokens(texts))
 
     @torch.no_grad()
-    def match_scores(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n m"]:
+    def match_scores(self, images: Images, texts: Sequence[str], *, by_logit: bool = False) -> Float[Tensor, "n m"]:
         patches = self._patches(images)
         tokens = self._tokens_once(texts)
         lengths = (tokens != self._tokenizer.pad_token_id).sum(dim=1)
@@ -99,8 +99,8 @@ class Vilt(Matcher, MaskedLM):
         parts = [tokens[part, : int(lengths[part].max())] for part in order.split(PAIRS_AT_ONCE)]
         scores = torch.empty(len(patches), len(texts), device=patches.device)
         for row, picture in enumerate(patches):
-            logits = [self.compute(self._match, picture.expand(len(part), -1, -1), part) for part in parts]
-            scores[row, order] = log_match(torch.cat(logits))
+            logits = torch.cat([self.compute(self._match, picture.expand(len(part), -1, -1), part) for part in parts])
+            scores[row, order] = logits[:, 1] if by_logit else log_match(logits)
         return scores
 
     def photo_shape(self, width: int, height: int) -> tuple[int, int]:

@@ -32,6 +32,10 @@ def retrieve(
         ),
     ] = None,
     top: Annotated[int, Parameter(help="With --rerank-with: how many of each query's best.")] = 64,
+    by_logit: Annotated[
+        bool,
+        Parameter(negative=(), help="Rank by the logit of a match alone, as ViLT's published retrieval does."),
+    ] = False,
     finished: Annotated[
         Path | None,
         Parameter(help="A folder for the finished rows of a model that judges pairs (ViLT), else the cache folder."),
@@ -52,6 +56,7 @@ def retrieve(
         split=split,
         rerank_with=rerank_with,
         top=top,
+        by_logit=by_logit,
         finished=finished,
         running=running,
     )

@@ -72,11 +72,12 @@ def match_rows(
     texts: Sequence[str],
     *,
     wanted: Bool[Tensor, "n m"] | None = None,
+    by_logit: bool = False,
     on_step: OnStep | None = None,
     what: str = "photos",
     finished: Path | None = None,
 ) -> Float[Tensor, "n m"]:
-    """For each photo and each text the log-probability of a match; on the CPU.
+    """For each photo and each text the log-probability of a match, or its logit; on the CPU.
 
     Photos are read at the shape that the model wants them in (`Matcher.photo_shape`), those of one shape together.
     With `wanted`, only these pairs are judged; the others have -inf.
@@ -96,13 +97,14 @@ def match_rows(
     kept, parts = None, []
     done = 0
     if finished is not None:
-        key = _rows_key(model, paths, texts, wanted)
+        key = _rows_key(model, paths, texts, wanted, by_logit)
         kept = GrowingFile(finished / f"{key}.rows", f"scores of {len(texts)} texts for each of {len(paths)} photos")
         body = kept.read(lambda body: len(body) - len(body) % (4 * len(texts)))
         parts.append(torch.from_numpy(np.frombuffer(body, dtype="<f4").astype(np.float32)).reshape(-1, len(texts)))
         done = len(parts[0])
     for shape, rows in _groups(order[done:], shapes, max(1, min(_PHOTOS_AT_ONCE, _PAIRS_AT_ONCE // len(texts)))):
-        part = _match_part(model, [paths[row] for row in rows], shape, texts, None if wanted is None else wanted[rows])
+        some = None if wanted is None else wanted[rows]
+        part = _match_part(model, [paths[row] for row in rows], shape, texts, some, by_logit)
         if kept is not None:
             kept.add(part.numpy().astype("<f4").tobytes())
         parts.append(part)
@@ -130,25 +132,29 @@ def _match_part(
     shape: tuple[int, int] | None,
     texts: Sequence[str],
     wanted: Bool[Tensor, "n m"] | None,
+    by_logit: bool,
 ) -> Float[Tensor, "n m"]:
     images = torch.cat(list(batches(paths, shape or model.image_size, model.crop_fraction, fit=model.photo_fit)))
     with torch.no_grad(), frozen(model.native):
         if wanted is None:
-            return checked_scores(model, model.match_scores(images.to(model.device), texts).float().cpu())
+            judged = model.match_scores(images.to(model.device), texts, by_logit=by_logit)
+            return checked_scores(model, judged.float().cpu())
         scores = torch.full((len(paths), len(texts)), -torch.inf)
         for row, columns in enumerate(wanted):
             some = [text for text, is_wanted in zip(texts, columns.tolist(), strict=True) if is_wanted]
             if some:
-                judged = model.match_scores(images[row : row + 1].to(model.device), some).float().cpu()
-                scores[row, columns] = checked_scores(model, judged)[0]
+                judged = model.match_scores(images[row : row + 1].to(model.device), some, by_logit=by_logit)
+                scores[row, columns] = checked_scores(model, judged.float().cpu())[0]
         return scores
 
 
-def _rows_key(model: Matcher, paths: Sequence[Path], texts: Sequence[str], wanted: Tensor | None) -> str:
+def _rows_key(
+    model: Matcher, paths: Sequence[Path], texts: Sequence[str], wanted: Tensor | None, by_logit: bool
+) -> str:
     digest = hashlib.sha256(weights_digest(model.native).encode())
     view = (model.image_size, model.crop_fraction, model.photo_fit, model.precision, model.long_text)
     sizes = [(str(path), path.stat().st_size) for path in paths]
-    digest.update(json.dumps([_FORMAT, view, sizes, list(texts)]).encode())
+    digest.update(json.dumps([_FORMAT, by_logit, view, sizes, list(texts)]).encode())
     if wanted is not None:
         digest.update(wanted.numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +17,7 @@ from molyneux.datasets.photos import batches
 from molyneux.errors import ConfigError, ModelError
 from molyneux.evaluation.features import OnStep, checked_scores
 from molyneux.evaluation.matches import match_rows
-from molyneux.evaluation.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES, Score
+from molyneux.evaluation.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 from molyneux.evaluation.retrieval_ranks import (
     Ranks,
     RetrievalScores,
@@ -27,10 +27,12 @@ from molyneux.evaluation.retrieval_ranks import (
     reranked,
     retrieval_scores,
 )
+from molyneux.evaluation.zero_shot import check_comparable
 
 _SCORES = {
     "cosine": "cosine of the photo's embedding and the caption's",
     "match": "log-probability that photo and caption match",
+    "logit": "logit of a match of photo and caption",
 }
 
 _TEXTS_AT_ONCE = 100
@@ -59,7 +61,7 @@ class Retrieval:
     image_size: int
     crop_fraction: float
     photo_fit: str
-    score: Score
+    score: Literal["cosine", "match", "logit"]
     reranking: Mapping[str, Any] | None
     before: RetrievalScores | None
     after: RetrievalScores
@@ -106,11 +108,13 @@ def score_matrix(
     photos: CaptionedPhotos,
     *,
     wanted: Bool[Tensor, "n m"] | None = None,
+    by_logit: bool = False,
     on_step: OnStep | None = None,
     finished: Path | None = None,
     read: dict[str, Tensor] | None = None,
 ) -> Float[Tensor, "n m"]:
-    """Every photo beside every caption, on the CPU: cosines, or log-probabilities of a match for a `Matcher`.
+    """Every photo beside every caption, on the CPU: cosines, or for a `Matcher` log-probabilities of a match (or its
+    logits).
 
     A model that judges pairs passes through all its weights for each pair (of those in `wanted`, if given; the others
     have -inf); its finished rows are kept in the folder `finished` where one is given, and a later call goes on there.
@@ -122,7 +126,9 @@ def score_matrix(
         OutputError: if `finished` cannot be used.
     """
     if isinstance(model, Matcher):
-        return match_rows(model, photos.paths, photos.texts, wanted=wanted, on_step=on_step, finished=finished)
+        return match_rows(
+            model, photos.paths, photos.texts, wanted=wanted, by_logit=by_logit, on_step=on_step, finished=finished
+        )
     encoder = dual_encoder(model, "retrieval")
     read = {} if read is None else read
     key = _text_side(encoder)
@@ -141,6 +147,7 @@ def retrieve(
     base: VisionLanguageModel | None = None,
     controls: Mapping[str, VisionLanguageModel] | None = None,
     reranking: Reranking | None = None,
+    by_logit: bool = False,
     on_step: OnStep | None = None,
     finished: Path | None = None,
 ) -> Retrieval:
@@ -152,6 +159,7 @@ def retrieve(
         base: to show as 'before'.
         controls: models taught on something else, by what that is; scored in the same way.
         reranking: a model of the other kind, which shares the work.
+        by_logit: for a model that judges pairs, as for `Matcher.match_scores`.
         on_step: told of the progress.
         finished: a folder, as for `score_matrix`.
 
@@ -163,9 +171,11 @@ def retrieve(
     """
     owners = torch.tensor(photos.owners)
     others = dict(controls or {})
-    search = _Search(photos, owners, reranking, on_step, finished)
-    for one in (model, base, *others.values()):
-        search.check(one)
+    for one in (base, *others.values()):
+        check_comparable(model, one)
+    if reranking is not None:
+        _check_shared(model, reranking.model)
+    search = _Search(photos, owners, reranking, by_logit, on_step, finished)
     before = None if base is None else search.ranks(base)
     after = search.ranks(model)
     judge = model if isinstance(model, Matcher) or reranking is None else reranking.model
@@ -176,13 +186,21 @@ def retrieve(
         image_size=model.image_size,
         crop_fraction=model.crop_fraction,
         photo_fit=_photo_fit(model),
-        score="match" if isinstance(judge, Matcher) else "cosine",
+        score=("logit" if by_logit else "match") if isinstance(judge, Matcher) else "cosine",
         reranking=None if reranking is None else search.said(model),
         before=None if before is None else retrieval_scores(before, owners),
         after=retrieval_scores(after, owners),
         change=None if before is None else recall_change(before, after, owners),
         controls={name: (one.name, retrieval_scores(search.ranks(one), owners)) for name, one in others.items()},
     )
+
+
+def _check_shared(model: VisionLanguageModel, other: VisionLanguageModel) -> None:
+    if isinstance(model, Matcher) == isinstance(scorer(other, "re-ranking"), Matcher):
+        raise ModelError(
+            f"re-ranking needs one model that embeds (CLIP) and one that judges pairs (ViLT), "
+            f"got {model.name!r} and {other.name!r}"
+        )
 
 
 class _Search:
@@ -193,26 +211,14 @@ class _Search:
         photos: CaptionedPhotos,
         owners: Tensor,
         reranking: Reranking | None,
+        by_logit: bool,
         on_step: OnStep | None,
         finished: Path | None,
     ) -> None:
-        self._photos, self._owners, self._reranking = photos, owners, reranking
+        self._photos, self._owners, self._reranking, self._by_logit = photos, owners, reranking, by_logit
         self._on_step, self._finished = on_step, finished
         self._fixed: Tensor | None = None
         self._read: dict[str, Tensor] = {}
-
-    def check(self, model: VisionLanguageModel | None) -> None:
-        """Raise ModelError unless the model and the second one can share the work."""
-        if model is None:
-            return
-        scorer(model, "retrieval")
-        if self._reranking is not None:
-            other = scorer(self._reranking.model, "re-ranking")
-            if isinstance(model, Matcher) == isinstance(other, Matcher):
-                raise ModelError(
-                    f"re-ranking needs one model that embeds (CLIP) and one that judges pairs (ViLT), "
-                    f"got {model.name!r} and {other.name!r}"
-                )
 
     def ranks(self, model: VisionLanguageModel) -> Ranks:
         if self._reranking is None:
@@ -243,7 +249,13 @@ class _Search:
 
     def _scores(self, model: VisionLanguageModel, wanted: Tensor | None = None) -> Tensor:
         return score_matrix(
-            model, self._photos, wanted=wanted, on_step=self._on_step, finished=self._finished, read=self._read
+            model,
+            self._photos,
+            wanted=wanted,
+            by_logit=self._by_logit,
+            on_step=self._on_step,
+            finished=self._finished,
+            read=self._read,
         )
 
 

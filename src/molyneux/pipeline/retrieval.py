@@ -11,7 +11,6 @@ from molyneux.datasets.captioned import read_captioned
 from molyneux.datasets.photos import check_headers
 from molyneux.errors import ConfigError
 from molyneux.evaluation.retrieval import Reranking, retrieve
-from molyneux.evaluation.zero_shot import check_comparable
 from molyneux.pipeline.replay import cache_folder
 from molyneux.pipeline.settings import Progress
 
@@ -35,6 +34,8 @@ class RetrieveSettings:
     """A model of the other kind; the one that embeds chooses each query's best, the other puts them in order."""
     top: int = 64
     """How many are put in order."""
+    by_logit: bool = False
+    """Rank pairs by the logit of a match alone, as ViLT's published retrieval does, not by its probability."""
     finished: Path | None = None
     """Where a model that judges pairs keeps its finished rows, to go on from; else in the cache folder."""
     running: Running = field(default_factory=Running)
@@ -61,8 +62,6 @@ def retrieve_folder(settings: RetrieveSettings, *, on_step: Progress | None = No
     model = load(settings.model, **running)
     base = None if settings.base is None else load(settings.base, **running)
     controls = {name: load(one, **running) for name, one in settings.controls.items()}
-    for other in (base, *controls.values()):
-        check_comparable(model, other)
     second = None if settings.rerank_with is None else load(settings.rerank_with, **running)
     return retrieve(
         model,
@@ -70,6 +69,7 @@ def retrieve_folder(settings: RetrieveSettings, *, on_step: Progress | None = No
         base=base,
         controls=controls,
         reranking=None if second is None else Reranking(model=second, top=settings.top),
+        by_logit=settings.by_logit,
         on_step=on_step,
         finished=settings.finished or cache_folder() / "retrieval",
     ).as_dict()
