@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from molyneux.backends.load import named_device
 from molyneux.backends.options import SDXL, Generation, Precision
 from molyneux.errors import ModelError
 from molyneux.shapes import Images
@@ -38,6 +39,7 @@ class PictureGenerator:
             ModelError: if diffusers is not installed, or holds no such model.
         """
         check_generator(name)
+        place = named_device(device)
         from diffusers import StableDiffusionXLPipeline
 
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -52,7 +54,7 @@ class PictureGenerator:
                 "or a name on the hub"
             ) from error
         native.set_progress_bar_config(disable=True)
-        return cls(name, native.to(device))
+        return cls(name, native.to(place))
 
     def check_text(self, text: str) -> None:
         """Raise ModelError if the text does not fit, for what exceeds would be cut silently."""

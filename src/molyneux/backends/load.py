@@ -58,7 +58,7 @@ def load(
     """
     check_policy(long_text)
     check_precision(precision)
-    place = _device(device)
+    place = named_device(device)
     model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
@@ -126,7 +126,8 @@ def _function(module: str, name: str) -> Callable[..., VisionLanguageModel]:
     return function
 
 
-def _device(name: str) -> torch.device:
+def named_device(name: str) -> torch.device:
+    """The device; ModelError if it is not there."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

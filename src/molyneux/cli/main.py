@@ -11,6 +11,7 @@ from molyneux.cli.caption import caption
 from molyneux.cli.cite import cite
 from molyneux.cli.convert import convert
 from molyneux.cli.demo import demo
+from molyneux.cli.describe import describe
 from molyneux.cli.env import env
 from molyneux.cli.evaluate import evaluate
 from molyneux.cli.flags import presets
@@ -42,6 +43,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     localise,
     report,
     caption,
+    describe,
     convert,
     demo,
     env,

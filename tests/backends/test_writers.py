@@ -1,0 +1,177 @@
+"""Text from a tiny random language model of transformers, and from an endpoint in this process."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from families_hf import quiet
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import WordLevel
+
+from molyneux.backends.writers import KEY, endpoint_writer, local_writer
+from molyneux.errors import ConfigError, ModelError
+
+WORDS = ["[PAD]", "[END]", "[UNK]", "say", "a", "round", "band", "with", "one", "hole", "user", "answer"]
+SECRET = "sk-not-to-be-seen"
+
+
+def save_language_model(folder: Path, template: str | None = None) -> Path:
+    """A random Llama of a few thousand weights that knows a dozen words."""
+    core = Tokenizer(WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", eos_token="[END]", unk_token="[UNK]"
+    )
+    tokenizer.chat_template = template
+    config = transformers.LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(0)
+        transformers.LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_writes_the_same_for_the_same_seed_and_leaves_chance_alone(tmp_path):
+    write = local_writer(str(save_language_model(tmp_path / "model")), longest=12)
+    state = torch.get_rng_state()
+    texts = [write("say a round band", seed) for seed in range(6)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [write("say a round band", seed) for seed in range(6)] == texts
+    assert len(set(texts)) > 1
+    assert all(set(text.split()) <= set(WORDS) for text in texts)
+    assert not any(text.startswith("say a round band") for text in texts)
+
+
+def test_a_prompt_goes_into_the_models_own_template(tmp_path):
+    template = "{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}answer"
+    plain = local_writer(str(save_language_model(tmp_path / "plain")), longest=8)
+    chat = local_writer(f"hf:{save_language_model(tmp_path / 'chat', template)}", longest=8)
+    seeds = range(8)
+    templated = [chat("say a band", seed) for seed in seeds]
+    assert templated == [plain("user say a band answer", seed) for seed in seeds]
+    assert templated != [plain("say a band", seed) for seed in seeds]
+
+
+def test_what_is_no_language_model_is_named(tmp_path):
+    with pytest.raises(ModelError, match="no language model at nowhere"):
+        local_writer("nowhere")
+    with pytest.raises(ModelError, match="cannot load the language model"):
+        local_writer(str(tmp_path))
+    with pytest.raises(ModelError, match="no device 'abacus'"):
+        local_writer(str(tmp_path), device="abacus")
+
+
+@dataclass
+class Endpoint:
+    """Answers as it is told, and remembers what it was asked."""
+
+    url: str
+    answers: list[Any] = field(default_factory=list)
+    seen: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
+
+
+@pytest.fixture
+def endpoint(monkeypatch) -> Iterator[Endpoint]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv(KEY, raising=False)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found.seen.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
+            answer = found.answers.pop(0)
+            status, content = answer if isinstance(answer, tuple) else (200, answer)
+            if isinstance(content, str) and status == 200:
+                content = {"choices": [{"message": {"role": "assistant", "content": content}}]}
+            self.send_response(status)
+            if status == 302:
+                self.send_header("Location", f"{found.url}/elsewhere")
+            self.end_headers()
+            self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    found = Endpoint(f"http://127.0.0.1:{server.server_port}/v1")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_endpoint_is_asked_as_openais_is(endpoint, monkeypatch):
+    endpoint.answers += ["A round band.", "Another."]
+    assert endpoint_writer(endpoint.url, "some-model", longest=50)("describe it", 7) == "A round band."
+    path, headers, body = endpoint.seen[0]
+    assert path == "/v1/chat/completions"
+    assert body == {
+        "model": "some-model",
+        "messages": [{"role": "user", "content": "describe it"}],
+        "max_tokens": 50,
+        "seed": 7,
+    }
+    assert "authorization" not in headers
+    monkeypatch.setenv(KEY, SECRET)
+    assert endpoint_writer(f"{endpoint.url}/chat/completions/", "some-model")("more", 1) == "Another."
+    assert endpoint.seen[1][0] == "/v1/chat/completions"
+    assert endpoint.seen[1][1]["authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (401, f"the key {SECRET} is wrong"),
+        (500, "broken"),
+        (302, "go away"),
+        {"choices": []},
+        {"error": "no such model"},
+        {"choices": [{"message": {"content": None}}]},
+        [],
+        b"\xff not json",
+    ],
+)
+def test_an_answer_that_is_none_is_one_clear_error_without_the_key(endpoint, monkeypatch, answer):
+    monkeypatch.setenv(KEY, SECRET)
+    endpoint.answers.append(answer)
+    with pytest.raises(ModelError, match="gave no answer that can be read") as caught:
+        endpoint_writer(endpoint.url, "some-model")("describe it", 0)
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(endpoint.seen) == 1
+
+
+def test_a_key_is_not_sent_in_the_open_and_an_address_is_one(monkeypatch):
+    for url in ("localhost:8000", "ftp://host/v1", "file:///etc/passwd", "http://user:secret@host/v1", "http://"):
+        with pytest.raises(ConfigError, match="expected an address"):
+            endpoint_writer(url, "m")
+    monkeypatch.setenv(KEY, SECRET)
+    with pytest.raises(ConfigError, match="unencrypted") as caught:
+        endpoint_writer("http://models.example/v1", "m")
+    assert SECRET not in str(caught.value)
+    endpoint_writer("https://models.example/v1", "m")
+    endpoint_writer("http://localhost:1/v1", "m")
+
+
+def test_nobody_there_is_an_error_too(endpoint):
+    with pytest.raises(ModelError, match="gave no answer"):
+        endpoint_writer("http://127.0.0.1:9/v1", "m")("describe it", 0)
