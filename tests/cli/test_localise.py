@@ -58,3 +58,12 @@ def test_what_cannot_be_done_is_one_clear_line(molyneux, images, tmp_path):
     check_refused(molyneux("localise", *FLAGS, "--text=a", "--images", tmp_path, *out), "none of the layouts")
     check_refused(molyneux("localise", *FLAGS, "--text=a", "--images", images, "--sam", tmp_path, *out), "config.json")
     check_refused(molyneux("localise", *FLAGS, "--text=a", "--images", images, "--saliency.draws=0", *out), "draws")
+
+
+def test_a_preset_is_where_the_settings_start_from(molyneux, images, tmp_path):
+    flags = (*FLAGS, "--text=a ring", "--images", images, "--saliency-preset=paper", "--json", "--limit=1")
+    check_refused(molyneux("localise", *flags, "--out", tmp_path / "a"), "block is 8: expected 0 to 1")
+    assert not (tmp_path / "a").exists()
+    ended = molyneux("localise", *flags, "--saliency.block=1", "--out", tmp_path / "b")
+    saliency = json.loads(ended.out)["protocol"]["saliency"]
+    assert (saliency["noise"], saliency["beta"], saliency["block"], saliency["steps"]) == ("standard", 0.1, 1, 1)

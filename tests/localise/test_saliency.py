@@ -10,7 +10,7 @@ from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain
 from molyneux.errors import ConfigError
 from molyneux.localise.config import SaliencyConfig
-from molyneux.localise.saliency import capacity, default_block, heat, information
+from molyneux.localise.saliency import capacity, chosen_block, heat, information
 from small_models import ConvModel
 
 M2IB = SaliencyConfig(noise="standard", block=1, beta=0.1)
@@ -137,12 +137,29 @@ def test_heat_is_stretched_to_the_whole_range_and_an_even_grid_is_cold():
     assert not cold.any()
 
 
-def test_two_thirds_of_the_blocks_are_below_unless_said_otherwise(monkeypatch):
-    counts = {12: 8, 2: 1, 17: 11}
-    for blocks, below in counts.items():
-        monkeypatch.setattr(LeftEye, "block_count", blocks)
-        assert default_block(LeftEye()) == below
-    monkeypatch.undo()
+class Tokens(LeftEye):
+    """Pixels as tokens, as a transformer has them."""
+
+    def chain(self) -> Chain:
+        chain = super().chain()
+        return Chain(
+            lambda images: chain.stem(images).flatten(2).transpose(1, 2), [nn.Identity()] * self.blocks, chain.top
+        )
+
+
+@pytest.mark.parametrize(("blocks", "below"), [(12, 8), (24, 16), (2, 1), (1, 1)])
+def test_two_thirds_of_a_transformer_s_blocks_lie_below_unless_said_otherwise(blocks, below, monkeypatch):
+    monkeypatch.setattr(Tokens, "blocks", blocks, raising=False)
+    assert chosen_block(Tokens(), SaliencyConfig()) == below
+
+
+def test_all_but_one_of_a_convolutional_network_s_blocks_lie_below(monkeypatch):
+    assert chosen_block(LeftEye(), SaliencyConfig()) == 1
+    monkeypatch.setattr(LeftEye, "block_count", 17)
+    assert chosen_block(LeftEye(), SaliencyConfig()) == 16
+
+
+def test_a_block_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="expected 0 to 2"):
         information(LeftEye(), pictures(), red(), SaliencyConfig(block=3))
 

@@ -43,6 +43,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "paper-implicit": TeachingConfig.paper_implicit,
         "paper-captioning": TeachingConfig.paper_captioning,
     },
+    "saliency": {"paper": SaliencyConfig.paper},
 }
 
 _CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
@@ -123,6 +124,9 @@ TeachingPreset = Annotated[
     Parameter(group=_TEACHING, help="Where the settings below start from."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
+SaliencyPreset = Annotated[
+    Literal["default", "paper"], Parameter(group=_SALIENCY, help="Where the settings below start from.")
+]
 SaliencyFlags = Annotated[SaliencyConfig, Parameter(name="--saliency", group=_SALIENCY)]
 MaskFlags = Annotated[MaskConfig, Parameter(name="--masks", group=_MASKS)]
 CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", group=_CAPTIONING)]

@@ -38,10 +38,12 @@ def localise(
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
+    saliency_preset: flags.SaliencyPreset = "default",
     saliency: flags.SaliencyFlags = flags.SALIENCY,
     masks: flags.MaskFlags = flags.MASKS,
 ) -> None:
     """Show where in pictures a model sees a text, make masks of that, and score both. For research only."""
+    del saliency_preset  # taken into account where flags are read
     from molyneux.pipeline.segmentation import LocaliseSettings, localise_set
 
     settings = LocaliseSettings(

@@ -15,10 +15,11 @@ class SaliencyConfig:
     that such a search compares seeds.
     """
 
-    beta: float = 0.1
+    beta: float = 1.0
     """The price of information against similarity to the text, per nat of a mean element."""
     block: int = 0
-    """After how many of the tower's blocks the bottleneck lies; 0 is two thirds of them."""
+    """After how many of the tower's blocks the bottleneck lies; 0 is two thirds of a transformer's, and all but one of
+    a convolutional network's."""
     steps: int = 10
     """Of Adam."""
     draws: int = 10
@@ -40,7 +41,7 @@ class SaliencyConfig:
     @classmethod
     def paper(cls) -> "SaliencyConfig":
         """What MedCLIP-SAMv2 runs with where nothing is searched for: a vision transformer's eighth block of twelve."""
-        return cls(noise="standard", block=8)
+        return cls(beta=0.1, noise="standard", block=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

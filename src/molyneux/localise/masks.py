@@ -4,12 +4,14 @@ Dense conditional random fields, which MedCLIP-SAMv2 offers here too, are left o
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from molyneux.errors import ConfigError
 from molyneux.localise.config import MaskConfig
 
 Heat = Float[Tensor, "h w"]
@@ -79,10 +81,8 @@ def pieces(mask: Mask) -> int:
 
 def boxes(mask: Mask, *, each: bool = False) -> Boxes:
     """The box around a mask, or around each of its pieces; around the whole picture if the mask is empty."""
-    from scipy import ndimage
-
     labels, _ = _pieces(mask) if each else (mask.cpu().numpy().astype(np.int64), 1)
-    found = [place for place in ndimage.find_objects(labels) if place is not None]
+    found = [place for place in image_library().find_objects(labels) if place is not None]
     if not found:
         return torch.tensor([[0, 0, mask.shape[1] - 1, mask.shape[0] - 1]])
     return torch.tensor([[across.start, down.start, across.stop - 1, down.stop - 1] for down, across in found])
@@ -95,8 +95,19 @@ def points(mask: Mask, count: int, generator: torch.Generator) -> Points:
     return inside[chosen].flip(1)
 
 
-def _pieces(mask: Mask) -> tuple[np.ndarray, int]:
-    from scipy import ndimage
+def image_library() -> Any:
+    """What finds pieces of masks.
 
-    labels, found = ndimage.label(mask.cpu().numpy(), structure=np.ones((3, 3)))
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise ConfigError("pieces of masks are found by scipy: pip install 'molyneux[segmentation]'") from error
+    return ndimage
+
+
+def _pieces(mask: Mask) -> tuple[np.ndarray, int]:
+    labels, found = image_library().label(mask.cpu().numpy(), structure=np.ones((3, 3)))
     return labels, int(found)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, logsigmoid
 
 from molyneux.backends.abilities import Explainable
+from molyneux.errors import ConfigError
 from molyneux.localise.config import SaliencyConfig
 from molyneux.shapes import Embeddings, Images
 
@@ -50,7 +51,7 @@ def information(
     Source: Wang et al. (2023), Visual Explanations of Image-Text Representations via Multi-Modal Information
     Bottleneck Attribution; Schulz et al. (2020), Restricting the Flow.
     """
-    block = config.block or default_block(model)
+    block = chosen_block(model, config)
     with torch.no_grad():
         hidden = model.lower(images, block)
     mean, deviation = _moments(hidden) if config.noise == "layer" else (hidden.new_zeros(()), hidden.new_ones(()))
@@ -91,9 +92,25 @@ def heat(grids: Grids, size: tuple[int, int]) -> Float[Tensor, "n height width"]
     return torch.where(even, 0.0, (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny))
 
 
-def default_block(model: Explainable) -> int:
-    """Two thirds of the blocks: the eighth of a base transformer's twelve, as in MedCLIP-SAMv2."""
-    return max(1, round(model.block_count * 2 / 3))
+@torch.no_grad()
+def chosen_block(model: Explainable, config: SaliencyConfig) -> int:
+    """After how many blocks the bottleneck lies.
+
+    If the settings leave it open: two thirds of a transformer's blocks, the eighth of twelve, as in MedCLIP-SAMv2; all
+    but one of a convolutional network's, near the maps that Grad-CAM reads.
+
+    Raises:
+        ConfigError: if there are fewer blocks than the settings say.
+    """
+    if config.block:
+        if config.block > model.block_count:
+            raise ConfigError(
+                f"saliency.block is {config.block}: expected 0 to {model.block_count}, the blocks of {model.name!r}"
+            )
+        return config.block
+    side = model.inversion_size
+    maps = model.lower(torch.zeros(1, 3, side, side, device=model.device), 0).ndim == 4
+    return max(1, model.block_count - 1 if maps else round(model.block_count * 2 / 3))
 
 
 def _moments(hidden: Tensor) -> tuple[Tensor, Tensor]:

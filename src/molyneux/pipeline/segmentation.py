@@ -23,13 +23,13 @@ from molyneux.backends.sam import Seen, Segmenter, load_segmenter
 from molyneux.datasets.marked import Marked, MarkedSet
 from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
-from molyneux.errors import ConfigError
+from molyneux.errors import ConfigError, DataError
 from molyneux.evaluation.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 from molyneux.evaluation.segmentation import MEANING, Row, change, heat_row, mask_row, summary
 from molyneux.files import slug, write_bytes, write_json, write_text
 from molyneux.localise.config import MaskConfig, SaliencyConfig
-from molyneux.localise.masks import boxes, coarse_mask, largest, pieces, points
-from molyneux.localise.saliency import default_block, heat, information
+from molyneux.localise.masks import boxes, coarse_mask, image_library, largest, pieces, points
+from molyneux.localise.saliency import chosen_block, heat, information
 from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
 from molyneux.pipeline.settings import Progress
 from molyneux.report.gallery import Panel, Shown, write_gallery
@@ -96,13 +96,14 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
         these every metric's mean and interval.
 
     Raises:
-        ConfigError: if there is nothing to look for, or the settings contradict each other.
+        ConfigError: if there is nothing to look for, a model has no such block, or scipy is not installed.
         DataError: if the set is not there or not as expected, or nothing is marked in a picture.
         ModelError: if a model cannot be loaded, cannot be explained, or a text is too long for it.
         OutputError: if `out` holds something else.
     """
     resolved = settings.resolved()
     check_out(settings.out, resolved)
+    image_library()
     marked = read_marked(settings.images)
     items = _chosen(marked, settings.limit)
     for item in items:
@@ -111,6 +112,8 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     named = {"after": settings.model} | ({} if settings.base is None else {"before": settings.base})
     named |= {f"control {name}": model for name, model in settings.controls.items()}
     models = {role: explainable(load(name, **running), "localising") for role, name in named.items()}
+    for model in models.values():
+        chosen_block(model, settings.saliency)
     targets = {role: _targets(model, settings, items) for role, model in models.items()}
     segmenter = None if settings.sam is None else load_segmenter(settings.sam, settings.running.device)
     weights = hashlib.sha256("".join(weights_digest(model.native) for model in models.values()).encode()).hexdigest()
@@ -147,7 +150,7 @@ class _Job:
             places = range(start, min(start + self.settings.batch, len(self.items)))
             if missing.isdisjoint(places):
                 continue
-            pictures = [self.items[place].picture() for place in places]
+            pictures = [_checked(self.items[place]) for place in places]
             grids = {
                 f"{role} {asked}": self._grids(role, asked, places, pictures) for role in self.models for asked in ASKED
             }
@@ -230,11 +233,22 @@ class _Job:
             mask = f"{moment} text {stage}"
             panels.append(Panel(f"heat{label}", heat(kept[f"{moment} text"][None], size)[0]))
             panels.append(Panel(f"mask{label}, Dice {rows[mask]['dice']:.2f}", kept[mask]))
-        panels.append(Panel("heat of a text that means nothing", heat(kept["after gibberish"][None], size)[0]))
+        panels.append(Panel("heat of no meaning", heat(kept["after gibberish"][None], size)[0]))
         return Shown(item.name, _texts(self.settings, item), picture, tuple(panels))
 
     def _file(self, item: Marked) -> Path:
         return self.run.root / PICTURES / f"{slug(item.name)}.safetensors"
+
+
+def _checked(item: Marked) -> Image.Image:
+    """The picture, once it is seen that its mask can be read."""
+    picture, true = item.picture(), item.truth()
+    if true.shape != (picture.height, picture.width):
+        raise DataError(
+            f"the mask of {item.name!r} has {true.shape[1]} x {true.shape[0]} pixels: expected its picture's "
+            f"{picture.width} x {picture.height}"
+        )
+    return picture
 
 
 def _chosen(marked: MarkedSet, limit: int) -> list[Marked]:
@@ -300,7 +314,6 @@ def _scores(
 def _protocol(
     settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], pictures: int
 ) -> dict[str, Any]:
-    block = settings.saliency.block
     return {
         "images": str(settings.images),
         "pictures": pictures,
@@ -309,7 +322,7 @@ def _protocol(
         "texts": list(settings.texts) or [f"{settings.template} (what the set says is marked)"],
         "gibberish": settings.gibberish,
         "saliency": asdict(settings.saliency),
-        "blocks": {role: [block or default_block(model), model.block_count] for role, model in models.items()},
+        "blocks": {role: [chosen_block(model, settings.saliency), model.block_count] for role, model in models.items()},
         "masks": asdict(settings.masks),
         "sam": settings.sam or "not computed: no SAM given",
         "picture": "squeezed to the model's square; maps are stretched back to the picture's size",

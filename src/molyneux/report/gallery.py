@@ -92,7 +92,9 @@ def _tables(scores: Mapping[str, Any]) -> list[tuple[str, list[str], list[tuple[
     """For each stage its title, headings and rows."""
     columns = {moment: scores[moment] for moment in ("before", "after") if moment in scores}
     columns |= {f"after, taught on {name}": one for name, one in scores["controls"].items()}
-    headings = [heading for moment in columns for heading in (moment, f"{moment}: minus a text that means nothing")]
+    if len(columns) == 1:
+        columns = {"mean": scores["after"]}
+    headings = [heading for moment in columns for heading in (moment, f"{moment}, minus a text that means nothing")]
     tables = []
     for stage, metrics in METRICS.items():
         if stage not in scores["after"]["text"]:
