@@ -152,5 +152,6 @@ def test_a_broken_json_file_is_named(folder, read, content):
 def test_the_samples_hold_about_five_captions_for_each_photo(name, photos):
     found = read_captioned(SAMPLES / name)
     assert photos in (None, len(found))
+    assert found.left_out == {"flickr8k-1k": 0, "coco-mini": 80}[name]
     assert 4.9 < len(found.texts) / len(found) < 5.1
     assert len(set(found.names)) == len(found) > 100

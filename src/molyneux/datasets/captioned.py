@@ -183,7 +183,7 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
         root=root,
         names=tuple(captions),
         captions=tuple(tuple(group) for group in captions.values()),
-        left_out=len(photos_below(root)) - len(captions),
+        left_out=sum(path.relative_to(root).as_posix() not in captions for path in photos_below(root)),
     )
 
 
