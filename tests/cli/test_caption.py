@@ -91,6 +91,7 @@ def test_what_cannot_be_captioned_is_one_clear_error(molyneux, photos, tmp_path)
     check("is a file", images=tmp_path / "x.png")
     check("expected at least 0", flags=("--samples=-1",))
     check("'after'", "choose another name", flags=("--control.after=other",))
+    check_refused(molyneux("caption", "--model=letters", "--quiet"), "nothing to caption")
     check("does not hold stanford-corenlp", flags=("--corenlp-dir", str(tmp_path)))
 
 
@@ -191,6 +192,14 @@ def test_a_run_that_is_killed_goes_on_to_the_same_captions_and_scores(molyneux, 
     assert rest.calls == 4 - end
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert not work.exists()
+
+
+def test_references_know_where_their_photos_are(molyneux, photos, references):
+    (references.parent / "images").symlink_to(photos)
+    ended = molyneux("caption", "--model=speaker", "--references", references.parent, SHORT, "--no-java", "--json")
+    found = json.loads(ended.out)
+    assert list(found["captions"]) == list(WRITTEN)
+    assert found["images"] == str(references.parent / "images")
 
 
 def test_a_table_shows_scores_and_what_was_not_computed(molyneux, whole):

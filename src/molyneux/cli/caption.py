@@ -14,7 +14,12 @@ from molyneux.cli.show import print_captions, print_json
 def caption(
     *,
     model: flags.Model,
-    images: Annotated[Path, Parameter(help="A folder of photos; those in its sub-folders count too.")],
+    images: Annotated[
+        Path | None,
+        Parameter(
+            help="A folder of photos; those in its sub-folders count too. With --references, else images/ beside these."
+        ),
+    ] = None,
     base: Annotated[str | None, Parameter(help="A second model, to show as 'before'.")] = None,
     control: flags.ControlModels = None,
     references: Annotated[

@@ -131,7 +131,7 @@ SETS: tuple[DataSet, ...] = (
     DataSet(
         name="flickr8k",
         task="retrieval and captioning",
-        usage="retrieve --data FOLDER",
+        usage="retrieve --data FOLDER, caption --references FOLDER",
         what="photos with five captions each",
         layout="images/ and captions.csv (image,caption), or as the next",
         source="Kaggle's adityajn105/flickr8k",
@@ -139,7 +139,7 @@ SETS: tuple[DataSet, ...] = (
     DataSet(
         name="flickr30k",
         task="retrieval and captioning",
-        usage="retrieve --data FOLDER",
+        usage="retrieve --data FOLDER, caption --references FOLDER",
         what="1,000 test photos with five captions each",
         layout=_CAPTIONED.format("flickr30k"),
         source="the University of Illinois, on request; the list is Karpathy's",
@@ -147,7 +147,7 @@ SETS: tuple[DataSet, ...] = (
     DataSet(
         name="coco",
         task="retrieval and captioning",
-        usage="retrieve --data FOLDER",
+        usage="retrieve --data FOLDER, caption --references FOLDER",
         what="5,000 test photos with five captions each",
         layout=f"{_CAPTIONED.format('coco')}, or images/ and annotations.json",
         source="cocodataset.org; the list is Karpathy's",

@@ -37,8 +37,8 @@ class CaptionSettings:
     """Models that write captions, and about what."""
 
     model: str
-    images: Path
-    """A folder of photos; those in its sub-folders count too."""
+    images: Path | None = None
+    """A folder of photos; those in its sub-folders count too. With `references`, None is where these expect them."""
     base: str | None = None
     """A model to show as 'before'."""
     controls: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +63,8 @@ class CaptionSettings:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if self.images is None and self.references is None:
+            raise ConfigError("nothing to caption: give a folder of photos, or a list of references with its photos")
         if self.samples < 0:
             raise ConfigError(f"the number of samples is {self.samples}: expected at least 0")
         taken = next((name for name in self.controls if name in ("before", "after")), None)
@@ -78,7 +80,7 @@ class CaptionSettings:
             "base": self.base,
             "controls": dict(self.controls),
             **asdict(self.running),
-            "images": str(self.images),
+            "images": None if self.images is None else str(self.images),
             "references": None if self.references is None else str(self.references),
             "split": self.split,
             "captioning": asdict(self.captioning),
@@ -182,6 +184,7 @@ def caption_photos(
 def _photos(settings: CaptionSettings) -> CaptionedPhotos:
     if settings.references is not None:
         return read_captioned(settings.references, settings.split, settings.images)
+    assert settings.images is not None
     root = Path(settings.images)
     paths = photos_below(root)
     names = tuple(path.relative_to(root).as_posix() for path in paths)
@@ -198,7 +201,7 @@ def _result(
     found: dict[str, Any] = {
         "model": settings.model,
         "base": settings.base,
-        "images": str(settings.images),
+        "images": str(photos.root),
         "protocol": {
             "task": "captioning",
             "photos": len(photos),
