@@ -274,6 +274,30 @@ def test_the_authors_decay_is_part_of_the_gradient(model):
     torch.testing.assert_close(after, before - 1e-3 * before.sign(), atol=1e-6, rtol=0.0)
 
 
+def test_decay_beside_the_gradient_shrinks_weights_by_its_share_of_each_step(model):
+    settings = dict(learning_rate=0.0, weight_decay=0.5, decay="decoupled", steps=3)
+    # at rate 0 nothing moves; at a tiny rate with a giant decay only the shrinking is seen
+    assert not changed(weights(model), weights(teach(model, [RING], part_with("projection", **settings), known=KNOWN)))
+    config = part_with("projection", **(settings | {"learning_rate": 1e-7, "weight_decay": 1e5}))
+    after = weights(teach(model, [RING], config, known=KNOWN))
+    before = weights(model)
+    for key in EXPECTED["projection"]:
+        assert torch.allclose(after[key], before[key] * (1 - 1e-2) ** 3, atol=1e-6), key
+
+
+def test_decay_to_the_start_holds_weights_where_they_were_and_does_nothing_in_the_first_step(model):
+    once = part_with("projection", steps=1)
+    held = replace(once, weight_decay=1e6, decay="start")
+    first, same = (weights(teach(model, [RING], config, known=KNOWN)) for config in (once, held))
+    assert not changed(first, same)
+
+    def moved(config: TeachingConfig) -> float:
+        after = weights(teach(model, [RING], replace(config, steps=12), known=KNOWN))
+        return sum(float((after[key] - old).square().sum()) for key, old in weights(model).items())
+
+    assert moved(held) < 0.5 * moved(once)
+
+
 def test_one_concept_has_no_negatives_without_known_names(model):
     for known in ((), ("ring",), ("RING",)):
         with pytest.raises(ConfigError, match="needs known names"):

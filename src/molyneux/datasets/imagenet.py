@@ -44,6 +44,20 @@ def imagenet_wnids() -> tuple[str, ...]:
     return tuple(_table())
 
 
+@cache
+def imagenet_descriptions() -> tuple[tuple[str, str], ...]:
+    """How each of the 1,000 classes looks, in model order: a sentence, and a phrase of a few words.
+
+    Written for Molyneux by a language model that was given name and WordNet definition; the class's name is in neither.
+
+    >>> imagenet_descriptions()[1][1]
+    'small bright orange swimmer with flowing tail, aquarium'
+    """
+    text = resources.files("molyneux.datasets").joinpath("imagenet-descriptions.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in text.splitlines())
+    return tuple((sentence, phrase) for _, sentence, phrase in rows)
+
+
 def name_of_wnid(wnid: str, class_names: ClassNames = "openai") -> str | None:
     """The name of the class with a WordNet id; None outside ImageNet-1k.
 

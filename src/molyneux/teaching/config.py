@@ -76,7 +76,10 @@ class TeachingConfig:
     temperature: float = 0.0
     """Losses 'bank' and 'anchors': soft-max temperature over cosines; 0 takes the model's own."""
     weight_decay: float = 0.0
-    """L2 term inside Adam's gradient, as the authors use it (not decoupled)."""
+    """Weight of the decay below."""
+    decay: Literal["coupled", "decoupled", "start"] = "coupled"
+    """Weights shrink by an L2 term inside Adam's gradient, as the authors use it; beside it (AdamW); or towards where
+    they started, by an L2 term on their change (L2-SP)."""
     betas: tuple[float, float] = (0.9, 0.98)
     """Adam's running averages."""
     eps: float = 1e-6

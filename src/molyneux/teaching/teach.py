@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import FusedModel, captioner, masked_lm, matcher
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
@@ -71,13 +71,9 @@ def teach(
     # towers that learn are the student's own
     student = cast(ModelT, model.copy(whole=moves_texts(config.update)))
     objective = start_objective(model, student, pictures, config, known, replay, seed)
-    optimiser = torch.optim.Adam(
-        [parameter.requires_grad_() for parameter in objective.parameters()],
-        lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-    )
+    moving = [parameter.requires_grad_() for parameter in objective.parameters()]
+    optimiser = _optimiser(moving, config)
+    start = [parameter.detach().clone() for parameter in moving] if config.decay == "start" else []
     generator = Generator().manual_seed(seed)
     batches = _batches(objective.count, len(pictures), config, generator)
     for step, batch in enumerate(batches):
@@ -86,6 +82,9 @@ def teach(
             raise ModelError(f"the loss became {loss.item()} at step {step}: try a smaller learning rate")
         optimiser.zero_grad()
         loss.backward()
+        for parameter, old in zip(moving, start, strict=False):
+            assert parameter.grad is not None
+            parameter.grad.add_(parameter.detach() - old, alpha=config.weight_decay)
         optimiser.step()
         if on_step is not None:
             on_step(step + 1, len(batches))
@@ -94,6 +93,12 @@ def teach(
     objective.finish()
     student.native.requires_grad_(False)
     return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
+
+
+def _optimiser(parameters: Sequence[nn.Parameter], config: TeachingConfig) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if config.decay == "decoupled" else torch.optim.Adam
+    decay = 0.0 if config.decay == "start" else config.weight_decay
+    return kind(parameters, lr=config.learning_rate, betas=config.betas, eps=config.eps, weight_decay=decay)
 
 
 def check_ability(model: VisionLanguageModel, config: TeachingConfig, replay: Sequence[SyntheticImages] = ()) -> None:
