@@ -1,0 +1,359 @@
+"""What each choice in teaching gains and costs: one table over twelve concepts and three seeds.
+
+    python bench/teaching_quality.py --data ../shared/data
+    python bench/teaching_quality.py --only positives --seeds 1      # one group of variants
+
+Every variant differs from Molyneux's default in what its name says, and is taught one concept at a time. A variant
+that changes more than the projection is scored on --few known photos, evenly spread, and compared with the same model
+before teaching on the same photos. "At 0.01" is the recall at the strength of the change (`interpolate`) where neither
+known accuracy lost nor false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth
+at equal price. Beside the single concepts: all twelve at once, and one after the other with the earlier ones kept by
+replay of their own pictures. Writes results.json and docs/teaching-quality.md (--out, --page).
+
+Inverted pictures are cached as in `novel_concepts.py`, whose settings of data, seeds and tuned concepts hold here.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from novel_concepts import TUNED, Bench, by_concept, interval, mean, number, prepare, row, say, scored
+
+from molyneux import InversionConfig, SyntheticImages, TeachingConfig
+from molyneux.backends.base import DualEncoder
+from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.evaluation.features import name_embeddings, photo_features
+from molyneux.evaluation.labels import label_set
+from molyneux.evaluation.zero_shot import measure, score_photos
+from molyneux.synthetic import noise_images
+from molyneux.teaching.budget import teach_within
+from molyneux.teaching.config import Full, LoRA
+from molyneux.teaching.interpolate import interpolate
+from molyneux.teaching.teach import teach
+from molyneux.teaching.updates import shares_trunk
+
+BUDGET = 0.01
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+PAGE = """# What each choice in teaching gains and costs
+
+Made by `python bench/teaching_quality.py`; its docstring says what is measured and how. The model is `mini`, the photos
+are those of the README's table. The first table has a line for each variant: what it gives at equal price, then what it
+gives and costs at the default's strength. The second shows how well the forecast of `--max-forgetting` held, the third
+what happens when concepts are taught one after the other.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One way of teaching; what is not said is as by default."""
+
+    group: str
+    name: str
+    teaching: TeachingConfig = field(default_factory=TeachingConfig)
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    nearest: int = 0
+    """Negatives are this many known names, nearest to the description; 0 takes all."""
+    replay: int = 80
+    """Replay pictures, of the first known classes of the set."""
+    source: str = "own"
+    """'own' pictures, 'noise', or 'mixed': another seed's pictures added."""
+
+
+def variants() -> Iterator[Variant]:
+    """All that is compared, in the order of the table."""
+    default = TeachingConfig()
+    yield Variant(group="default", name="default")
+    yield Variant(group="default", name="noise pictures (control)", source="noise")
+    for texts in ("definition", "names"):
+        yield Variant(group="positives", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
+    yield Variant(group="positives", name="twice the pictures", source="mixed")
+    yield Variant(group="positives", name="no mixtures of pictures", teaching=replace(default, mixed=False))
+    for contrast in (0.0, 1.0, 2.0):
+        changed = replace(default, contrast=contrast)
+        yield Variant(group="positives", name=f"contrast with replay pictures {contrast:g}", teaching=changed)
+    yield Variant(group="negatives", name="authors' loss, no bank", teaching=replace(default, loss="anchors"))
+    for nearest in (20, 100, 300):
+        yield Variant(group="negatives", name=f"the {nearest} names nearest to the text", nearest=nearest)
+    for temperature in (0.02, 0.1):
+        changed = replace(default, temperature=temperature)
+        yield Variant(group="negatives", name=f"temperature {temperature:g}", teaching=changed)
+    yield Variant(group="replay", name="no replay", teaching=replace(default, replay_batch=0, contrast=0.0))
+    yield Variant(group="replay", name="20 replay pictures", replay=20)
+    for weight in (0.3, 3.0):
+        yield Variant(group="replay", name=f"replay weight {weight:g}", teaching=replace(default, replay_weight=weight))
+    for decay in ("coupled", "decoupled"):
+        changed = replace(default, decay=decay, weight_decay=0.2 if decay == "coupled" else 20.0)
+        yield Variant(group="optimiser", name=f"decay {decay}, {changed.weight_decay:g}", teaching=changed)
+    for rate, steps in ((3e-4, 20), (1.2e-3, 20), (6e-4, 10), (6e-4, 60)):
+        changed = replace(default, learning_rate=rate, steps=steps)
+        yield Variant(group="optimiser", name=f"rate {rate:g}, {steps} steps", teaching=changed)
+    projection = replace(default, update=Full(part="projection"), learning_rate=1e-4)
+    yield Variant(group="what moves", name="projection, rate 1e-4", teaching=projection)
+    small = replace(default, steps=8, batch=10, replay_batch=16, learning_rate=1e-4)
+    for part in ("blocks", "tower"):
+        moved = replace(small, update=Full(part=part), learning_rate=3e-5)
+        yield Variant(group="what moves", name=f"{part}, rate 3e-5, 8 steps of 10 + 16", teaching=moved)
+    held = replace(small, update=Full(part="blocks"), learning_rate=3e-5, decay="start", weight_decay=1.0)
+    yield Variant(group="what moves", name="blocks with decay to the start (L2-SP)", teaching=held)
+    low = replace(small, update=LoRA(rank=8), learning_rate=3e-4)
+    yield Variant(group="what moves", name="LoRA of rank 8, rate 3e-4, 8 steps", teaching=low)
+    ours = InversionConfig()
+    plain = replace(
+        ours,
+        canvas="pixels",
+        color="rgb",
+        learning_rate=0.1,
+        joint=0.0,
+        batch_norm=0.0,
+        noise=0.0,
+        color_shift=0.0,
+        affine_probability=0.5,
+        total_variation=0.005,
+        variation_norm="frobenius",
+    )
+    yield Variant(group="pictures", name="plain pixels, the paper's shape at 128 px, 100 steps", inversion=plain)
+    yield Variant(group="pictures", name="no batch-norm prior", inversion=replace(ours, batch_norm=0.0))
+    yield Variant(group="pictures", name="no similarity of the mean", inversion=replace(ours, joint=0.0))
+    yield Variant(group="pictures", name="50 steps", inversion=replace(ours, steps=50))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One lesson at one strength."""
+
+    variant: str
+    concept: str
+    seed: int
+    strength: float
+    recall: float
+    known_lost: float
+    false_positives: float
+
+
+def points(bench: Bench, variant: Variant, seeds: Sequence[int], data: Path, few: int) -> list[Point]:
+    """Every concept, seed and strength."""
+    found = []
+    shared = shares_trunk(variant.teaching)
+    for seed in seeds:
+        for place, concept in enumerate(bench.concepts):
+            own = pictures(bench, variant, place, seed)
+            known = known_names(bench, variant, concept.descriptions[0])
+            replay = bench.replay[: variant.replay] if variant.teaching.replay_batch else ()
+            config = replace(variant.teaching, interpolate=1.0)
+            full = teach(bench.model, [own], config, known=known, replay=replay, seed=seed)
+            judge = judged(bench, concept.name, data, few, shared)
+            before = judge(bench.model)
+            for strength in STRENGTHS if shared else STRENGTHS[1::2] + STRENGTHS[-1:]:
+                one = row(variant.name, concept.name, seed, before, judge(interpolate(bench.model, full, strength)))
+                found.append(
+                    Point(
+                        variant=variant.name,
+                        concept=concept.name,
+                        seed=seed,
+                        strength=strength,
+                        recall=one.recall,
+                        known_lost=one.known_lost,
+                        false_positives=one.false_positives,
+                    )
+                )
+    return found
+
+
+def pictures(bench: Bench, variant: Variant, place: int, seed: int) -> SyntheticImages:
+    concept = bench.concepts[place]
+    own = bench.pictures(concept, variant.inversion, seed)
+    if variant.source == "noise":
+        return noise_images(concept, len(own), own.pixels.shape[-1], 1000 * seed + place)
+    if variant.source == "mixed":
+        more = bench.pictures(concept, variant.inversion, (seed + 1) % 3)
+        return replace(own, pixels=torch.cat([own.pixels, more.pixels]))
+    return own
+
+
+def known_names(bench: Bench, variant: Variant, text: str) -> tuple[str, ...]:
+    if not variant.nearest:
+        return imagenet_names()
+    names = bench.labels.known
+    near = (bench.columns[: len(names)] @ bench.model.embed_texts([text])[0].cpu()).topk(variant.nearest).indices
+    return tuple(names[i] for i in near.tolist())
+
+
+def judged(bench: Bench, name: str, data: Path, few: int, shared: bool) -> Callable:
+    """What scores a model for one concept: from cached features, or, where the trunk moves, from fewer photos anew."""
+    if shared:
+        return lambda model: scored(bench, model, bench.novel)
+    folder = read_folder(data / "imagenet1k-sample")
+    some = PhotoFolder(root=folder.root, names=folder.names, photos=folder.photos[:: len(folder.photos) // few])
+    own = read_folder(data / "novel-concepts", only=[name])
+    labels = label_set(names=imagenet_names(), concepts=[name])
+    columns = name_embeddings(bench.model, labels.all)
+
+    def score(model: DualEncoder):
+        known, novel = photo_features(model, some), photo_features(model, own)
+        return measure(labels, score_photos(model, labels, columns, known=known, novel=novel), intervals=False)
+
+    return score
+
+
+def at_budget(own: Sequence[Point]) -> float:
+    """Mean recall at the largest strength whose mean price is in the budget, on straight lines between strengths."""
+    curve = [(0.0, 0.0, 0.0, 0.0)]
+    for strength in sorted({one.strength for one in own}):
+        some = [one for one in own if one.strength == strength]
+        curve.append((strength, mean(some, "recall"), mean(some, "known_lost"), mean(some, "false_positives")))
+    best = 0.0
+    for (_, recall, lost, false), (_, recall2, lost2, false2) in pairwise(curve):
+        share = 1.0
+        for one, two in ((lost, lost2), (false, false2)):
+            if two > BUDGET:
+                share = min(share, max(0.0, (BUDGET - one) / (two - one)))
+        best = max(best, recall + share * (recall2 - recall))
+        if share < 1:
+            break
+    return best
+
+
+def table(found: Sequence[Point], groups: dict[str, str], kept: float) -> str:
+    lines = [
+        "| group | variant | recall at price 0.01 | of the six not tuned on | recall | 95 % over concepts and seeds "
+        "| known accuracy lost | false positives | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(one.variant for one in found):
+        own = [one for one in found if one.variant == name]
+        default = [one for one in own if one.strength == kept]
+        low, high = interval(by_concept(default))
+        fresh = [one for one in own if one.concept not in TUNED]
+        cells = [
+            groups[name],
+            name,
+            f"{at_budget(own):.3f}",
+            f"{at_budget(fresh):.3f}",
+            f"{mean(default, 'recall'):.3f}",
+            f"{low:.2f} to {high:.2f}",
+            f"{mean(default, 'known_lost'):+.4f}",
+            f"{mean(default, 'false_positives'):.4f}",
+            str(len({one.seed for one in own})),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def forecasts(bench: Bench, seeds: Sequence[int]) -> str:
+    """How well the forecast of `--max-forgetting` held."""
+    lines = [
+        "| promised | forecast: forgotten | known accuracy lost | forecast: captured | false positives | recall "
+        "| runs within the promise |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for budget in (0.005, 0.01, 0.02, 0.05):
+        rows = []
+        for seed in seeds:
+            before = scored(bench, bench.model, bench.novel)
+            for concept in bench.concepts:
+                own = bench.pictures(concept, InversionConfig(), seed)
+                taught, forecast = teach_within(
+                    bench.model, [own], budget=budget, known=imagenet_names(), replay=bench.replay, seed=seed
+                )
+                one = row("forecast", concept.name, seed, before, scored(bench, taught, bench.novel))
+                rows.append((forecast, one))
+        kept = [max(one.known_lost, one.false_positives) <= budget for _, one in rows]
+        lines.append(
+            f"| {budget:g} | {statistics.fmean(f.forgotten for f, _ in rows):.4f} "
+            f"| {statistics.fmean(one.known_lost for _, one in rows):+.4f} "
+            f"| {statistics.fmean(f.captured for f, _ in rows):.4f} "
+            f"| {statistics.fmean(one.false_positives for _, one in rows):.4f} "
+            f"| {statistics.fmean(one.recall for _, one in rows):.3f} | {sum(kept)} of {len(kept)} |"
+        )
+    return "\n".join(lines)
+
+
+def many(bench: Bench, seeds: Sequence[int]) -> str:
+    """Twelve concepts at once, and one after the other: joint accuracy over all 1,010 names after each step."""
+    lines = [
+        "| taught so far | known accuracy | the same, joint | recall of all so far, joint | recall of the first |",
+        "|---|---|---|---|---|",
+    ]
+    kept: dict[int, list[tuple[float, ...]]] = {}
+    for seed in seeds:
+        model, replay = bench.model, list(bench.replay)
+        for step, concept in enumerate(bench.concepts):
+            own = bench.pictures(concept, InversionConfig(), seed)
+            earlier = tuple(one.name for one in bench.concepts[:step])
+            known = (*imagenet_names(), *earlier)
+            model = teach(model, [own], known=known, replay=replay, seed=seed)
+            replay.append(own)
+            kept.setdefault(step, []).append(joint(bench, model, bench.concepts[: step + 1]))
+        together = [bench.pictures(concept, InversionConfig(), seed) for concept in bench.concepts]
+        at_once = teach(bench.model, together, known=imagenet_names(), replay=bench.replay, seed=seed)
+        kept.setdefault(-1, []).append(joint(bench, at_once, bench.concepts))
+    kept[-2] = [joint(bench, bench.model, bench.concepts)]
+    labels = {-1: "all twelve at once", -2: "none"}
+    for step in (-2, *range(len(bench.concepts)), -1):
+        numbers = [statistics.fmean(values) for values in zip(*kept[step], strict=True)]
+        label = labels.get(step) or f"{step + 1}: + {bench.concepts[step].name}"
+        lines.append(f"| {label} | " + " | ".join(f"{value:.3f}" for value in numbers) + " |")
+    return "\n".join(lines)
+
+
+def joint(bench: Bench, model: DualEncoder, taught: Sequence) -> tuple[float, ...]:
+    """Known accuracy alone and among all names; recall of the taught among all names, and of the first."""
+    scores = score_photos(model, bench.labels, bench.columns, known=bench.known, novel=bench.novel)
+    found = measure(bench.labels, scores, intervals=False)
+    assert scores.novel is not None
+    assert scores.novel_labels is not None
+    hits = scores.novel.argmax(dim=1) == len(bench.labels.known) + scores.novel_labels
+    own = {name: hits[scores.novel_labels == place].float().mean() for place, name in enumerate(bench.labels.novel)}
+    recalls = [float(own[one.name]) for one in taught]
+    return (
+        number(found.known_accuracy),
+        number(found.known_accuracy_joint),
+        statistics.fmean(recalls),
+        recalls[0],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--cache", type=Path, default=Path("bench/cache"))
+    parser.add_argument("--out", type=Path, default=Path("bench/results/teaching-quality"))
+    parser.add_argument("--page", type=Path, default=Path("docs/teaching-quality.md"))
+    parser.add_argument("--only", nargs="*", default=[], metavar="GROUP")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--few", type=int, default=200)
+    options = parser.parse_args()
+    bench = prepare(options.data, options.cache)
+    seeds = range(options.seeds)
+    options.out.mkdir(parents=True, exist_ok=True)
+    groups = {one.name: one.group for one in variants()}
+    found: list[Point] = []
+    for variant in variants():
+        if options.only and variant.group not in options.only:
+            continue
+        own = seeds if variant.group not in ("pictures", "what moves") else seeds[:1]
+        new = points(bench, variant, own, options.data, options.few)
+        found += new
+        say(f"{variant.group}, {variant.name}: {at_budget(new):.3f} at the price of {BUDGET:g}")
+    parts = [table(found, groups, TeachingConfig().interpolate)] if found else []
+    if not options.only or "forecast" in options.only:
+        parts.append(forecasts(bench, seeds))
+    if not options.only or "many" in options.only:
+        parts.append(many(bench, seeds))
+    (options.out / "results.json").write_text(json.dumps([asdict(one) for one in found], indent=1))
+    text = "\n\n".join(parts) + "\n"
+    (options.out / "tables.md").write_text(text, encoding="utf-8")
+    if not options.only:
+        options.page.write_text(f"{PAGE}\n{text}", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
