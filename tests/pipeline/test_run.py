@@ -262,3 +262,23 @@ def test_a_known_name_can_be_taught_where_no_names_were_given(tmp_path):
     names = scores_of(out)["protocol"]["known_names"]
     assert "tench" not in names
     assert len(names) == 997
+
+
+def test_a_budget_of_forgetting_is_kept_forecast_and_survives_an_interruption(tmp_path, photos, monkeypatch):
+    def killed(*_: object) -> None:
+        raise Killed
+
+    settings = settings_for(tmp_path / "run", photos, max_forgetting=0.2)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("molyneux.pipeline.run.write_predictions", killed)
+        teach_concepts(settings)
+    scores = scores_of(teach_concepts(settings))
+    forecast = scores["forecast"]
+    assert max(forecast["forgotten"], forecast["captured"]) <= forecast["budget"] == 0.2
+    assert scores == scores_of(teach_concepts(settings_for(tmp_path / "twin", photos, max_forgetting=0.2)))
+
+
+def test_a_budget_that_cannot_be_kept_is_refused_before_a_folder_is_made(tmp_path, photos):
+    with pytest.raises(MolyneuxError, match="expected a share above 0"):
+        teach_concepts(settings_for(tmp_path / "run", photos, max_forgetting=0.0))
+    assert not (tmp_path / "run").exists()

@@ -35,6 +35,10 @@ def teach(
         bool,
         Parameter(negative=(), help="With --teaching.update.rank: save the small adapter, not the whole taught model."),
     ] = False,
+    max_forgetting: Annotated[
+        float | None,
+        Parameter(help="Choose rate and strength so that no more is forgotten, as forecast without photos: 0.01."),
+    ] = None,
     wording: flags.WordingFlags = flags.WORDING,
     running: flags.RunningFlags = flags.RUNNING,
     executor: flags.ExecutorFlag = "serial",
@@ -72,6 +76,7 @@ def teach(
         running=running,
         executor=executor,
         adapter_only=adapter_only,
+        max_forgetting=max_forgetting,
     )
     with flags.continuable(out), progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -27,10 +27,14 @@ from molyneux.pipeline.scoring import Scoring
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.report.html import write_report
 from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.budget import Forecast, check_budget, teach_within
 from molyneux.teaching.teach import check_ability, teach, uses_replay
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
 SCORES, CLASSES = "scores.json", "classes.json"
+
+FORECAST = "forecast.json"
+"""What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
 
 CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
 
@@ -54,6 +58,9 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     started = time.perf_counter()
     base = scorer(load(settings.model, **asdict(settings.running)), "a run, which is scored,")
     check_ability(base, settings.teaching)
+    if settings.max_forgetting is not None:
+        dual_encoder(base, "a budget of forgetting")
+        check_budget(settings.max_forgetting, settings.teaching)
     check_texts(base, settings, plan)
     job = _Job(settings, plan, base, on_step)
     if not (settings.out / SCORES).exists():
@@ -84,6 +91,8 @@ class _Job:
     on_step: Progress | None
     scoring: Scoring | None = None
     replay: tuple[SyntheticImages, ...] = ()
+    forecast: Forecast | None = None
+    """What was chosen within a budget of forgetting, once the concepts are taught."""
 
     @property
     def workshop(self) -> Workshop:
@@ -132,6 +141,8 @@ class _Job:
             "pictures": sum(len(one) for one in self.replay),
             "names": len(self.replay),
         }
+        if self.forecast is not None:
+            scores["forecast"] = self.forecast.as_dict()
         write_json(folder.root / SCORES, scores)
 
     def known_pictures(self) -> tuple[SyntheticImages, ...]:
@@ -147,27 +158,35 @@ class _Job:
             if not target.is_dir():
                 self.lesson(pictures, "teaching", target)
             return with_adapter(dual_encoder(self.base, "an adapter"), target)
+        chosen = folder.root / FORECAST
         if target.is_dir():
+            if self.settings.max_forgetting is not None:
+                self.forecast = Forecast(**json.loads(chosen.read_text(encoding="utf-8")))
             return scorer(load(target, **asdict(self.settings.running)), "teaching")
         taught = self.lesson(pictures, "teaching")
+        if self.forecast is not None:
+            write_json(chosen, self.forecast.as_dict())
         taught.save(target)
         return taught
 
     def lesson(
         self, pictures: Sequence[SyntheticImages], what: str, adapter: Path | None = None
     ) -> DualEncoder | Matcher:
-        """A model taught on `pictures` as the settings say; its adapter goes into a folder, if one is given."""
+        """A model taught on `pictures` as the settings say; its adapter goes into a folder, if one is given.
+
+        The first lesson within a budget of forgetting chooses rate and strength, and the controls follow it.
+        """
         on_step = self.on_step
-        return teach(
-            self.base,
-            pictures,
-            self.settings.teaching,
-            known=self.plan.bank,
-            replay=self.replay,
-            seed=self.settings.seed,
-            adapter=adapter,
-            on_step=None if on_step is None else lambda done, total: on_step(what, done, total),
-        )
+        told = None if on_step is None else lambda done, total: on_step(what, done, total)
+        config, budget = self.settings.teaching, self.settings.max_forgetting
+        shared: Any = {"known": self.plan.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
+        if budget is not None and self.forecast is None:
+            base = dual_encoder(self.base, "a budget of forgetting")
+            taught, self.forecast = teach_within(base, pictures, config, budget=budget, **shared)
+            return taught
+        if self.forecast is not None:
+            config = replace(config, learning_rate=self.forecast.learning_rate, interpolate=self.forecast.share)
+        return teach(self.base, pictures, config, adapter=adapter, **shared)
 
     def text_only(
         self, folder: RunFolder, taught: DualEncoder | Matcher, own: Sequence[SyntheticImages]

@@ -81,6 +81,8 @@ class TeachSettings:
     executor: Executor = "serial"
     adapter_only: bool = False
     """Whether a low-rank adapter is saved in place of the whole taught model."""
+    max_forgetting: float | None = None
+    """Choose rate and strength of teaching so that forgetting, as forecast from replay pictures, is at most this."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -131,6 +133,7 @@ class TeachSettings:
                 "controls": self.compares,
             },
             **({"adapter_only": True} if self.adapter_only else {}),
+            **({} if self.max_forgetting is None else {"max_forgetting": self.max_forgetting}),
             **({} if self.fresh else {"fresh": False}),
         }
 

@@ -192,6 +192,7 @@ def read_run(folder: Path) -> Run:
             "Evaluation": config["evaluation"].mapping(),
             "Protocol": protocol.mapping(),
             "Replay": scores["replay"].mapping(),
+            "Forecast": scores["forecast"].mapping(),
             "Model": {"name": config["model"].text(), **environment["model"].mapping()},
             "Versions": environment["versions"].mapping(),
             "Machine": environment["machine"].mapping(),
