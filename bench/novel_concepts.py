@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -379,16 +380,36 @@ def prepare(data: Path, cache: Path) -> Bench:
     model = dual_encoder(load("mini"), "this benchmark")
     concepts = read_concepts(data / "novel-concepts" / "concepts.json")
     labels = label_set(names=imagenet_names(), concepts=[concept.name for concept in concepts])
+    weights = weights_digest(model.native)
     return Bench(
         model=model,
-        weights=weights_digest(model.native),
+        weights=weights,
         concepts=concepts,
         labels=labels,
         columns=name_embeddings(model, labels.all),
-        novel=photo_features(model, read_folder(data / "novel-concepts")),
-        known=photo_features(model, read_folder(data / "imagenet1k-sample")),
+        novel=seen(model, weights, read_folder(data / "novel-concepts"), cache),
+        known=seen(model, weights, read_folder(data / "imagenet1k-sample"), cache),
         replay=replay_pictures(model),
         cache=cache,
+    )
+
+
+def seen(model: DualEncoder, weights: str, folder: PhotoFolder, cache: Path) -> PhotoFeatures:
+    """A folder's photos below the projection, from the cache where they are there already."""
+    sizes = [path.stat().st_size for path in folder.paths]
+    text = repr((weights, folder.relative_paths, sizes, model.image_size, model.crop_fraction))
+    path = cache / f"photos-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        save_file({"features": photo_features(model, folder).features}, path)
+    return PhotoFeatures(
+        root=folder.root,
+        names=folder.names,
+        labels=torch.tensor([photo.label for photo in folder.photos]),
+        paths=folder.relative_paths,
+        features=load_file(path)["features"],
+        image_size=model.image_size,
+        crop_fraction=model.crop_fraction,
     )
 
 
