@@ -275,7 +275,7 @@ def test_the_authors_decay_is_part_of_the_gradient(model):
 
 
 def test_decay_beside_the_gradient_shrinks_weights_by_its_share_of_each_step(model):
-    settings = dict(learning_rate=0.0, weight_decay=0.5, decay="decoupled", steps=3)
+    settings = {"learning_rate": 0.0, "weight_decay": 0.5, "decay": "decoupled", "steps": 3}
     # at rate 0 nothing moves; at a tiny rate with a giant decay only the shrinking is seen
     assert not changed(weights(model), weights(teach(model, [RING], part_with("projection", **settings), known=KNOWN)))
     config = part_with("projection", **(settings | {"learning_rate": 1e-7, "weight_decay": 1e5}))

@@ -62,12 +62,31 @@ def teach(
         ModelError: if the model cannot do what the loss asks for, a text does not fit, or the loss is not a number.
     """
     config = config or TeachingConfig()
+    if adapter is not None and not isinstance(config.update, LoRA):
+        raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update to a LoRA")
+    student, objective = learn(model, pictures, config, known=known, replay=replay, seed=seed, on_step=on_step)
+    if adapter is not None:
+        objective.save_adapter(adapter, config.interpolate)
+    objective.finish()
+    student.native.requires_grad_(False)
+    return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
+
+
+def learn(
+    model: ModelT,
+    pictures: Sequence[SyntheticImages],
+    config: TeachingConfig,
+    *,
+    known: Sequence[str],
+    replay: Sequence[SyntheticImages],
+    seed: int,
+    on_step: OnStep | None = None,
+) -> tuple[ModelT, Objective]:
+    """The student and what it learned, before that becomes weights and before interpolation; errors as for `teach`."""
     check_distinct(value.concept for value in pictures)
     check_ability(model, config, replay)
     if replay and uses_replay(config) and not known_prompts(known, (value.concept for value in pictures)):
         raise ConfigError("replay pictures are asked for known names, and there are none: give `known`, or no replay")
-    if adapter is not None and not isinstance(config.update, LoRA):
-        raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update to a LoRA")
     # towers that learn are the student's own
     student = cast(ModelT, model.copy(whole=moves_texts(config.update)))
     objective = start_objective(model, student, pictures, config, known, replay, seed)
@@ -88,11 +107,7 @@ def teach(
         optimiser.step()
         if on_step is not None:
             on_step(step + 1, len(batches))
-    if adapter is not None:
-        objective.save_adapter(adapter, config.interpolate)
-    objective.finish()
-    student.native.requires_grad_(False)
-    return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
+    return student, objective
 
 
 def _optimiser(parameters: Sequence[nn.Parameter], config: TeachingConfig) -> torch.optim.Optimizer:
