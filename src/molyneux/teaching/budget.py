@@ -133,24 +133,23 @@ class _StandIns:
         replay: Sequence[SyntheticImages],
     ) -> "_StandIns":
         names = known_prompts(known, (value.concept for value in pictures))
-        rows = {name: row for row, name in enumerate(names)}
-        asked = [(value, rows.get(NAME_PROMPT.format(value.concept.name))) for value in replay]
-        shown = [(value, row) for value, row in asked if row is not None]
-        if not shown:
+        if not names or not replay:
             raise ConfigError(
-                "a budget of forgetting is forecast from replay pictures of known names: give both, or no budget"
+                "a budget of forgetting is forecast from known names and replay pictures: give both, or no budget"
             )
         texts = model.embed_texts(names)
         new = model.embed_texts([NAME_PROMPT.format(value.concept.name) for value in pictures])
-        seen = torch.cat([model.embed_images(part) for part in portions(model, [value for value, _ in shown])])
-        told = torch.tensor([row for value, row in shown for _ in range(len(value))], device=seen.device)
-        nearness = float((seen * texts[told]).sum(dim=1).mean().clamp(0, 1))
+        seen = torch.cat([model.embed_images(part) for part in portions(model, replay)])
+        own_names = model.embed_texts([NAME_PROMPT.format(value.concept.name) for value in replay])
+        told = own_names.repeat_interleave(torch.tensor(list(map(len, replay)), device=seen.device), dim=0)
+        nearness = float((seen * told).sum(dim=1).mean().clamp(0, 1))
         generator = Generator().manual_seed(0)
 
         def towards(targets: Tensor) -> Tensor:
             noise = normalize(torch.randn(targets.shape, generator=generator), dim=1).to(targets)
             across = normalize(noise - (noise * targets).sum(dim=1, keepdim=True) * targets, dim=1)
-            return nearness * targets + (1 - nearness**2) ** 0.5 * across
+            points: Tensor = nearness * targets + (1 - nearness**2) ** 0.5 * across
+            return points
 
         answers = torch.randint(len(names), (STAND_INS,), generator=generator).to(seen.device)
         parts = [torch.cat([model.embed_images(part) for part in portions(model, [value])]) for value in pictures]

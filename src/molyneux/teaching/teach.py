@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from molyneux.backends.abilities import FusedModel, captioner, masked_lm, matcher
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
@@ -110,7 +110,7 @@ def learn(
     return student, objective
 
 
-def _optimiser(parameters: Sequence[nn.Parameter], config: TeachingConfig) -> torch.optim.Optimizer:
+def _optimiser(parameters: Sequence[Tensor], config: TeachingConfig) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.decay == "decoupled" else torch.optim.Adam
     decay = 0.0 if config.decay == "start" else config.weight_decay
     return kind(parameters, lr=config.learning_rate, betas=config.betas, eps=config.eps, weight_decay=decay)
