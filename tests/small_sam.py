@@ -6,6 +6,16 @@ from molyneux.backends.hugging_face import quiet
 from molyneux.backends.sam import Segmenter
 
 SIDE = 64
+DECODER = {
+    "prompt_encoder_config": {"hidden_size": 16, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
+    "mask_decoder_config": {
+        "hidden_size": 16,
+        "mlp_dim": 32,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 16,
+        "num_hidden_layers": 1,
+    },
+}
 
 
 def tiny_sam() -> Segmenter:
@@ -24,14 +34,7 @@ def tiny_sam() -> Segmenter:
             "num_pos_feats": 8,
             "mlp_dim": 32,
         },
-        prompt_encoder_config={"hidden_size": 16, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
-        mask_decoder_config={
-            "hidden_size": 16,
-            "mlp_dim": 32,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 16,
-            "num_hidden_layers": 1,
-        },
+        **DECODER,
     )
     images = SamImageProcessor(size={"longest_edge": SIDE}, pad_size={"height": SIDE, "width": SIDE})
     return _segmenter("tiny-sam", SamModel, config, SamProcessor(images))
@@ -57,14 +60,7 @@ def tiny_sam2() -> Segmenter:
             "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
             "fpn_hidden_size": 16,
         },
-        prompt_encoder_config={"hidden_size": 16, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4},
-        mask_decoder_config={
-            "hidden_size": 16,
-            "mlp_dim": 32,
-            "num_attention_heads": 2,
-            "iou_head_hidden_dim": 16,
-            "num_hidden_layers": 1,
-        },
+        **DECODER,
     )
     images = Sam2ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": 16, "width": 16})
     return _segmenter("tiny-sam2", Sam2Model, config, Sam2Processor(images))

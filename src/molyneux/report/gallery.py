@@ -67,7 +67,8 @@ def write_gallery(root: Path, scores: Mapping[str, Any], shown: Sequence[Shown])
             figures.append((label, embedded(path, SIDE)))
         cards.append((one.name, " / ".join(one.texts), figures))
     target = root / "report.html"
-    write_text(target, fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards))
+    protocol = [(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()]
+    write_text(target, fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol))
     return target
 
 
@@ -86,6 +87,12 @@ def overlaid(picture: Image.Image, values: Tensor) -> Image.Image:
         colour = 255 * np.clip(3 * hot - np.array([0.0, 1.0, 2.0]), 0, 1)
         mixed = (1 - 0.7 * hot) * grey + 0.7 * hot * colour
     return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key.replace('_', ' ')}: {_written(part)}" for key, part in value.items())
+    return ", ".join(map(_written, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _tables(scores: Mapping[str, Any]) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
