@@ -1,5 +1,8 @@
 import math
 
+import families_hf
+import families_medclip
+import families_open_clip
 import pytest
 import torch
 from torch import nn
@@ -162,6 +165,17 @@ def test_all_but_one_of_a_convolutional_network_s_blocks_lie_below(monkeypatch):
 def test_a_block_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="expected 0 to 2"):
         information(LeftEye(), pictures(), red(), SaliencyConfig(block=3))
+
+
+@pytest.mark.parametrize("family", ["hf clip", "hf siglip2", "medclip-swin", "open_clip-coca", "open_clip-resnet"])
+def test_every_kind_of_tower_gives_a_map_over_the_picture(family):
+    model = (families_hf.FAMILIES | families_medclip.FAMILIES | families_open_clip.FAMILIES)[family]()
+    texts = model.embed_texts(["a ring.", "two dark bars."])
+    found = information(model, pictures(2, model.image_size), texts, SaliencyConfig(steps=2, draws=2))
+    assert found.shape[0] == 2
+    assert found.shape[1] == found.shape[2] > 1
+    assert (found >= 0).all()
+    assert found.std(dim=(1, 2)).all()
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"draws": 0}, {"beta": -1.0}, {"beta": math.nan}, {"block": -1}])
