@@ -63,6 +63,11 @@ class VisionLanguageModel(abc.ABC):
         return "crop"
 
     @property
+    def medical(self) -> bool:
+        """Whether it learned from medical pictures; what it gives is for research only then."""
+        return "biomed" in self.name.casefold()
+
+    @property
     @abc.abstractmethod
     def inversion_size(self) -> int:
         """Side of the view used in inversion: smaller than `image_size` where the tower takes any size."""

@@ -178,6 +178,10 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return self._name
 
     @property
+    def medical(self) -> bool:
+        return True
+
+    @property
     def native(self) -> nn.Module:
         return self._native
 

@@ -22,6 +22,7 @@ def evaluate(
     ] = False,
     wording: flags.WordingFlags = flags.WORDING,
     texts: flags.TextFlags = flags.TEXTS,
+    window: flags.WindowFlags = flags.WINDOW,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
@@ -37,6 +38,7 @@ def evaluate(
         known=known,
         names=names,
         wording=wording,
+        window=window,
         texts=texts,
         running=running,
     )

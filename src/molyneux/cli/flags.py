@@ -10,6 +10,7 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
 from molyneux.backends.options import Generation, Running
 from molyneux.captioning.config import CaptioningConfig
+from molyneux.datasets.windows import Window
 from molyneux.errors import ConceptError
 from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
@@ -24,6 +25,7 @@ _ABSENT = object()
 RUNNING = Running()
 GENERATION = Generation()
 WORDING = Wording()
+WINDOW = Window()
 TEXTS = ClassTexts()
 INVERSION = InversionConfig()
 TEACHING = TeachingConfig()
@@ -51,6 +53,9 @@ _WORDING = Group("Words for classes", help="What stands for a class when photos 
 _TEXTS = Group("Texts in place of names", help="What descriptions achieve without teaching.", sort_key=8)
 _SALIENCY = Group("Heat maps", help="How an information bottleneck is put into the vision tower.", sort_key=13)
 _MASKS = Group("Masks", help="How heat maps become masks, and what SAM is asked with.", sort_key=14)
+_WINDOW = Group(
+    "Medical pictures", help="DICOM and NIfTI files, for research only: molyneux[medical] reads them.", sort_key=8
+)
 _RUNNING = Group("Running the model", sort_key=9)
 _GENERATION = Group("Generation", help="With --images-from sdxl: how pictures are made.", sort_key=10)
 _INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
@@ -100,6 +105,7 @@ ImagesFrom = Annotated[
     ),
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
+WindowFlags = Annotated[Window, Parameter(name="*", group=_WINDOW)]
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 ExecutorFlag = Annotated[
     Literal["serial", "ray"],

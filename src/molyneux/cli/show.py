@@ -68,6 +68,7 @@ def protocol(said: Mapping[str, Any]) -> str:
     return (
         f"protocol: {counts['known_names']} known and {counts['novel_names']} new names in {words}; {said['naming']}; "
         f"ImageNet's classes by {said['class_names']}; score: {said['score']}; photos: {said['preprocessing']}"
+        + "".join(f"; {said[key]}" for key in ("scans", "use") if key in said)
     )
 
 

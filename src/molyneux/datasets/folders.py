@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from molyneux.datasets.imagenet import ClassNames, name_of_wnid
+from molyneux.datasets.windows import SCANS, Window, is_scan
 from molyneux.errors import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", *SCANS)
+
+
+WHOLE = Window()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,15 @@ class PhotoFolder:
     """Distinct, in the order of the sub-folders."""
     photos: tuple[Photo, ...]
     """Class by class, by file name within a class."""
+    window: Window = WHOLE
+    """How the DICOM and NIfTI files among them become pictures."""
+    medical: bool = False
+    """Whether what is computed on them is for research only."""
+
+    @property
+    def scans(self) -> Window | None:
+        """The window, where there are DICOM or NIfTI files to look at through it."""
+        return self.window if any(is_scan(path.name) for path in self.paths) else None
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -52,7 +65,8 @@ class PhotoFolder:
         if not wanted & {name.casefold() for name in self.names}:
             raise DataError(f"{self.root} has no photos of any of {_listed(names)}: it has {_listed(self.names)}")
         kept = ((self.names[photo.label], photo.path) for photo in self.photos)
-        return labelled(self.root, (pair for pair in kept if pair[0].casefold() in wanted))
+        few = labelled(self.root, (pair for pair in kept if pair[0].casefold() in wanted))
+        return replace(few, window=self.window, medical=self.medical)
 
 
 def labelled(root: Path, photos: Iterable[tuple[str, Path]]) -> PhotoFolder:
@@ -72,7 +86,7 @@ def read_folder(root: Path, only: Collection[str] | None = None, class_names: Cl
 
     Sub-folders are read in sorted order. A WordNet id becomes the ImageNet class's name, as `class_names` has it;
     underscores become spaces. Two WordNet ids with the same name (ImageNet has two such pairs) make one class.
-    Hidden files, and files that are not .jpg, .jpeg, .png or .webp, are ignored.
+    Hidden files, and files that end with none of `SUFFIXES`, are ignored.
 
     Raises:
         DataError: if the folder is missing or none, has no class sub-folders (or none of `only`), a class has
@@ -165,7 +179,7 @@ def _photos_of(folder: Path) -> list[Path]:
 
 
 def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.name.lower().endswith(SUFFIXES) and path.is_file()
 
 
 def _is_hidden(path: Path) -> bool:

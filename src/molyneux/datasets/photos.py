@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from molyneux.datasets.folders import WHOLE
+from molyneux.datasets.scans import read_scan, scan_size
+from molyneux.datasets.windows import Window, is_scan
 from molyneux.errors import DataError
 from molyneux.shapes import Images
 
@@ -39,8 +42,10 @@ _MEGAPIXELS = f"{LARGEST_PHOTO // 1_000_000} megapixels"
 _WARNING_FILTERS = threading.Lock()
 
 
-def read_photo(path: Path) -> Image.Image:
+def read_photo(path: Path, window: Window = WHOLE) -> Image.Image:
     """The picture in a JPEG, PNG or WebP file as 8-bit RGB, upright as its EXIF orientation says.
+
+    DICOM files and NIfTI volumes are shown through `window` (`read_scan`).
 
     Transparent parts become white, 16-bit greys are scaled, of an animation the first frame counts.
 
@@ -48,6 +53,8 @@ def read_photo(path: Path) -> Image.Image:
         DataError: if the file is missing, is no such picture, is cut short, or has more than 25 megapixels;
             the size is checked before anything is decoded.
     """
+    if is_scan(Path(path).name):
+        return read_scan(Path(path), window)
     with _opened(Path(path)) as image:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
         picture = _as_rgb(image)
@@ -60,8 +67,11 @@ def check_headers(paths: Iterable[Path]) -> None:
     Raises:
         DataError: naming the first that is missing, no picture, or too large.
     """
-    for path in paths:
-        with _opened(Path(path)):
+    for path in map(Path, paths):
+        if is_scan(path.name):
+            scan_size(path)
+            continue
+        with _opened(path):
             pass
 
 
@@ -71,13 +81,17 @@ def photo_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: as for `check_headers`.
     """
+    if is_scan(Path(path).name):
+        return scan_size(Path(path))
     with _opened(Path(path)) as image:
         width, height = image.size
         # the latter four orientations lie on a side
         return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
 
-def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit = "crop") -> Images:
+def load_batch(
+    paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit = "crop", window: Window = WHOLE
+) -> Images:
     """The photos as `square` makes them, (n, 3, size, size) in [0, 1], in the order of `paths`.
 
     Raises:
@@ -85,11 +99,16 @@ def load_batch(paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit =
     """
     if not paths:
         return torch.zeros(0, 3, size, size)
-    return _as_images([_pixels(path, size, crop, fit) for path in paths])
+    return _as_images([_pixels(path, size, crop, fit, window) for path in paths])
 
 
 def batches(
-    paths: Sequence[Path], size: int | tuple[int, int], crop: float = 0.875, count: int = 50, fit: Fit = "crop"
+    paths: Sequence[Path],
+    size: int | tuple[int, int],
+    crop: float = 0.875,
+    count: int = 50,
+    fit: Fit = "crop",
+    window: Window = WHOLE,
 ) -> Iterator[Images]:
     """`load_batch` for `count` photos at a time, the next batch being decoded while this one is used.
 
@@ -103,7 +122,7 @@ def batches(
         waiting: list[list[Future[np.ndarray]]] = []
         try:
             for group in groups:
-                waiting.append([pool.submit(_pixels, path, size, crop, fit) for path in group])
+                waiting.append([pool.submit(_pixels, path, size, crop, fit, window) for path in group])
                 if len(waiting) == 2:
                     yield _as_images([future.result() for future in waiting.pop(0)])
             if waiting:
@@ -198,9 +217,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _pixels(path: Path, size: int | tuple[int, int], crop: float, fit: Fit) -> np.ndarray:
+def _pixels(path: Path, size: int | tuple[int, int], crop: float, fit: Fit, window: Window) -> np.ndarray:
     if isinstance(size, tuple):
-        return np.array(read_photo(path).resize(size[::-1], Image.Resampling.BICUBIC))
+        return np.array(read_photo(path, window).resize(size[::-1], Image.Resampling.BICUBIC))
     return np.array(square(read_photo(path), size, crop, fit))
 
 

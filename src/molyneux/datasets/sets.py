@@ -1,14 +1,15 @@
 """The data sets that can be named on the command line, as plain data: what they are and where they can be had."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.folders import WHOLE, PhotoFolder, read_folder
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.imagenet_sets import read_imagenet, read_imagenet_100
 from molyneux.datasets.radiographs import read_chexpert, read_jsrt_malignancy, read_jsrt_nodules
+from molyneux.datasets.windows import Window
 from molyneux.errors import DataError
 
 Task = Literal["classification", "retrieval and captioning", "segmentation"]
@@ -103,7 +104,7 @@ SETS: tuple[DataSet, ...] = (
         task="classification",
         usage=_EVALUATE.format("jsrt-nodules"),
         what="radiographs of the chest: 154 with a lung nodule, 93 without",
-        layout="JPCLN001 to JPCLN154 and JPCNN001 to JPCNN093, as PNG or JPEG, in any sub-folders",
+        layout="JPCLN001 to JPCLN154 and JPCNN001 to JPCNN093, as PNG, JPEG or DICOM, in any sub-folders",
         source="db.jsrt.or.jp, with an account",
         medical=True,
         read=lambda root, _: read_jsrt_nodules(root),
@@ -113,7 +114,7 @@ SETS: tuple[DataSet, ...] = (
         task="classification",
         usage="evaluate --novel jsrt-malignancy:FOLDER",
         what="the 154 with a nodule: 100 malignant ('lung cancer'), 54 benign ('benign nodule')",
-        layout="JPCLN001 to JPCLN154, as PNG or JPEG, and CLNDAT_EN.txt, in any sub-folders",
+        layout="JPCLN001 to JPCLN154, as PNG, JPEG or DICOM, and CLNDAT_EN.txt, in any sub-folders",
         source="db.jsrt.or.jp, with an account",
         medical=True,
         read=lambda root, _: read_jsrt_malignancy(root),
@@ -235,7 +236,10 @@ def named_set(photos: str | Path) -> tuple[DataSet, Path]:
 
 
 def read_set(
-    photos: str | Path, only: Collection[str] | None = None, class_names: ClassNames = "openai"
+    photos: str | Path,
+    only: Collection[str] | None = None,
+    class_names: ClassNames = "openai",
+    window: Window = WHOLE,
 ) -> PhotoFolder:
     """The photos of 'NAME:FOLDER' or of a plain folder per class; with `only`, of the classes with these names.
 
@@ -244,10 +248,12 @@ def read_set(
     """
     found, root = named_set(photos)
     if found.name == "folder":
-        return read_folder(root, only, class_names)
+        whole = read_folder(root, only, class_names)
+        return replace(whole, window=window, medical=whole.scans is not None)
     assert found.read is not None
     try:
         whole = found.read(root, class_names)
+        whole = replace(whole, window=window, medical=found.medical or whole.scans is not None)
         return whole if only is None else whole.only(only)
     except DataError as error:
         raise DataError(

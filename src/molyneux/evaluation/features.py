@@ -11,6 +11,7 @@ from torch import Tensor
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.photos import batches
+from molyneux.datasets.windows import Window
 from molyneux.errors import DataError, ModelError
 from molyneux.evaluation.wording import PROMPTS, check_prompts
 from molyneux.shapes import Embeddings, Features, Labels
@@ -37,6 +38,9 @@ class PhotoFeatures:
     """On the CPU."""
     image_size: int
     crop_fraction: float
+    scans: Window | None = None
+    """What DICOM and NIfTI files were looked at through, if there were any."""
+    medical: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -72,7 +76,8 @@ def photo_features(
     rows: list[Features] = []
     done = 0
     with torch.no_grad(), frozen(model.native):
-        for images in batches(folder.paths, model.image_size, model.crop_fraction, fit=model.photo_fit):
+        parts = batches(folder.paths, model.image_size, model.crop_fraction, fit=model.photo_fit, window=folder.window)
+        for images in parts:
             rows.append(model.features(images.to(model.device)).float().cpu())
             done += len(images)
             if on_step is not None:
@@ -85,6 +90,8 @@ def photo_features(
         features=torch.cat(rows),
         image_size=model.image_size,
         crop_fraction=model.crop_fraction,
+        scans=folder.scans,
+        medical=folder.medical,
     )
 
 

@@ -46,7 +46,14 @@ def match_photos(
     """
     rows: list[Tensor] = []
     done = 0
-    parts = batches(folder.paths, model.image_size, model.crop_fraction, _PHOTOS_AT_ONCE, fit=model.photo_fit)
+    parts = batches(
+        folder.paths,
+        model.image_size,
+        model.crop_fraction,
+        _PHOTOS_AT_ONCE,
+        fit=model.photo_fit,
+        window=folder.window,
+    )
     for images in parts:
         rows.append(match_names(model, images, texts))
         done += len(images)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from molyneux.datasets.imagenet import CLASS_NAMES, ClassNames
+from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.evaluation.wording import Ensemble, templates_name
 
 NO_KNOWN_PHOTOS = "not computed: no known photos"
@@ -61,6 +62,8 @@ class Protocol:
     score: Score = "cosine"
     ensemble: Ensemble = "embeddings"
     class_names: ClassNames = "openai"
+    scans: Window | None = None
+    medical: bool = False
 
     @property
     def naming(self) -> str:
@@ -110,6 +113,8 @@ class Protocol:
             "crop_fraction": self.crop_fraction,
             "photo_fit": self.photo_fit,
             "preprocessing": self.preprocessing,
+            **({} if self.scans is None else {"scans": self.scans.said}),
+            **({"use": RESEARCH_ONLY} if self.medical else {}),
             "interval": {
                 "kind": "bootstrap over photos",
                 "level": LEVEL,

@@ -136,6 +136,8 @@ def evaluate(
         score="match" if isinstance(model, Matcher) else "cosine",
         ensemble=ensemble,
         class_names=class_names,
+        scans=next((one.scans for one in (known_photos, novel_photos) if one is not None and one.scans), None),
+        medical=model.medical or any(one.medical for one in (known_photos, novel_photos) if one is not None),
     )
     return Evaluation(
         model=model.name,

@@ -122,7 +122,7 @@ def _from_folder(model: VisionLanguageModel, settings: TeachSettings) -> tuple[S
     return tuple(
         SyntheticImages(
             concept=concept,
-            pixels=load_batch(paths(concept), model.image_size, model.crop_fraction, model.photo_fit),
+            pixels=load_batch(paths(concept), model.image_size, model.crop_fraction, model.photo_fit, folder.window),
             seed=settings.seed,
             source="given",
             pictured=concept.name,
@@ -133,7 +133,7 @@ def _from_folder(model: VisionLanguageModel, settings: TeachSettings) -> tuple[S
 
 def _folder(settings: TeachSettings) -> PhotoFolder:
     assert settings.images_from is not None
-    folder = read_set(settings.images_from, settings.concept_names, settings.wording.class_names)
+    folder = read_set(settings.images_from, settings.concept_names, settings.wording.class_names, settings.window)
     found = {name_key(name) for name in folder.names}
     bare = [name for name in settings.concept_names if name_key(name) not in found]
     if bare:

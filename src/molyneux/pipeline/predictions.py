@@ -7,7 +7,9 @@ from typing import Any
 
 from PIL import Image
 
+from molyneux.datasets.folders import WHOLE, PhotoFolder
 from molyneux.datasets.photos import read_photo
+from molyneux.datasets.windows import Window
 from molyneux.evaluation.results import Prediction
 from molyneux.files import slug, write_bytes, write_json
 
@@ -18,7 +20,7 @@ THUMBNAIL = 240
 """Longest side, in pixels."""
 
 
-def write_predictions(root: Path, novel: Path | None, predictions: Sequence[Prediction]) -> None:
+def write_predictions(root: Path, novel: PhotoFolder | None, predictions: Sequence[Prediction]) -> None:
     """Write `predictions.json` (for each concept, its photos) and `photos/SLUG/NN.jpg` into a run folder."""
     content: dict[str, list[dict[str, Any]]] = {}
     for concept in dict.fromkeys(one.concept for one in predictions):
@@ -29,7 +31,7 @@ def write_predictions(root: Path, novel: Path | None, predictions: Sequence[Pred
             entry = one.as_dict()
             if novel is not None and index in shown:
                 entry["thumbnail"] = f"photos/{slug(concept)}/{index:02d}.jpg"
-                write_bytes(root / entry["thumbnail"], thumbnail(novel / one.path))
+                write_bytes(root / entry["thumbnail"], thumbnail(novel.root / one.path, novel.window))
             entries.append(entry)
         content[concept] = entries
     write_json(root / "predictions.json", content)
@@ -41,9 +43,9 @@ def extremes(predictions: Sequence[Prediction]) -> set[int]:
     return {*order[:SHOWN], *order[-SHOWN:]}
 
 
-def thumbnail(path: Path) -> bytes:
+def thumbnail(path: Path, window: Window = WHOLE) -> bytes:
     """A small JPEG of the photo."""
-    picture = read_photo(path)
+    picture = read_photo(path, window)
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)

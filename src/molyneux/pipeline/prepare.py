@@ -43,11 +43,13 @@ def prepare(settings: TeachSettings) -> Plan:
     class_names = settings.wording.class_names
     prompts = read_templates(settings.wording.templates)
     given = None if settings.names is None else read_names(settings.names, class_names)
-    known = None if settings.known is None else read_set(settings.known, class_names=class_names)
+    known = (
+        None if settings.known is None else read_set(settings.known, class_names=class_names, window=settings.window)
+    )
     novel = (
         None
         if settings.novel is None
-        else read_set(settings.novel, only=settings.concept_names, class_names=class_names)
+        else read_set(settings.novel, only=settings.concept_names, class_names=class_names, window=settings.window)
     )
     names = given
     if names is None and known is None:

@@ -124,8 +124,7 @@ class _Job:
             taught = self.taught(folder, pictures)
         with folder.timed("evaluate"):
             evaluation = self.scoring(taught, self.base)
-            photos = None if self.plan.novel is None else self.plan.novel.root
-            write_predictions(folder.root, photos, evaluation.predictions)
+            write_predictions(folder.root, self.plan.novel, evaluation.predictions)
             if evaluation.after.classes:
                 write_json(folder.root / CLASSES, evaluation.classes())
         scores = evaluation.as_dict() | {"model": self.settings.saved}

@@ -105,7 +105,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     names = None if settings.names is None else read_names(settings.names, wording.class_names)
     prompts = read_templates(wording.templates)
     folders = [
-        None if photos is None else read_set(photos, class_names=wording.class_names)
+        None if photos is None else read_set(photos, class_names=wording.class_names, window=settings.window)
         for photos in (settings.novel, settings.known)
     ]
     novel, known = folders

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
+from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
 from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
@@ -66,6 +67,8 @@ class TeachSettings:
     """Teach on pictures that cannot carry the concept, instead."""
     wording: Wording = field(default_factory=Wording)
     """How classes are put into words for scoring."""
+    window: Window = field(default_factory=Window)
+    """How DICOM and NIfTI files become pictures."""
     controls: bool = True
     """Beside a scored run, score the same teaching on noise and on another concept's pictures."""
     fresh: bool = True
@@ -129,6 +132,7 @@ class TeachSettings:
                 "known": None if self.known is None else str(self.known),
                 "names": self.names,
                 **asdict(self.wording),
+                **({} if self.window == Window() else asdict(self.window)),
                 **({"drawn": True} if self.drawn else {}),
                 "controls": self.compares,
             },
@@ -175,6 +179,7 @@ class EvaluateSettings:
     names: str | None = None
     wording: Wording = field(default_factory=Wording)
     texts: ClassTexts = field(default_factory=ClassTexts)
+    window: Window = field(default_factory=Window)
     running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:

@@ -127,6 +127,8 @@ class Run:
     """The known classes, where the run kept their numbers."""
     drawn: bool
     """Whether the concepts were scored on drawings, which must not be taken for photos."""
+    use: str
+    """What the numbers are not to be used for, where the pictures or the model are medical."""
     interval_level: float | None
     """Of the intervals that go with the shares, such as 0.95."""
     evaluation: Mapping[str, Any]
@@ -183,6 +185,7 @@ def read_run(folder: Path) -> Run:
         ),
         drawn=config["evaluation"].mapping().get("drawn") is True
         or protocol["novel_pictures"].text().startswith("drawings"),
+        use=protocol["use"].text(),
         interval_level=protocol["interval"]["level"].number(),
         evaluation=config["evaluation"].mapping(),
         settings={

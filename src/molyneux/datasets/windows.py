@@ -1,0 +1,60 @@
+"""Which greys of a medical picture are shown, and which slice of a volume; importing this needs no torch."""
+
+from dataclasses import dataclass
+
+from molyneux.errors import ConfigError
+
+DICOM = (".dcm",)
+NIFTI = (".nii", ".nii.gz")
+SCANS = (*DICOM, *NIFTI)
+
+RESEARCH_ONLY = (
+    "for research only: not a medical device, not validated for any clinical use, and no basis for a diagnosis"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How DICOM and NIfTI files become pictures."""
+
+    window_center: float | None = None
+    """The middle of the values shown, after slope and intercept; else the file's own window, else all values."""
+    window_width: float | None = None
+    """Their range."""
+    slice: int | None = None
+    """Which slice of a NIfTI volume (or frame of a DICOM file), from 0, feet to head; else the middle one."""
+
+    def __post_init__(self) -> None:
+        if (self.window_center is None) != (self.window_width is None):
+            raise ConfigError("--window-center and --window-width go together: give both, or neither")
+        if self.window_width is not None and not self.window_width >= 1:
+            raise ConfigError(f"the window's width is {self.window_width}: expected a number of at least 1")
+        if self.slice is not None and self.slice < 0:
+            raise ConfigError(f"the slice is {self.slice}: expected a whole number of at least 0")
+
+    @property
+    def said(self) -> str:
+        """What was done, in words.
+
+        >>> Window(slice=3).said.partition(";")[0]
+        "slope and intercept applied, then the file's own window, else all of a picture's values"
+        """
+        shown = (
+            "the file's own window, else all of a picture's values"
+            if self.window_center is None
+            else f"the window of center {self.window_center:g} and width {self.window_width:g}"
+        )
+        place = "the middle slice" if self.slice is None else f"slice {self.slice}"
+        return (
+            f"slope and intercept applied, then {shown}; MONOCHROME1 inverted; of volumes {place} of the third axis, "
+            "from feet to head, the front up and the right side left"
+        )
+
+
+def is_scan(name: str) -> bool:
+    """Whether a file's name ends as DICOM's and NIfTI's do.
+
+    >>> is_scan("a.NII.gz"), is_scan("a.gz")
+    (True, False)
+    """
+    return name.lower().endswith(SCANS)
