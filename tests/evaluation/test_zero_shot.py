@@ -183,7 +183,7 @@ def test_batching_changes_nothing(model, known, novel, monkeypatch):
     monkeypatch.setattr(features_module, "_TEXTS_AT_ONCE", 1)
     monkeypatch.setattr(features_module, "_ROWS_AT_ONCE", 2)
     every = features_module.batches
-    monkeypatch.setattr(features_module, "batches", lambda *given, fit: every(*given, count=3, fit=fit))
+    monkeypatch.setattr(features_module, "batches", lambda *given, **named: every(*given, count=3, **named))
     parts = evaluate(model, novel=novel, known=known)
     assert parts.after == whole.after
     for one, other in zip(parts.predictions, whole.predictions, strict=True):
