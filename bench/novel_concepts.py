@@ -51,6 +51,7 @@ from molyneux.pipeline.replay import replay_pictures
 from molyneux.synthetic import noise_images
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.teach import teach
+from molyneux.teaching.updates import Space
 
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
 HELD_OUT = 10
@@ -377,6 +378,7 @@ def main() -> None:
 
 
 def prepare(data: Path, cache: Path) -> Bench:
+    remember()
     model = dual_encoder(load("mini"), "this benchmark")
     concepts = read_concepts(data / "novel-concepts" / "concepts.json")
     labels = label_set(names=imagenet_names(), concepts=[concept.name for concept in concepts])
@@ -392,6 +394,20 @@ def prepare(data: Path, cache: Path) -> Bench:
         replay=replay_pictures(model),
         cache=cache,
     )
+
+
+def remember() -> None:
+    """From here on, lessons in the shared space look at the same pictures with the same tower once."""
+    read, kept = Space.read, {}
+
+    def remembered(self: Space, pixels: Tensor) -> Tensor:
+        content = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
+        key = (content, weights_digest(self._student.vision_module()))
+        if key not in kept:
+            kept[key] = read(self, pixels)
+        return kept[key]
+
+    Space.read = remembered
 
 
 def seen(model: DualEncoder, weights: str, folder: PhotoFolder, cache: Path) -> PhotoFeatures:

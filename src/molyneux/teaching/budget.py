@@ -23,7 +23,7 @@ from molyneux.teaching.updates import in_space
 RATES = (0.5, 1.0, 2.0)
 """Learning rates tried, as multiples of the configuration's."""
 
-STAND_INS = 4000
+STAND_INS = 2000
 """Points of the shared space that stand for photos of known classes, and as many for each concept's."""
 
 HALVINGS = 8
