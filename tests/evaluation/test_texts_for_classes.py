@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from molyneux.concepts import Concept
+from molyneux.datasets.imagenet import described_classes
 from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.evaluation.class_texts import class_texts
 from molyneux.evaluation.descriptions import definition_texts, descriptor_sentence, descriptor_texts
@@ -238,6 +239,16 @@ def test_descriptions_that_do_not_fit_the_names_are_named(descriptions):
     with pytest.raises(ConfigError, match="1 of 2 known names have no description"):
         texts({"hen": "A bird.", "moongate": "A gate."}, "symmetric")
     assert texts({"hen": "A bird."}, "descriptors")["moongate"] == ["moongate."]
+
+
+def test_imagenets_classes_are_described_where_the_file_does_not(descriptions):
+    labels = LabelSet(known=("goldfish", "tench"), novel=("moongate",))
+    descriptions.write_text(json.dumps({"moongate": "A gate.", "tench": "A fish."}))
+    wanted = ClassTexts(descriptions=descriptions, naming="symmetric")
+    found = class_texts(wanted, labels, ("{}",), "embeddings")
+    sentence = described_classes()["goldfish"]
+    assert found["goldfish"] == [f"A goldfish is {sentence[0].lower()}{sentence[1:]}"]
+    assert found["tench"] == ["A tench is a fish."]
 
 
 def test_prompts_from_pools_are_drawn_for_each_class(tmp_path):

@@ -58,6 +58,21 @@ def imagenet_descriptions() -> tuple[tuple[str, str], ...]:
     return tuple((sentence, phrase) for _, sentence, phrase in rows)
 
 
+def described_classes() -> dict[str, str]:
+    """Name to sentence of `imagenet_descriptions`, for OpenAI's names and for WordNet's first lemmas.
+
+    Of classes that share a name the first is kept.
+
+    >>> described_classes()["steel arch bridge"] == described_classes()["through arch bridge"]
+    True
+    """
+    found: dict[str, str] = {}
+    for class_names in ("openai", "wordnet"):
+        for name, (sentence, _) in zip(imagenet_names(class_names), imagenet_descriptions(), strict=True):
+            found.setdefault(name, sentence)
+    return found
+
+
 def name_of_wnid(wnid: str, class_names: ClassNames = "openai") -> str | None:
     """The name of the class with a WordNet id; None outside ImageNet-1k.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from molyneux.concepts import Concept, read_descriptions
+from molyneux.datasets.imagenet import described_classes
 from molyneux.errors import ConfigError
 from molyneux.evaluation.descriptions import definition_texts, descriptor_texts
 from molyneux.evaluation.labels import LabelSet, name_key
@@ -15,6 +16,8 @@ def class_texts(
     wanted: ClassTexts, labels: LabelSet, prompts: Sequence[str], ensemble: Ensemble
 ) -> dict[str, list[str]]:
     """For each name that does not stand in the prompts, its texts.
+
+    With the naming 'symmetric', ImageNet's classes that the file does not describe have Molyneux's descriptions.
 
     Raises:
         ConceptError: if the descriptions cannot be read.
@@ -40,7 +43,9 @@ def class_texts(
     novel = [Concept(name, own[name]) for name in labels.novel]
     if wanted.naming == "asymmetric":
         return dict(zip(labels.novel, definition_texts((), novel, prompts=prompts), strict=True))
-    known = {name: own[name][0] for name in labels.known if name in own}
+    shipped = {name_key(name): text for name, text in described_classes().items()}
+    known = {name: shipped[name_key(name)] for name in labels.known if name_key(name) in shipped}
+    known |= {name: own[name][0] for name in labels.known if name in own}
     texts = definition_texts(labels.known, novel, naming="symmetric", descriptions=known)
     return dict(zip(labels.all, texts, strict=True))
 

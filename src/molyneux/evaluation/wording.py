@@ -48,8 +48,8 @@ class ClassTexts:
     """A JSON or YAML file with descriptions of classes: name to description, or to a list of them."""
     naming: Naming = "asymmetric"
     """'asymmetric': new names are defined ('A NAME is DESCRIPTION'), all others stay names. 'symmetric': all names
-    are defined, and each needs a description. 'descriptors': 'NAME, which has DESCRIPTOR.' for each description, the
-    bare name where there is none (Menon & Vondrick; with --ensemble logits)."""
+    are defined, and each needs a description, which ImageNet's classes have. 'descriptors': 'NAME, which has
+    DESCRIPTOR.' for each description, the bare name where there is none (Menon & Vondrick; with --ensemble logits)."""
     pools: Path | None = None
     """MedCLIP's constants.py, or JSON of that layout: prompts of every severity, kind and place for each class."""
     pool_prompts: int = 10
