@@ -45,3 +45,4 @@ style: install
 
 bench: install
 	@$(BIN)/python bench/novel_concepts.py
+	@OMP_NUM_THREADS=1 $(BIN)/python bench/speed.py

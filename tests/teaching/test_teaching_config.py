@@ -42,11 +42,6 @@ def test_a_setting_out_of_range_is_refused_by_name(name, value):
         replace(TeachingConfig(), **{name: value})
 
 
-def test_neither_steps_nor_epochs_are_refused():
-    with pytest.raises(ConfigError, match="both 0"):
-        TeachingConfig(steps=0, epochs=0)
-
-
 def test_no_block_at_all_is_refused():
     with pytest.raises(ConfigError, match=r"update\.blocks is 0"):
         Full(part="blocks", blocks=0)

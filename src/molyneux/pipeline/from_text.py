@@ -1,7 +1,7 @@
 """What can be told without photos: how a model reads fresh inverted pictures, and those of known classes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,9 @@ from molyneux.synthetic import SyntheticImages, resized
 Written = Float[Tensor, "m d"] | list[list[str]]
 """What stands for names: their embeddings, or the texts beside which a model judges a picture."""
 
+Seen = Float[Tensor, "n d"] | list[Tensor]
+"""What a model makes of pictures by themselves: their embeddings, or the pictures where it has none."""
+
 FRESH = 4
 """Fresh pictures of a concept."""
 
@@ -29,20 +32,48 @@ MEANING = (
 )
 
 
+@final
+class TextReader:
+    """How one model reads fresh pictures; what it makes of the replay pictures is computed once."""
+
+    def __init__(
+        self, model: DualEncoder | Matcher, known: Sequence[str], replay: Sequence[SyntheticImages] = ()
+    ) -> None:
+        self._model, self._known = model, known
+        self._replay = _seen(model, replay) if replay else None
+
+    def read(self, fresh: SyntheticImages) -> dict[str, float | None]:
+        """Similarity and median rank of the concept's name, and the share of replay pictures that it captures."""
+        names = (*self._known, fresh.concept.name)
+        written = name_texts(names) if isinstance(self._model, Matcher) else name_embeddings(self._model, names)
+        scores = self._scores(_seen(self._model, [fresh]), written)
+        others = None if self._replay is None else self._scores(self._replay, written)
+        last = torch.full((len(scores),), scores.shape[1] - 1)
+        return {
+            "similarity": float(scores[:, -1].mean()),
+            "median_rank": median_rank(ranks(scores, last)),
+            "replay_captured": None
+            if others is None
+            else float(captured(others[:, :-1], others[:, -1]).double().mean()),
+        }
+
+    def _scores(self, seen: Seen, written: Written) -> ScoreMatrix:
+        if isinstance(seen, Tensor) and isinstance(written, Tensor):
+            return seen @ written.T
+        assert isinstance(self._model, Matcher)
+        assert not isinstance(written, Tensor)
+        return torch.cat([match_names(self._model, images, written) for images in seen])
+
+
 def read_from_text(
-    base: DualEncoder | Matcher,
-    taught: DualEncoder | Matcher,
-    fresh: SyntheticImages,
-    known: Sequence[str],
-    replay: Sequence[SyntheticImages],
+    base: TextReader, taught: TextReader, fresh: SyntheticImages, replay: Sequence[SyntheticImages]
 ) -> dict[str, Any]:
     """How the concept's name does on its fresh pictures, and the share of replay pictures that it captures.
 
     Similarity (a cosine, or the log-probability of a match), median rank and share are each
     {"before": ..., "after": ...}; without replay pictures the share is None.
     """
-    names = (*known, fresh.concept.name)
-    before, after = (_read(model, _written(model, names), fresh, replay) for model in (base, taught))
+    before, after = base.read(fresh), taught.read(fresh)
     return {
         **{key: {"before": before[key], "after": after[key]} for key in before},
         "pictures": len(fresh),
@@ -51,32 +82,10 @@ def read_from_text(
     }
 
 
-def _written(model: DualEncoder | Matcher, names: Sequence[str]) -> Written:
-    return name_texts(names) if isinstance(model, Matcher) else name_embeddings(model, names)
-
-
-def _read(
-    model: DualEncoder | Matcher, names: Written, fresh: SyntheticImages, replay: Sequence[SyntheticImages]
-) -> dict[str, float | None]:
-    scores = _scores(model, names, [fresh])
-    last = torch.full((len(scores),), scores.shape[1] - 1)
-    share = None
-    if replay:
-        others = _scores(model, names, replay)
-        share = float(captured(others[:, :-1], others[:, -1]).double().mean())
-    return {
-        "similarity": float(scores[:, -1].mean()),
-        "median_rank": median_rank(ranks(scores, last)),
-        "replay_captured": share,
-    }
-
-
-def _scores(model: DualEncoder | Matcher, names: Written, pictures: Sequence[SyntheticImages]) -> ScoreMatrix:
+@torch.no_grad()
+def _seen(model: DualEncoder | Matcher, pictures: Sequence[SyntheticImages]) -> Seen:
     sized = (resized(one.pixels.to(model.device), model.image_size) for one in pictures)
     if isinstance(model, Matcher):
-        assert not isinstance(names, Tensor)
-        return torch.cat([match_names(model, images, names) for images in sized])
-    assert isinstance(names, Tensor)
-    with torch.no_grad(), frozen(model.native):
-        rows = [model.embed_images(images).float().cpu() for images in sized]
-    return torch.cat(rows) @ names.T
+        return list(sized)
+    with frozen(model.native):
+        return torch.cat([model.embed_images(images).float().cpu() for images in sized])

@@ -16,7 +16,7 @@ from molyneux.backends.lora import with_adapter
 from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
 from molyneux.pipeline.environment import ENVIRONMENT, environment
-from molyneux.pipeline.from_text import FRESH, READINGS, read_from_text
+from molyneux.pipeline.from_text import FRESH, READINGS, TextReader, read_from_text
 from molyneux.pipeline.jobs import Workshop
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
@@ -192,16 +192,15 @@ class _Job:
     ) -> dict[str, Any]:
         """For each concept, how both models read fresh pictures of it, and models taught on a control's pictures."""
         wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
-        others = {control: self.control_lesson(control, folder, own) for control in wanted}
+        reader = partial(TextReader, known=self.plan.labels.known, replay=self.replay)
+        base, after = reader(self.base), reader(taught)
+        others = {control: reader(self.control_lesson(control, folder, own)) for control in wanted}
         found = {}
         for fresh in fresh_pictures(self.workshop, self.settings, FRESH, folder.work, self.on_step):
-            read = partial(read_from_text, self.base, fresh=fresh, known=self.plan.labels.known, replay=self.replay)
-            own_reading = read(taught)
-            readings = {control: read(other) for control, other in others.items()}
-            found[fresh.concept.name] = own_reading | {
+            readings = {control: other.read(fresh) for control, other in others.items()}
+            found[fresh.concept.name] = read_from_text(base, after, fresh, self.replay) | {
                 "controls": {
-                    control: {key: {"after": reading[key]["after"]} for key in READINGS}
-                    for control, reading in readings.items()
+                    control: {key: {"after": reading[key]} for key in READINGS} for control, reading in readings.items()
                 }
             }
         return found

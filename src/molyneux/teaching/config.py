@@ -67,8 +67,8 @@ class TeachingConfig:
     learning_rate: float = 6e-4
     """Adam's step size."""
     steps: int = 20
-    """Optimiser steps for one concept, growing with the square root of their number; 0 with `epochs` set counts
-    passes over the pictures instead."""
+    """Optimiser steps for one concept, growing with the square root of their number; 0 counts passes over the
+    pictures instead (`epochs`), and with none of those either nothing is learned."""
     epochs: int = 0
     """Passes over the pictures in shuffled batches; used where `steps` is 0."""
     batch: int = 16
@@ -127,8 +127,6 @@ class TeachingConfig:
             raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
         if self.bank_batch < 1:
             raise ConfigError(f"teaching.bank_batch is {self.bank_batch}: expected a whole number of at least 1")
-        if self.steps == 0 and self.epochs == 0:
-            raise ConfigError("teaching.steps and teaching.epochs are both 0: expected one of them to be at least 1")
         if self.loss == "captioning" and isinstance(self.update, Full) and self.update.part in _BELOW_NO_CAPTION:
             raise ConfigError(
                 f"teaching.update.part is {self.update.part!r}, which leaves what captions see of pictures as it is: "

@@ -104,7 +104,8 @@ def learn(
         for parameter, old in zip(moving, start, strict=False):
             assert parameter.grad is not None
             parameter.grad.add_(parameter.detach() - old, alpha=config.weight_decay)
-        optimiser.step()
+        if config.learning_rate:  # a step of no length would still turn zeros below zero into zeros
+            optimiser.step()
         if on_step is not None:
             on_step(step + 1, len(batches))
     return student, objective

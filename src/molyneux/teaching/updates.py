@@ -70,7 +70,8 @@ class Space(Update):
         return self._student
 
     def finish(self) -> None:
-        self._student.remap(self._change.detach())
+        if self._change.any():  # so that nothing learned leaves every bit, the sign of a zero included
+            self._student.remap(self._change.detach())
 
 
 @final
