@@ -71,8 +71,7 @@ def read_siim(root: Path, side: int = 1024) -> MarkedSet:
     missing = [name for name in shown if name not in pictures]
     if missing:
         raise DataError(
-            f"{root} has no picture of {missing[0]!r} ({len(missing)} missing in all): expected {missing[0]}.png; "
-            "DICOM files have to be made into PNG first"
+            f"{root} has no picture of {missing[0]!r} ({len(missing)} in all): expected {missing[0]}.dcm or .png"
         )
     items = [
         Marked(

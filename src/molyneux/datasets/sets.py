@@ -201,7 +201,7 @@ SETS: tuple[DataSet, ...] = (
         task="segmentation",
         usage=_LOCALISE.format("siim:FOLDER"),
         what="radiographs of the chest with pneumothorax marked",
-        layout="train-rle.csv (ImageId, EncodedPixels), and the radiographs as ImageId.png in any folders",
+        layout="train-rle.csv (ImageId, EncodedPixels), and the radiographs as ImageId.dcm or .png in any folders",
         source="Kaggle's siim-acr-pneumothorax-segmentation",
         medical=True,
     ),
