@@ -43,7 +43,7 @@ class PlainInversion:
         with torch.no_grad():
             self.pixels.clamp_(0, 1)
         self.optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     def matrices(self) -> Tensor:
         """For each copy, with probability one half, up to 30 degrees, a tenth of the side, zoom 0.7 to 1.2."""
