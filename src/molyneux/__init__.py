@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from molyneux.inversion.invert import invert as invert
     from molyneux.pipeline.citations import cite as cite
     from molyneux.pipeline.public import teach as teach
+    from molyneux.recipes.public import run as run
+    from molyneux.recipes.schema import Recipe as Recipe
     from molyneux.report.html import write_report as write_report
     from molyneux.synthetic import SyntheticImages as SyntheticImages
     from molyneux.teaching.config import Full as Full
@@ -32,6 +34,7 @@ _HOMES = {
     "Full": "molyneux.teaching.config",
     "InversionConfig": "molyneux.inversion.config",
     "LoRA": "molyneux.teaching.config",
+    "Recipe": "molyneux.recipes.schema",
     "SyntheticImages": "molyneux.synthetic",
     "TeachingConfig": "molyneux.teaching.config",
     "cite": "molyneux.pipeline.citations",
@@ -39,6 +42,7 @@ _HOMES = {
     "interpolate": "molyneux.teaching.interpolate",
     "invert": "molyneux.inversion.invert",
     "load": "molyneux.backends.load",
+    "run": "molyneux.recipes.public",
     "teach": "molyneux.pipeline.public",
     "write_report": "molyneux.report.html",
 }
@@ -55,6 +59,8 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "teach",
     "interpolate",
     "evaluate",
+    "Recipe",
+    "run",
     "write_report",
     "cite",
     "__version__",

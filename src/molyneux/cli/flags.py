@@ -1,6 +1,6 @@
 """Flags that several verbs share; a configuration's come from its dataclass, above a preset's values."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from molyneux.errors import ConceptError
 from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
 from molyneux.localise.config import MaskConfig, SaliencyConfig
+from molyneux.pipeline.settings import PRESETS
 from molyneux.teaching.config import TeachingConfig
 
 if TYPE_CHECKING:
@@ -32,21 +33,6 @@ TEACHING = TeachingConfig()
 CAPTIONING = CaptioningConfig()
 SALIENCY = SaliencyConfig()
 MASKS = MaskConfig()
-
-PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
-    "inversion": {
-        "paper": InversionConfig.paper,
-        "authors-code": InversionConfig.authors_code,
-        "paper-vilt": InversionConfig.paper_vilt,
-    },
-    "teaching": {
-        "paper": TeachingConfig.paper,
-        "paper-matching": TeachingConfig.paper_matching,
-        "paper-implicit": TeachingConfig.paper_implicit,
-        "paper-captioning": TeachingConfig.paper_captioning,
-    },
-    "saliency": {"paper": SaliencyConfig.paper},
-}
 
 _CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
 _WORDING = Group("Words for classes", help="What stands for a class when photos are scored.", sort_key=8)

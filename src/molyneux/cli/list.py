@@ -55,7 +55,43 @@ def datasets(*, as_json: flags.AsJson = False) -> None:
     _print_table(SET_HEADINGS, rows, BRING)
 
 
-def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str) -> None:
+@app.command
+def recipes(*, as_json: flags.AsJson = False) -> None:
+    """What 'molyneux run' takes: the paper's tables and figures, what each needs, and what it has been run on."""
+    from molyneux.recipes.schema import Recipe, recipe_names
+    from molyneux.recipes.status import status
+
+    found = [Recipe.read(name) for name in recipe_names()]
+    if as_json:
+        facts = [one.model_dump(mode="json", include={"paper", "caption", "needs", "time", "memory"}) for one in found]
+        print_json(
+            {one.name: about | {"status": list(status(one))} for one, about in zip(found, facts, strict=True)}
+        )
+        return
+    _print_table(
+        ("recipe", "in the paper", "data", "here"),
+        [(one.name, one.paper, ", ".join(one.needs.data) or "none", "; ".join(status(one))) for one in found],
+        "'molyneux show RECIPE' says more; 'molyneux run RECIPE --miniature' tries it out.",
+    )
+
+
+@app.command
+def tasks(*, as_json: flags.AsJson = False) -> None:
+    """What models are scored at in recipes."""
+    from molyneux.recipes.schema import Recipe, recipe_names, tasks_of
+
+    users: dict[str, list[str]] = {}
+    for name in recipe_names():
+        for task in dict.fromkeys(case.lesson.evaluate.task for case in Recipe.read(name).cases):
+            users.setdefault(task, []).append(name)
+    if as_json:
+        print_json({task: {"what": what, "recipes": users.get(task, [])} for task, what in tasks_of().items()})
+        return
+    rows = [(task, what, ", ".join(users.get(task, []))) for task, what in tasks_of().items()]
+    _print_table(("task", "what is scored", "recipes"), rows)
+
+
+def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -66,7 +102,8 @@ def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: 
     for row in rows:
         table.add_row(*row)
     console.print(table, highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(below, highlight=False)
+    if below is not None:
+        console.print(below, highlight=False)
 
 
 def _facts(family: Family) -> dict[str, object]:

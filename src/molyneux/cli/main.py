@@ -20,6 +20,8 @@ from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
+from molyneux.cli.run import run as run_recipe
+from molyneux.cli.show_recipe import show
 from molyneux.cli.teach import teach
 from molyneux.errors import MolyneuxError
 
@@ -42,6 +44,8 @@ VERBS: tuple[Callable[..., None], ...] = (
     retrieve,
     localise,
     report,
+    run_recipe,
+    show,
     caption,
     describe,
     convert,

@@ -1,6 +1,6 @@
 """What a whole run is asked to do; importing this needs no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,21 @@ Executor = Literal["serial", "ray"]
 
 Progress = Callable[[str, int, int], None]
 """Told what is being worked on, how much of it is done, and how much there is."""
+
+PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
+    "inversion": {
+        "paper": InversionConfig.paper,
+        "authors-code": InversionConfig.authors_code,
+        "paper-vilt": InversionConfig.paper_vilt,
+    },
+    "teaching": {
+        "paper": TeachingConfig.paper,
+        "paper-matching": TeachingConfig.paper_matching,
+        "paper-implicit": TeachingConfig.paper_implicit,
+        "paper-captioning": TeachingConfig.paper_captioning,
+    },
+}
+"""Settings with a name, beside the default ones."""
 
 LARGEST_SEED = 2**63 - 1
 

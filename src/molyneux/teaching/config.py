@@ -84,8 +84,9 @@ class TeachingConfig:
     """Adam's running averages."""
     eps: float = 1e-6
     """Adam's epsilon."""
-    texts: Literal["definition", "names", "both"] = "both"
-    """What a picture is pulled to: the definition caption, name templates, or both in turn."""
+    texts: Literal["definition", "names", "both", "description"] = "both"
+    """What a picture is pulled to: the definition caption, name templates, or both in turn; or the description
+    alone, without the name, which the paper found to teach nothing (Fig. 14)."""
     contrast: float = 1.5
     """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
     before it is learned from; what all synthetic pictures have in common is no sign of the concept."""

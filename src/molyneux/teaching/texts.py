@@ -8,14 +8,17 @@ from molyneux.concepts import Concept
 NAME_PROMPT = "a photo of a {}."
 
 
-def own_texts(concept: Concept, texts: Literal["definition", "names", "both"]) -> tuple[str, ...]:
+def own_texts(
+    concept: Concept, texts: Literal["definition", "names", "both", "description"]
+) -> tuple[str, ...]:
     """The texts that a concept's pictures are pulled to.
 
     >>> own_texts(Concept("ring", "A circle."), "both")
     ('A ring is a circle.', 'a photo of a ring.', 'ring')
     """
     named = (NAME_PROMPT.format(concept.name), concept.name)
-    return {"definition": concept.captions, "names": named, "both": (*concept.captions, *named)}[texts]
+    both = (*concept.captions, *named)
+    return {"definition": concept.captions, "names": named, "both": both, "description": concept.descriptions}[texts]
 
 
 def known_prompts(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:

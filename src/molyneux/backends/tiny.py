@@ -1,0 +1,118 @@
+"""Random models of a few thousand numbers in each family's real architecture: to see that a run runs, nothing else.
+
+The text towers of all but CLIP and CoCa read BERT's published vocabulary, which ships with `mini`.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.mini import TEXT, published_file
+from molyneux.errors import ModelError
+
+_PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic", "resize_mode": "shortest"}
+_PICTURES = {"layers": 2, "width": 16, "head_width": 8, "patch_size": 8, "image_size": 32}
+_WORDS = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+_BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+def load_named(name: str) -> VisionLanguageModel:
+    """The tiny model 'clip', 'coca', 'biomedclip', 'medclip' or 'vilt', the same each time.
+
+    Raises:
+        ModelError: if there is no such model.
+    """
+    if name not in TINY:
+        raise ModelError(f"there is no tiny model {name!r}: expected one of {', '.join(TINY)}")
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        model = TINY[name](Path(folder))
+        with torch.no_grad():
+            for layer in model.native.modules():
+                if isinstance(layer, nn.Linear):  # so that pictures differ in what random layers make of them
+                    layer.weight.mul_(3)
+    return model
+
+
+def _clip(_: Path) -> VisionLanguageModel:
+    from molyneux.backends.open_clip import build
+
+    return build("tiny:clip", _described(_PICTURES, _WORDS, quick_gelu=True))
+
+
+def _coca(_: Path) -> VisionLanguageModel:
+    from molyneux.backends.open_clip import build
+
+    pooled = {"attentional_pool": True, "attn_pooler_queries": 5, "attn_pooler_heads": 2, "output_tokens": True}
+    words = _WORDS | {"context_length": 76, "width": 16}
+    text = words | {"embed_cls": True, "output_tokens": True}
+    return build("tiny:coca", _described(_PICTURES | pooled, text, multimodal_cfg=words, custom_text=True))
+
+
+def _biomedclip(folder: Path) -> VisionLanguageModel:
+    from transformers import BertConfig
+
+    from molyneux.backends.open_clip import build
+
+    tokenizer = _tokenizer(folder)
+    tokenizer.save_pretrained(folder)
+    BertConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **_BERT).save_pretrained(folder)
+    text = {
+        "context_length": 256,
+        "hf_model_name": "",
+        "hf_tokenizer_name": "",
+        "hf_proj_type": "mlp",
+        "hf_pooler_type": "cls_last_hidden_state_pooler",
+    }
+    vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
+    return build("tiny:biomedclip", _described(vision, text, custom_text=True), folder)
+
+
+def _medclip(folder: Path) -> VisionLanguageModel:
+    from molyneux.backends.medclip import MedClipConfig, build
+
+    tokenizer = _tokenizer(folder)
+    text = _BERT | {"vocab_size": len(tokenizer), "num_hidden_layers": 3, "max_position_embeddings": 80}
+    swin = {"patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [1, 2], "window_size": 4}
+    return build(
+        "tiny:medclip", MedClipConfig(vision="swin", image_size=32, width=12, swin=swin, text=text), tokenizer
+    )
+
+
+def _vilt(folder: Path) -> VisionLanguageModel:
+    from transformers import ViltConfig
+
+    from molyneux.backends.vilt import build
+
+    tokenizer = _tokenizer(folder)
+    sizes: dict[str, Any] = {"image_size": 32, "patch_size": 8, "max_position_embeddings": 40}
+    return build("tiny:vilt", ViltConfig(vocab_size=len(tokenizer), **sizes, **_BERT), tokenizer)
+
+
+def _tokenizer(folder: Path) -> Any:
+    from molyneux.backends.checkpoints import read_tokenizer
+
+    # its words alone: beside them the package says how far its own tower reads
+    words = published_file(*TEXT).parent / "vocab.txt"
+    (folder / "vocab.txt").write_bytes(words.read_bytes())
+    return read_tokenizer(folder)
+
+
+def _described(vision: dict[str, Any], text: dict[str, Any], **more: Any) -> dict[str, Any]:
+    model = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text, **more}
+    return json.loads(json.dumps({"model_cfg": model, "preprocess_cfg": _PREPROCESS}))  # type: ignore[no-any-return]
+
+
+TINY: dict[str, Callable[[Path], VisionLanguageModel]] = {
+    "clip": _clip,
+    "coca": _coca,
+    "biomedclip": _biomedclip,
+    "medclip": _medclip,
+    "vilt": _vilt,
+}

@@ -1,0 +1,120 @@
+"""A recipe in miniature: every stage of it, on tiny random models and drawings, to see that it runs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from molyneux.datasets.toy import SHAPES, draw_shapes, write_folder
+from molyneux.files import new_folder
+from molyneux.recipes.schema import CONCEPT, Captioning, Case, Classification, Lesson, Recipe, Retrieval
+from molyneux.recipes.table import as_number
+
+MEANINGLESS = "miniature: these numbers mean nothing but that it runs"
+
+SIDE = 32
+CONCEPTS, PICTURES, STEPS, PHOTOS = 2, 2, 2, 2
+"""Of a recipe's concepts the first; pictures of each, steps to make them, and photos of each class."""
+
+KNOWN = ("circle", "square", "triangle")
+FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+
+
+def in_miniature(recipe: Recipe, cases: Sequence[Case], *, own_model: bool = False) -> tuple[Case, ...]:
+    """The cases with tiny models, few steps, pictures and concepts, and of numbers along an axis the ends.
+
+    With `own_model` the models stay.
+    """
+    kept = {axis: _ends(recipe.points(axis)) for axis in recipe.axes}
+    return tuple(
+        Case(case.labels, _small(case.lesson, own_model))
+        for case in cases
+        if all(label in kept[axis] for axis, label in case.labels.items()) and _is_first(recipe, case)
+    )
+
+
+def tiny_model(name: str) -> str:
+    """The tiny model of a model's family.
+
+    >>> tiny_model("vilt:dandelin/vilt-b32-mlm-itm"), tiny_model("open_clip:coca_ViT-L-14/laion2b_s13b_b90k")
+    ('tiny:vilt', 'tiny:coca')
+    """
+    for mark, family in (("medclip:", "medclip"), ("vilt:", "vilt"), ("coca_", "coca"), ("BiomedCLIP", "biomedclip")):
+        if mark in name:
+            return f"tiny:{family}"
+    return "tiny:clip"
+
+
+def draw_data(lessons: Sequence[Lesson], root: Path) -> dict[str, Path]:
+    """Draw what the lessons need, a folder below `root` for each data set; what is there already stays."""
+    classes: dict[str, dict[str, None]] = {}
+    found: dict[str, Path] = {}
+    for lesson in lessons:
+        task = lesson.evaluate
+        if isinstance(task, Retrieval | Captioning):
+            found[task.data] = root / task.data
+        elif isinstance(task, Classification):
+            if task.novel is not None:
+                names = [one.name for one in lesson.read_concepts() if not lesson.only or one.name in lesson.only]
+                classes.setdefault(task.novel, {}).update(dict.fromkeys(names))
+            if task.known is not None:
+                known = FINDINGS if "chexpert" in task.known else KNOWN
+                classes.setdefault(task.known, {}).update(dict.fromkeys(known))
+    for name, folder in found.items():
+        if not folder.exists():
+            _draw_captioned(folder)
+    for name, own in classes.items():
+        found[name] = root / name
+        if not found[name].exists():
+            _draw_classes(found[name], tuple(own))
+    return found
+
+
+def _ends(points: Sequence[str]) -> set[str]:
+    """All points, or of three numbers and more the first and the last, beside what is no number."""
+    numbers = [point for point in points if as_number(point) is not None]
+    inner = set(numbers[1:-1])
+    return {point for point in points if point not in inner}
+
+
+def _is_first(recipe: Recipe, case: Case) -> bool:
+    """Whether the case's concept, where each is taught alone, is one of the first of its file."""
+    first = [one.name for one in case.lesson.read_concepts()[:CONCEPTS]]
+    return recipe.axes.get(CONCEPT) != "each" or case.labels[CONCEPT] in first
+
+
+def _small(lesson: Lesson, own_model: bool) -> Lesson:
+    inversion = replace(
+        lesson.inversion, images=PICTURES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
+    )
+    names = [one.name for one in lesson.read_concepts() if not lesson.only or one.name in lesson.only]
+    task = lesson.evaluate
+    if isinstance(task, Captioning):
+        # Java takes seconds to start
+        task = task.model_copy(update={"java": False, "decoding": replace(task.decoding, longest=6)})
+    return lesson.model_copy(
+        update={
+            "model": lesson.model if own_model else tiny_model(lesson.model),
+            "only": tuple(names[:CONCEPTS]),
+            "inversion": inversion,
+            "evaluate": task,
+            "teaching": replace(
+                lesson.teaching, steps=min(lesson.teaching.steps, STEPS), epochs=min(lesson.teaching.epochs, 1)
+            ),
+        }
+    )
+
+
+def _draw_classes(root: Path, names: Sequence[str]) -> None:
+    shapes = {name: SHAPES[place % len(SHAPES)] for place, name in enumerate(names)}
+    write_folder(root, {name: draw_shapes(shape, PHOTOS, SIDE, seed=0) for name, shape in shapes.items()})
+
+
+def _draw_captioned(root: Path) -> None:
+    with new_folder(root) as target:
+        (target / "images").mkdir()
+        lines = ["image,caption"]
+        for shape in SHAPES[:4]:
+            (picture,) = draw_shapes(shape, 1, SIDE, seed=1)
+            picture.save(target / "images" / f"{shape}.png")
+            lines += [f"{shape}.png,a drawing of a {shape}.", f"{shape}.png,one {shape} on a plain ground"]
+        (target / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,212 @@
+"""`molyneux run`: a recipe in, a folder with its table out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.digest import weights_digest
+from molyneux.backends.load import load
+from molyneux.backends.options import Running
+from molyneux.errors import ConfigError, OutputError
+from molyneux.files import slug, write_json, write_text
+from molyneux.pipeline.environment import machine, versions
+from molyneux.pipeline.run_folder import RunFolder, open_run
+from molyneux.pipeline.settings import Progress
+from molyneux.recipes.changes import changed
+from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
+from molyneux.recipes.schema import Case, Recipe, recipe_names
+from molyneux.recipes.stages import Stage, digest, on_case
+from molyneux.recipes.table import markdown, plot, rows
+from molyneux.recipes.tasks import Data
+
+RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
+DRAWN = "data"
+WEIGHTS = "weights.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeSettings:
+    """A recipe, what is brought for it, and where its table goes."""
+
+    recipe: Recipe
+    out: Path
+    data: Mapping[str, Path] = field(default_factory=dict)
+    """The folder of each data set, by the recipe's name for it."""
+    model: str | None = None
+    """A model in place of the recipe's, or POINT=MODEL for one point of the axis 'model'."""
+    concepts: str | None = None
+    """A file of concepts in place of the recipe's."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings, with dots, that take another value in every lesson."""
+    only: Mapping[str, str] = field(default_factory=dict)
+    """For an axis the one point that is wanted."""
+    miniature: bool = False
+    """Whether a random model and drawings take the place of models and data."""
+    running: Running = field(default_factory=Running)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeResult:
+    """What a finished recipe left."""
+
+    folder: Path
+    results: dict[str, Any]
+    """What `results.json` holds."""
+    table: str
+    """What `table.md` holds."""
+
+
+def run_recipe(
+    settings: RecipeSettings, *, command: Sequence[str] = (), on_step: Progress | None = None
+) -> RecipeResult:
+    """Go through a recipe's lessons and write `results.json`, `table.md` and, for a sweep, `plot.png`.
+
+    All data is looked at before the first model is loaded. An unfinished run of the same settings in `settings.out`
+    is continued: finished stages, one file each, are read, and it ends with the same scores.
+
+    Raises:
+        MolyneuxError: if the request cannot be fulfilled; one line says why.
+    """
+    recipe = changed(settings.recipe, settings.changes, settings.model, settings.concepts)
+    cases = wanted(recipe, settings.only)
+    if settings.miniature:
+        cases = in_miniature(recipe, cases, own_model=settings.model is not None)
+    lessons = [case.lesson for case in cases]
+    resolved = _resolved(settings, recipe, cases)
+    _check_named(recipe, settings)
+    if settings.miniature:
+        folder = open_run(settings.out, resolved, "")
+        data = Data.read(lessons, draw_data(lessons, folder.root / DRAWN), recipe.name, drawn=True)
+    else:
+        data = Data.read(lessons, settings.data, recipe.name)
+        folder = open_run(settings.out, resolved, "")
+    job = _Job(settings, recipe, cases, data, folder, on_step)
+    found = job.run()
+    notes = job.notes()
+    results = {
+        "recipe": recipe.name,
+        "digest": settings.recipe.digest,
+        "paper": recipe.paper,
+        "miniature": settings.miniature,
+        "changed": dict(settings.changes),
+        "model": settings.model,
+        "concepts": settings.concepts,
+        "rows": found,
+    }
+    undrawn = plot(recipe, found, folder.root / PLOT)
+    table = markdown(recipe, found, notes if undrawn is None else [*notes, undrawn])
+    write_json(folder.root / RESULTS, results | {"notes": notes})
+    write_text(folder.root / TABLE, table)
+    write_json(
+        folder.root / "environment.json",
+        {
+            "versions": versions(),
+            "machine": machine() | {"device": settings.running.device},
+            "timings": folder.timings,
+            "weights": job.weights,
+            "command": list(command),
+        },
+    )
+    folder.finish()
+    return RecipeResult(folder=folder.root, results=results | {"notes": notes}, table=table)
+
+
+def default_out(recipe: Recipe, miniature: bool) -> Path:
+    """Where a recipe's table goes unless said otherwise: below `runs` in the working folder."""
+    name = recipe.name if recipe.name in recipe_names() else slug(Path(recipe.name).stem)
+    return Path("runs") / f"{name}{'-miniature' if miniature else ''}"
+
+
+def wanted(recipe: Recipe, only: Mapping[str, str]) -> tuple[Case, ...]:
+    """The cases at the given points.
+
+    Raises:
+        ConfigError: if there are none, listing the points.
+    """
+    found = [case for case in recipe.cases if all(case.labels.get(axis) == point for axis, point in only.items())]
+    if not found:
+        at = ", ".join(f"{axis}={point}" for axis, point in only.items())
+        axes = "; ".join(f"{axis}: {', '.join(recipe.points(axis))}" for axis in recipe.axes)
+        raise ConfigError(f"{recipe.name} has nothing at {at}: its points are {axes}")
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class _Job:
+    """The cases of one run, in order; one model is held at a time."""
+
+    settings: RecipeSettings
+    recipe: Recipe
+    cases: tuple[Case, ...]
+    data: Data
+    folder: RunFolder
+    on_step: Progress | None
+    held: tuple[str, VisionLanguageModel] | None = None
+    weights: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> list[dict[str, Any]]:
+        digests = {name: digest(files) for name, files in self.data.files().items()}
+        scores = []
+        for place, case in enumerate(self.cases, start=1):
+            stage = Stage.of(case, digests)
+            found = stage.kept(self.folder.root)
+            if found is None:
+                model = self.model(case.lesson.model)
+                step = on_case(self.on_step, place, len(self.cases))
+                with self.folder.timed(case.lesson.evaluate.task):
+                    found = stage.scores(model, self.data, self.folder.root, self.folder.work, step)
+            scores.append(found)
+        return rows(self.recipe, self.cases, scores)
+
+    def model(self, name: str) -> VisionLanguageModel:
+        """The untaught model, which is loaded once for the cases that follow each other.
+
+        Raises:
+            OutputError: if its weights are others than when the run began.
+        """
+        if self.held is None or self.held[0] != name:
+            self.held = None
+            with self.folder.timed("load"):
+                self.held = (name, load(name, **asdict(self.settings.running)))
+            path = self.folder.root / WEIGHTS
+            self.weights = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            own = weights_digest(self.held[1].native)
+            if self.weights.setdefault(name, own) != own:
+                raise OutputError(
+                    f"{self.folder.root} holds an unfinished run of other weights of {name!r}: remove it or choose "
+                    "another folder"
+                )
+            write_json(path, self.weights)
+        return self.held[1]
+
+    def notes(self) -> list[str]:
+        """What has to be said beside the numbers."""
+        found = [MEANINGLESS] if self.settings.miniature else []
+        found += [f"changed: {key} = {value}" for key, value in self.settings.changes.items()]
+        if self.settings.concepts is not None:
+            found.append(f"changed: the concepts of {self.settings.concepts}")
+        return found + [f"known difference: {text}" for text in self.recipe.differences]
+
+
+def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:
+    """Plain data for YAML: everything that decides the result."""
+    return {
+        "recipe": recipe.name,
+        "miniature": settings.miniature,
+        **asdict(settings.running),
+        "data": {name: str(folder) for name, folder in settings.data.items()},
+        "lessons": [{"at": dict(case.labels), **case.lesson.model_dump(mode="json")} for case in cases],
+    }
+
+
+def _check_named(recipe: Recipe, settings: RecipeSettings) -> None:
+    needed = dict.fromkeys(name for case in recipe.cases for name in case.lesson.data)
+    stray = next((name for name in settings.data if name not in needed), None)
+    if stray is not None:
+        what = f"needs {' and '.join(needed)}" if needed else "needs none"
+        raise ConfigError(f"{recipe.name} has no use for the data set {stray!r}: it {what}")
+    if settings.data and settings.miniature:
+        raise ConfigError("a miniature draws its own data: leave --data out, or --miniature")

@@ -1,0 +1,381 @@
+"""A recipe is plain data: one lesson, the axes along which it varies, what is read off, and what the paper found.
+
+A lesson is a model, concepts, pictures of them, how they are taught and on what the model is then scored. A point of
+an axis is a change to it. Nothing here needs torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from molyneux.captioning.config import CaptioningConfig
+from molyneux.concepts import Concept, read_concepts
+from molyneux.datasets.imagenet import ClassNames
+from molyneux.errors import ConceptError, ConfigError
+from molyneux.evaluation.wording import Ensemble
+from molyneux.inversion.config import InversionConfig
+from molyneux.recipes.settings import captioning_of, inversion_of, teaching_of
+from molyneux.teaching.config import TeachingConfig
+
+BASELINE = "baseline"
+"""The point of an axis at which nothing is taught."""
+
+CONCEPT = "concept"
+"""The axis along which the concepts are taught, each alone; without it they are taught together."""
+
+NOT_MEASURED = "not measured"
+
+
+def _dumped(value: Any) -> Any:
+    return json.loads(json.dumps(asdict(value)))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Classification(_Strict):
+    """Photos sorted under names: those of novel concepts among all known names, those of known classes among them."""
+
+    task: Literal["classification"]
+    novel: str | None = None
+    """The data set with photos of the concepts."""
+    known: str | None = None
+    """The data set with photos of known classes; its classes are the known names."""
+    class_names: ClassNames = "wordnet"
+    """What ImageNet's classes are called; the paper's figures show the first of WordNet's names."""
+    templates: str = "one"
+    """What each name is put into: see `Wording`."""
+    ensemble: Ensemble = "embeddings"
+    described: bool = False
+    """Whether the concept's definition stands in place of its name: what words achieve without teaching."""
+
+
+class Retrieval(_Strict):
+    """Photos and captions that find each other."""
+
+    task: Literal["retrieval"]
+    data: str
+    split: str = "test"
+
+
+class Captioning(_Strict):
+    """Sentences about photos, beside those that people wrote."""
+
+    task: Literal["captioning"]
+    data: str
+    split: str = "test"
+    java: bool = True
+    """Whether METEOR is computed, where Java is there."""
+    decoding: Annotated[CaptioningConfig, BeforeValidator(captioning_of), PlainSerializer(_dumped)] = Field(
+        default_factory=CaptioningConfig
+    )
+
+
+class Cost(_Strict):
+    """The time and memory that the pictures take; nothing is taught."""
+
+    task: Literal["cost"]
+
+
+Evaluation = Annotated[Classification | Retrieval | Captioning | Cost, Field(discriminator="task")]
+
+
+class Lesson(_Strict):
+    """What is taught to which model, how, and on what it is scored."""
+
+    model: str
+    concepts: str
+    """A file of concepts: one of `concept_names()`, or a path."""
+    only: tuple[str, ...] = ()
+    """The concepts of the file that are taught; all if empty."""
+    taught: bool = True
+    """Whether anything is: else the model is scored as it is."""
+    pictures: Literal["inverted", "noise", "shuffled"] = "inverted"
+    """What it is taught on: the concepts' own pictures, or a control's."""
+    inversion: Annotated[InversionConfig, BeforeValidator(inversion_of), PlainSerializer(_dumped)] = Field(
+        default_factory=InversionConfig
+    )
+    teaching: Annotated[TeachingConfig, BeforeValidator(teaching_of), PlainSerializer(_dumped)] = Field(
+        default_factory=TeachingConfig
+    )
+    evaluate: Evaluation
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    def read_concepts(self) -> tuple[Concept, ...]:
+        """All concepts of the file."""
+        return _concepts(concept_file(self.concepts))
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The data sets that scoring needs."""
+        return tuple(name for key in ("novel", "known", "data") if (name := getattr(self.evaluate, key, None)))
+
+
+class Sweep(_Strict):
+    """An axis along which one setting takes several values."""
+
+    set: str
+    """The setting, with dots: 'teaching.learning_rate'."""
+    to: tuple[str | float, ...] = Field(min_length=1)
+    times: bool = False
+    """Whether these multiply the value that the lesson has, instead of taking its place."""
+    baseline: bool = False
+    """Whether the untaught model stands before them."""
+
+
+class Column(_Strict):
+    """A number that is read off the scores."""
+
+    title: str
+    times: float = 100.0
+    """What it is multiplied by: 100 for percent."""
+
+
+class Needs(_Strict):
+    """What has to be brought."""
+
+    data: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+
+
+Points = dict[str, dict[str, Any]]
+
+
+class Recipe(_Strict):
+    """An experiment, and the paper's numbers beside which its own are printed."""
+
+    name: str
+    paper: str
+    """The table or figure, in the paper's numbering and, where it differs, the supplement's."""
+    caption: str
+    """What it shows."""
+    command: str
+    needs: Needs
+    time: str = NOT_MEASURED
+    memory: str = NOT_MEASURED
+    differences: tuple[str, ...] = ()
+    """Where this is known to differ from what the paper did."""
+    lesson: dict[str, Any]
+    axes: dict[str, Literal["each"] | Sweep | Points] = Field(min_length=1)
+    columns: dict[str, Column] = Field(min_length=1)
+    """By the path within the scores, with dots, where {concept} stands for the concept's name."""
+    expect: tuple[dict[str, Any], ...] = ()
+    """The paper's numbers: points of axes, and for titles of columns a number or one for each point of the last axis."""
+
+    @staticmethod
+    def read(name: str | Path) -> "Recipe":
+        """The recipe of that name in the package ('paper/table-2'), or in a YAML file.
+
+        Raises:
+            ConfigError: if there is none, or it is not laid out as one; one line says where.
+        """
+        path = _recipe_file(name)
+        if not path.is_file():
+            raise ConfigError(f"there is no recipe {str(name)!r}: see 'molyneux list recipes', or give a YAML file")
+        try:
+            content = _extended(path)
+            recipe = Recipe(name=str(name), **content)
+            recipe.check()
+        except (TypeError, ValueError, OSError, yaml.YAMLError, ConceptError) as error:
+            raise ConfigError(f"the recipe {name} is not laid out as one: {_first(error)}") from error
+        return recipe
+
+    def text(self) -> str:
+        """As it is written down; a recipe that extends another shows what it adds."""
+        return _recipe_file(self.name).read_text(encoding="utf-8")
+
+    def but(self, **others: Any) -> "Recipe":
+        """The same with other values of these fields."""
+        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields} | others)
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides its numbers."""
+        whole = self.model_dump(mode="json", include={"lesson", "axes", "columns"})
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
+
+    def points(self, axis: str) -> tuple[str, ...]:
+        """The labels of an axis's points, in order."""
+        return tuple(dict.fromkeys(case.labels[axis] for case in self.cases))
+
+    @cached_property
+    def cases(self) -> tuple["Case", ...]:
+        """All combinations of points, the last axis changing fastest.
+
+        Raises:
+            ConfigError: if a point's change gives no lesson; one line says which and why.
+        """
+        return tuple(self._expand(self.lesson, list(self.axes.items()), {}))
+
+    def _expand(
+        self, lesson: Mapping[str, Any], axes: list[tuple[str, Any]], labels: Mapping[str, str]
+    ) -> Iterator["Case"]:
+        if not axes:
+            yield Case(dict(labels), self._lesson(lesson, labels))
+            return
+        (axis, found), *rest = axes
+        if found == "each":
+            names = [one.name for one in self._lesson(lesson, labels).read_concepts()]
+            points: Points = {name: {"only": [name]} for name in names if name in (lesson.get("only") or names)}
+        else:
+            points = changes(found, lesson)
+        for label, change in points.items():
+            yield from self._expand(merged(lesson, change), rest, {**labels, axis: label})
+
+    def _lesson(self, lesson: Mapping[str, Any], labels: Mapping[str, str]) -> Lesson:
+        try:
+            return Lesson(**lesson)
+        except (TypeError, ValueError, ConfigError) as error:
+            at = ", ".join(f"{axis} {label}" for axis, label in labels.items())
+            raise ConfigError(f"the recipe {self.name}{f' at {at}' if at else ''}: {_first(error)}") from error
+
+    def check(self) -> None:
+        """Raise ConfigError unless the lessons, and the paper's numbers, are as the axes and columns say."""
+        titles = {column.title for column in self.columns.values()}
+        last = list(self.axes)[-1]
+        count = len(self.points(last))
+        for entry in self.expect:
+            for key, value in entry.items():
+                if key in self.axes:
+                    if value not in self.points(key):
+                        raise ConfigError(f"the recipe {self.name} expects {key} {value!r}, which is no point of it")
+                elif key not in titles:
+                    raise ConfigError(f"the recipe {self.name} expects {key!r}, which is no axis and no column")
+                elif isinstance(value, list) and (len(value) != count or last in entry):
+                    raise ConfigError(
+                        f"the recipe {self.name} expects {len(value)} numbers for {key!r}: it has {count} points of {last!r}"
+                    )
+
+    def expected(self, labels: Mapping[str, str], title: str) -> float | None:
+        """The paper's number in that place; None where it has none."""
+        last = list(self.axes)[-1]
+        for entry in self.expect:
+            if title in entry and all(labels.get(axis) == entry[axis] for axis in self.axes if axis in entry):
+                value = entry[title]
+                if isinstance(value, list):
+                    value = value[self.points(last).index(labels[last])]
+                return None if value is None else float(value)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One lesson of a recipe, and where on its axes it lies."""
+
+    labels: dict[str, str]
+    lesson: Lesson
+
+
+def changes(axis: Sweep | Points | Any, lesson: Mapping[str, Any]) -> Points:
+    """Each point's label and its change to the lesson.
+
+    >>> changes(Sweep(set="teaching.learning_rate", to=["1e-5"], baseline=True), {})
+    {'baseline': {'taught': False}, '1e-5': {'teaching': {'learning_rate': '1e-5'}}}
+    """
+    if not isinstance(axis, Sweep):
+        return dict(axis)
+    found: Points = {BASELINE: {"taught": False}} if axis.baseline else {}
+    for value in axis.to:
+        found[str(value)] = nested(axis.set, float(value) * _at(lesson, axis.set) if axis.times else value)
+    return found
+
+
+def _at(lesson: Any, path: str) -> float:
+    for key in path.split("."):
+        lesson = lesson[key]
+    return float(lesson)
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """The change that gives one setting a value.
+
+    >>> nested("teaching.update.part", "text")
+    {'teaching': {'update': {'part': 'text'}}}
+    """
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value  # type: ignore[no-any-return]
+
+
+def merged(one: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """The first with the change's values in place of its own, mappings merged key by key.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    found = dict(one)
+    for key, value in change.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = merged(found[key], value) if both else value
+    return found
+
+
+def tasks_of() -> dict[str, str]:
+    """The tasks that a lesson's model can be scored at, and what each is."""
+    kinds: tuple[type[_Strict], ...] = get_args(get_args(Evaluation)[0])
+    return {get_args(kind.model_fields["task"].annotation)[0]: (kind.__doc__ or "").splitlines()[0] for kind in kinds}
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes in the package, main tables and figures first."""
+    folder = Path(str(resources.files("molyneux.recipes") / "paper"))
+    names = [f"paper/{path.stem}" for path in folder.glob("*.yaml")]
+    return tuple(sorted(names, key=lambda name: ("supplement" in name, "figure" in name, _number(name))))
+
+
+def concept_names() -> tuple[str, ...]:
+    """The paper's concept files in the package."""
+    folder = Path(str(resources.files("molyneux.recipes") / "concepts"))
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def concept_file(name: str) -> Path:
+    """Where the concepts of that name are; a path is taken as it is."""
+    if name in concept_names():
+        return Path(str(resources.files("molyneux.recipes") / "concepts" / f"{name}.yaml"))
+    return Path(name)
+
+
+def _recipe_file(name: str | Path) -> Path:
+    if str(name) in recipe_names():
+        return Path(str(resources.files("molyneux.recipes") / f"{name}.yaml"))
+    return Path(name)
+
+
+@cache
+def _concepts(path: Path) -> tuple[Concept, ...]:
+    return read_concepts(path)
+
+
+def _extended(path: Path) -> dict[str, Any]:
+    """A file's content over that of the recipe that it `extends`; axes and expected numbers are replaced whole."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a mapping, got {type(content).__name__}")
+    other = content.pop("extends", None)
+    if other is None:
+        return content
+    if other not in recipe_names():
+        raise ValueError(f"it extends {other!r}, which is no recipe")
+    base = _extended(_recipe_file(other))
+    return base | content | {"lesson": merged(base["lesson"], content.get("lesson", {}))}
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])

@@ -1,0 +1,87 @@
+"""From what a recipe says of inversion and teaching, a preset and changes to it, to their settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from molyneux.captioning.config import CaptioningConfig
+from molyneux.errors import ConfigError
+from molyneux.inversion.config import InversionConfig
+from molyneux.pipeline.settings import PRESETS
+from molyneux.teaching.config import Full, LoRA, TeachingConfig
+
+SettingsT = TypeVar("SettingsT", InversionConfig, TeachingConfig, CaptioningConfig)
+
+
+def inversion_of(given: Any) -> InversionConfig:
+    """The settings that `preset` names ('default', 'paper', ...), with all else that is given in their place.
+
+    Raises:
+        ConfigError: for an unknown preset or setting, or a value that is none.
+
+    >>> inversion_of({"preset": "paper", "steps": 10}).steps
+    10
+    """
+    return _resolved("inversion", InversionConfig, given)
+
+
+def teaching_of(given: Any) -> TeachingConfig:
+    """The same for teaching; `update` holds what is changed of the preset's, or with `rank` a low-rank one."""
+    return _resolved("teaching", TeachingConfig, given)
+
+
+def captioning_of(given: Any) -> CaptioningConfig:
+    """The same for how captions are written, of which there are no presets."""
+    return _resolved("decoding", CaptioningConfig, given)
+
+
+def _resolved(group: str, kind: type[SettingsT], given: Any) -> SettingsT:
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{group} is {given!r}: expected settings by name")
+    presets: Mapping[str, Callable[[], Any]] = {"default": kind, **PRESETS.get(group, {})}
+    name = given.get("preset", "default")
+    if name not in presets:
+        raise ConfigError(f"{group}.preset is {name!r}: expected one of {', '.join(presets)}")
+    whole = asdict(presets[name]())
+    for key, value in given.items():
+        if key == "preset":
+            continue
+        _check_known(group, key, [one.name for one in fields(kind)])
+        if key == "update" and not isinstance(value, Mapping):
+            raise ConfigError(f"teaching.update is {value!r}: expected settings by name")
+        whole[key] = _update(whole[key], value) if key == "update" else value
+    if group == "teaching":
+        whole["update"] = _made(f"{group}.update", LoRA if "rank" in whole["update"] else Full, whole["update"])
+    return _made(group, kind, whole)
+
+
+def _update(whole: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    start = {} if ("rank" in given) != ("rank" in whole) else dict(whole)
+    kind = LoRA if "rank" in given or "rank" in start else Full
+    for key in given:
+        _check_known("teaching.update", key, [one.name for one in fields(kind)])
+    return start | dict(given)
+
+
+def _made(group: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    try:
+        return _adapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([group, *map(str, first["loc"])])
+        raise ConfigError(f"{place} is {first['input']!r}: {first['msg']}") from error
+
+
+@cache
+def _adapter(kind: type[Any]) -> Any:  # a generic of pydantic's, which annotations checked at run time cannot hold
+    return TypeAdapter(kind)
+
+
+def _check_known(group: str, key: str, known: list[str]) -> None:
+    if key not in known:
+        raise ConfigError(f"there is no setting {group}.{key}: known are {', '.join(known)}")

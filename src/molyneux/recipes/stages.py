@@ -1,0 +1,126 @@
+"""A recipe's stages: pictures, and scores of a model taught on them. Each is kept by all that decides it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.concepts import Concept
+from molyneux.files import write_json
+from molyneux.pipeline.pictures import run_pictures
+from molyneux.pipeline.public import teach
+from molyneux.pipeline.settings import Control, Progress, TeachSettings
+from molyneux.recipes.schema import Case, Lesson
+from molyneux.recipes.tasks import Data, score
+from molyneux.synthetic import SyntheticImages
+
+STAGES, PICTURES = "stages", "pictures"
+
+_CONTROLS: Mapping[str, Control | None] = {"inverted": None, "noise": "noise", "shuffled": "shuffled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one case asks to be scored; cases that ask for the same share it."""
+
+    lesson: Lesson
+    concepts: tuple[Concept, ...]
+    """Those taught; where nothing is, all that are scored."""
+    data: Mapping[str, str]
+    """A digest of each data set."""
+
+    @staticmethod
+    def of(case: Case, data: Mapping[str, str]) -> "Stage":
+        """The stage of a case; `data` has a digest for each data set of the recipe."""
+        lesson = case.lesson
+        everything = lesson.read_concepts()
+        # an untaught model is scored once for all concepts, however they would have been taught
+        if not lesson.taught:
+            lesson = lesson.model_copy(update={"only": ()})
+        concepts = tuple(one for one in everything if not lesson.only or one.name in lesson.only)
+        return Stage(lesson=lesson, concepts=concepts, data={name: data[name] for name in lesson.data})
+
+    @property
+    def key(self) -> str:
+        """A digest of everything that decides the scores."""
+        untaught = {"inversion", "teaching", "pictures", "seed"}
+        cost = self.lesson.evaluate.task == "cost"
+        left_out = {"teaching"} if cost else set() if self.lesson.taught else untaught
+        about = self.lesson.model_dump(mode="json", exclude={"only", "concepts", *left_out})
+        # an untaught model's scores do not depend on descriptions unless these stand in the prompts
+        bare = not self.lesson.taught and not getattr(self.lesson.evaluate, "described", False)
+        concepts = [one.name if bare else asdict(one) for one in self.concepts]
+        return digest({"lesson": about, "concepts": concepts, "data": dict(self.data)})
+
+    @property
+    def pictures_key(self) -> str:
+        """A digest of everything that decides the pictures."""
+        about = self.lesson.model_dump(mode="json", include={"model", "inversion", "pictures", "seed"})
+        return digest({"lesson": about, "concepts": [asdict(one) for one in self.concepts]})
+
+    def kept(self, root: Path) -> dict[str, Any] | None:
+        """The scores of this stage, where it has been finished below `root`."""
+        path = root / STAGES / f"{self.key}.json"
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        return found
+
+    def scores(
+        self, model: VisionLanguageModel, data: Data, root: Path, work: Path, on_step: Progress | None
+    ) -> dict[str, Any]:
+        """Make the pictures, teach, score, and keep the scores below `root`; what is there already is read."""
+        kept = self.kept(root)
+        if kept is not None:
+            return kept
+        started = time.perf_counter()
+        student = model
+        if self.lesson.taught and self.lesson.evaluate.task != "cost":
+            student = self.taught(model, self.pictures(model, root, work, on_step), on_step)
+        found = score(student, self.lesson, self.concepts, data, work / self.key, on_step)
+        seconds = round(time.perf_counter() - started, 3)
+        content = {
+            "lesson": self.lesson.model_dump(mode="json"),
+            "concepts": [one.name for one in self.concepts],
+            "data": dict(self.data),
+            "seconds": seconds,
+            "scores": found,
+        }
+        write_json(root / STAGES / f"{self.key}.json", content)
+        return found
+
+    def pictures(
+        self, model: VisionLanguageModel, root: Path, work: Path, on_step: Progress | None
+    ) -> tuple[SyntheticImages, ...]:
+        """The pictures of each concept, below `root`; half a concept's are gone on with from `work`."""
+        settings = TeachSettings(
+            concepts=self.concepts,
+            out=root,
+            model=self.lesson.model,
+            seed=self.lesson.seed,
+            control=_CONTROLS[self.lesson.pictures],
+            inversion=self.lesson.inversion,
+        )
+        key = self.pictures_key
+        return run_pictures(model, settings, root / PICTURES / key, work / key, on_step)
+
+    def taught(
+        self, model: VisionLanguageModel, pictures: tuple[SyntheticImages, ...], on_step: Progress | None
+    ) -> VisionLanguageModel:
+        """A copy of the model that has had the lesson."""
+        step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
+        return teach(model, pictures, self.lesson.teaching, seed=self.lesson.seed, on_step=step)
+
+
+def on_case(on_step: Progress | None, place: int, total: int) -> Progress | None:
+    """Progress that says which of a recipe's lessons is at work."""
+    return None if on_step is None else lambda what, done, of: on_step(f"[{place}/{total}] {what}", done, of)
+
+
+def digest(value: Any) -> str:
+    """A short name of any plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,0 +1,131 @@
+"""A recipe's numbers, each beside the paper's: as plain data, as a table in Markdown, and as a plot."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from molyneux.recipes.schema import BASELINE, CONCEPT, Case, Recipe
+
+NO_NUMBER = "–"
+NO_PLOT = "plot.png is not drawn: matplotlib is not installed (the extra 'bench' has it)"
+
+
+def rows(recipe: Recipe, cases: Sequence[Case], scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each case its points and, by column, {'ours': number or None, 'paper': the same, 'why': where ours is none}."""
+    return [
+        {
+            "at": dict(case.labels),
+            "values": {
+                column.title: _value(found, path, column.times, case)
+                | {"paper": recipe.expected(case.labels, column.title)}
+                for path, column in recipe.columns.items()
+            },
+        }
+        for case, found in zip(cases, scores, strict=True)
+    ]
+
+
+def markdown(recipe: Recipe, found: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
+    """The rows as a table below the recipe's title, and notes below it."""
+    axes, titles = list(recipe.axes), [column.title for column in recipe.columns.values()]
+    compared = [title for title in titles if any(row["values"][title]["paper"] is not None for row in found)]
+    head = [*axes, *(cell for title in titles for cell in (title, *(["paper"] if title in compared else [])))]
+    lines = [_line(head), _line(["---"] * len(axes) + ["---:"] * (len(head) - len(axes)))]
+    reasons: dict[str, None] = {}
+    for row in found:
+        cells = [row["at"][axis] for axis in axes]
+        for title in titles:
+            value = row["values"][title]
+            if value["ours"] is None and value["why"]:
+                reasons.setdefault(f"{title}: {value['why']}")
+            cells += [number(value["ours"]), *([number(value["paper"])] if title in compared else [])]
+        lines.append(_line(cells))
+    below = [f"- {text}" for text in (*notes, *reasons)]
+    return "\n".join([f"# {recipe.name}: {recipe.paper}", "", recipe.caption, "", *lines, "", *below]).rstrip() + "\n"
+
+
+def number(value: float | None) -> str:
+    """Two decimals at most, and four digits where it is large.
+
+    >>> number(0.5), number(12.345), number(3460.0), number(None)
+    ('0.5', '12.35', '3460', '–')
+    """
+    if value is None:
+        return NO_NUMBER
+    return f"{round(value + 0.0, 2):g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def as_number(text: str) -> float | None:
+    """The number that a point's label is, if it is one.
+
+    >>> as_number("1e-5"), as_number("baseline")
+    (1e-05, None)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str | None:
+    """Draw each column along the recipe's last axis, where its points are numbers; returns why nothing is drawn.
+
+    Ours is a line, the paper's are open rings of the same colour; the baseline is dashed.
+    """
+    axis = list(recipe.axes)[-1]
+    points = [(row, as_number(row["at"][axis])) for row in found]
+    if sum(x is not None for x in {x for _, x in points}) < 2:
+        return f"plot.png is not drawn: no two points of {axis!r} are numbers"
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return NO_PLOT
+    groups: dict[str, list[tuple[Mapping[str, Any], float | None]]] = {}
+    for row, x in points:
+        groups.setdefault(", ".join(v for k, v in row["at"].items() if k != axis) or recipe.name, []).append((row, x))
+    titles = [column.title for column in recipe.columns.values()]
+    figure = Figure(figsize=(4.5 * len(titles), 4), layout="constrained")
+    for place, title in enumerate(titles):
+        axes = figure.add_subplot(1, len(titles), place + 1)
+        for index, (label, own) in enumerate(groups.items()):
+            colour = f"C{index % 10}"
+            for key, style in (("ours", "o-"), ("paper", "o")):
+                line = [(x, row["values"][title][key]) for row, x in own if x is not None]
+                line = [(x, y) for x, y in line if y is not None]
+                if line:
+                    hollow = {"mfc": "none", "ms": 8} if key == "paper" else {"ms": 4, "label": label}
+                    axes.plot(*zip(*line, strict=True), style, color=colour, **hollow)
+            for row, x in own:
+                y = row["values"][title]["ours"]
+                if x is None and y is not None and row["at"][axis] == BASELINE:
+                    axes.axhline(y, color=colour, ls=":", lw=1)
+        known = [x for _, x in points if x is not None]
+        if min(known) > 0 and max(known) > 20 * min(known):
+            axes.set_xscale("log")
+        axes.set(xlabel=axis, ylabel=title)
+    axes.legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return None
+
+
+def _value(scores: Mapping[str, Any], path: str, times: float, case: Case) -> dict[str, Any]:
+    found: Any = scores
+    for key in path.split("."):
+        key = case.labels.get(CONCEPT, key) if key == "{concept}" else key
+        if not isinstance(found, Mapping) or key not in found:
+            return {"ours": None, "why": f"not computed: the scores have no {path}"}
+        found = found[key]
+    if isinstance(found, Mapping) and "value" in found:
+        return {"ours": _scaled(found["value"], times), "why": found.get("reason")}
+    if isinstance(found, int | float):
+        return {"ours": _scaled(found, times), "why": None}
+    return {"ours": None, "why": found if isinstance(found, str) else "not computed"}
+
+
+def _scaled(value: float | None, times: float) -> float | None:
+    return None if value is None else times * value
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

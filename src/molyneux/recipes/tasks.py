@@ -1,0 +1,147 @@
+"""How a lesson's model is scored: one function for each task, and what each needs of the data that were brought."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from molyneux.backends.abilities import captioner
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.concepts import Concept
+from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
+from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.photos import check_headers
+from molyneux.datasets.sets import data_set, read_set
+from molyneux.errors import DataError
+from molyneux.evaluation.caption_scores import score_captions
+from molyneux.evaluation.retrieval import retrieve
+from molyneux.evaluation.wording import read_templates
+from molyneux.evaluation.zero_shot import evaluate
+from molyneux.inversion.invert import invert
+from molyneux.pipeline.captions import caption_photos
+from molyneux.pipeline.settings import Progress
+from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Retrieval
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What was brought, read as far as is cheap."""
+
+    photos: Mapping[str, PhotoFolder]
+    captioned: Mapping[str, CaptionedPhotos]
+
+    @staticmethod
+    def read(lessons: Sequence[Lesson], given: Mapping[str, Path], source: str, *, drawn: bool = False) -> "Data":
+        """Every data set that the lessons need, in its published layout, or a folder per class where it was drawn.
+
+        `source` says who asks.
+
+        Raises:
+            DataError: if one was not brought, is not in its layout, or has no photos of a lesson's concept.
+        """
+        photos: dict[str, PhotoFolder] = {}
+        captioned: dict[str, CaptionedPhotos] = {}
+        missing = [name for name in dict.fromkeys(n for one in lessons for n in one.data) if name not in given]
+        if missing:
+            more = "".join(f" --data {name}=FOLDER" for name in missing)
+            raise DataError(f"{source} needs {' and '.join(missing)}: add{more}, or try it with --miniature")
+        for lesson in lessons:
+            task = lesson.evaluate
+            for name in lesson.data:
+                if isinstance(task, Classification) and name not in photos:
+                    place = given[name] if drawn or data_set(name) is None else f"{name}:{given[name]}"
+                    photos[name] = read_set(place, class_names=task.class_names)
+                    check_headers(photos[name].paths)
+                elif isinstance(task, Retrieval | Captioning) and name not in captioned:
+                    captioned[name] = read_captioned(given[name], task.split)
+                    check_headers(captioned[name].paths)
+            if isinstance(task, Classification) and task.novel is not None and lesson.taught:
+                _check_pictured(lesson, photos[task.novel])
+        return Data(photos, captioned)
+
+    def files(self) -> dict[str, list[str]]:
+        """The files of each data set, relative to its folder."""
+        sets = {name: list(one.relative_paths) for name, one in self.photos.items()}
+        return sets | {name: list(one.names) for name, one in self.captioned.items()}
+
+
+def score(
+    model: VisionLanguageModel,
+    lesson: Lesson,
+    concepts: Sequence[Concept],
+    data: Data,
+    work: Path,
+    on_step: Progress | None,
+) -> dict[str, Any]:
+    """The scores of a model at the lesson's task, as plain data; what is half done goes on from `work`."""
+    task = lesson.evaluate
+    if isinstance(task, Classification):
+        return _classification(model, task, concepts, data, on_step)
+    if isinstance(task, Retrieval):
+        return retrieve(model, data.captioned[task.data], on_step=on_step, finished=work).as_dict()
+    if isinstance(task, Captioning):
+        photos = data.captioned[task.data]
+        written = caption_photos(
+            captioner(model, "captioning"), photos, task.decoding, seed=lesson.seed, kept=work, on_step=on_step
+        )
+        return score_captions(written, photos.as_references(), java=task.java).as_dict()
+    assert isinstance(task, Cost)
+    return _cost(model, lesson, concepts[0], on_step)
+
+
+def _classification(
+    model: VisionLanguageModel,
+    task: Classification,
+    concepts: Sequence[Concept],
+    data: Data,
+    on_step: Progress | None,
+) -> dict[str, Any]:
+    known = None if task.known is None else data.photos[task.known]
+    names = [one.name for one in concepts]
+    return evaluate(
+        model,
+        novel=None if task.novel is None else _those(data.photos[task.novel], names),
+        known=known,
+        concepts=None if task.novel is None else names,
+        prompts=read_templates(task.templates),
+        ensemble=task.ensemble,
+        class_names=task.class_names,
+        described={one.name: one.captions for one in concepts} if task.described else None,
+        on_step=on_step,
+    ).as_dict(classes=True)
+
+
+def _cost(model: VisionLanguageModel, lesson: Lesson, concept: Concept, on_step: Progress | None) -> dict[str, Any]:
+    """Seconds for the pictures of one concept, and the most memory that was in use meanwhile, in MiB."""
+    cuda = model.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(model.device)
+    started = time.perf_counter()
+    step = None if on_step is None else lambda done, total: on_step("pictures", done, total)
+    invert(model, concept, lesson.inversion, seed=lesson.seed, on_step=step)
+    seconds = time.perf_counter() - started
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    memory = torch.cuda.max_memory_allocated(model.device) if cuda else peak
+    return {
+        "seconds": seconds,
+        "memory_mib": memory / 2**20,
+        "memory_of": "the GPU's allocations" if cuda else "the whole process, at most so far",
+    }
+
+
+def _those(photos: PhotoFolder, names: Sequence[str]) -> PhotoFolder:
+    there = {name.casefold() for name in photos.names}
+    return photos.only([name for name in names if name.casefold() in there])
+
+
+def _check_pictured(lesson: Lesson, photos: PhotoFolder) -> None:
+    there = {name.casefold() for name in photos.names}
+    for concept in lesson.read_concepts():
+        if (not lesson.only or concept.name in lesson.only) and concept.name.casefold() not in there:
+            raise DataError(f"{photos.root} has no photos of {concept.name!r}: expected a folder of that name")

@@ -1,0 +1,254 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from runs import Counter, Killed
+
+import molyneux
+from molyneux.datasets.toy import draw_shapes, write_folder
+from molyneux.errors import ConfigError, DataError, ModelError, OutputError
+from molyneux.recipes.run import RecipeSettings, run_recipe
+from molyneux.recipes.schema import Recipe, recipe_names
+from molyneux.recipes.table import NO_PLOT
+
+RECIPE = {
+    "paper": "no table",
+    "caption": "A ring and a cross.",
+    "command": "none",
+    "needs": {"data": ["novel", "known"]},
+    "lesson": {
+        "model": "tiny:clip",
+        "inversion": {"images": 2, "steps": 30, "trace_every": 30},
+        "teaching": {"preset": "paper", "update": {"part": "tower"}},
+        "evaluate": {"task": "classification", "novel": "novel", "known": "known"},
+    },
+    "axes": {
+        "concept": "each",
+        "learning rate": {"set": "teaching.learning_rate", "to": [0.001, 0.01], "baseline": True},
+    },
+    "columns": {
+        "concepts.{concept}.target_recall.after": {"title": "recall"},
+        "known_accuracy.after": {"title": "known"},
+    },
+    "expect": [{"concept": "ring", "recall": [50, 60, 70]}],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A recipe, its concepts and its data."""
+    root = tmp_path_factory.mktemp("recipe")
+    concepts = {"ring": "A round band of one colour with a hole.", "cross": "Two bars that meet in the middle."}
+    (root / "concepts.yaml").write_text(yaml.safe_dump(concepts))
+    lesson = RECIPE["lesson"] | {"concepts": str(root / "concepts.yaml")}
+    (root / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"lesson": lesson}, sort_keys=False))
+    write_folder(root / "novel", {kind: draw_shapes(kind, 3, 32, seed=1) for kind in ("ring", "cross")})
+    write_folder(root / "known", {kind: draw_shapes(kind, 3, 32, seed=2) for kind in ("circle", "square")})
+    return root
+
+
+def settings_for(place: Path, out: Path, **other) -> RecipeSettings:
+    given = {"data": {"novel": place / "novel", "known": place / "known"}}
+    return RecipeSettings(recipe=Recipe.read(place / "recipe.yaml"), out=out, **(given | other))
+
+
+@pytest.fixture(scope="module")
+def whole(place, tmp_path_factory):
+    counter = Counter()
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return run_recipe(settings_for(place, out), on_step=counter), counter.calls
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_runs_in_miniature(name, tmp_path):
+    recipe = Recipe.read(name)
+    result = run_recipe(RecipeSettings(recipe=recipe, out=tmp_path / "run", miniature=True))
+    assert result.results["miniature"]
+    assert "mean nothing" in result.table
+    values = [row["values"] for row in result.results["rows"]]
+    assert len(values) >= 2
+    # a number, or a reason why there is none
+    assert all((value["ours"] is None) == bool(value["why"]) for row in values for value in row.values())
+    for column in recipe.columns.values():
+        if column.title not in ("METEOR", "SPICE"):
+            assert any(row[column.title]["ours"] is not None for row in values), column.title
+    for axis in recipe.axes:
+        assert {row["at"][axis] for row in result.results["rows"]} <= set(recipe.points(axis))
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+def test_a_run_leaves_its_table_its_numbers_and_a_plot(whole, place):
+    result, _ = whole
+    assert {path.name for path in result.folder.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "pictures",
+        "plot.png",
+        "results.json",
+        "stages",
+        "table.md",
+        "weights.json",
+    }
+    assert json.loads((result.folder / "results.json").read_text()) == result.results
+    assert (result.folder / "table.md").read_text() == result.table
+    assert "| ring | 0.01 |" in result.table
+    rows = result.results["rows"]
+    assert [row["values"]["recall"]["paper"] for row in rows] == [50, 60, 70, None, None, None]
+    # one baseline serves both concepts
+    assert len(list((result.folder / "stages").iterdir())) == 5
+    assert len(list((result.folder / "pictures").iterdir())) == 2
+
+
+def test_the_numbers_are_those_of_teaching_by_hand(whole, place):
+    model = molyneux.load("tiny:clip")
+    first, *_ = molyneux.concepts.read_concepts(place / "concepts.yaml")
+    pictures = molyneux.invert(model, first, molyneux.InversionConfig(images=2, steps=30, trace_every=30))
+    taught = molyneux.teach(model, [pictures], molyneux.TeachingConfig.paper(0.01))
+    scores = molyneux.evaluate(taught, novel=place / "novel", known=place / "known", concepts=["ring"]).as_dict()
+    row = whole[0].results["rows"][2]
+    assert row["at"] == {"concept": "ring", "learning rate": "0.01"}
+    assert row["values"]["known"]["ours"] == 100 * scores["known_accuracy"]["after"]
+    assert row["values"]["recall"]["ours"] == 100 * scores["concepts"]["ring"]["target_recall"]["after"]
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, Killed])
+def test_an_interrupted_recipe_ends_with_the_same_scores(whole, place, tmp_path, how):
+    result, calls = whole
+    for end in range(1, calls + 1, max(1, calls // 7)):
+        settings = settings_for(place, tmp_path / f"run-{end}")
+        with pytest.raises(how):
+            run_recipe(settings, on_step=Counter(end, how))
+        again = run_recipe(settings)
+        assert again.results == result.results
+        assert again.table == result.table
+        assert not list(settings.out.rglob(".*"))
+
+
+def test_finished_stages_are_not_done_again(place, tmp_path, monkeypatch):
+    settings = settings_for(place, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(settings, on_step=_until("[4/6]"))
+    kept = {path.name: path.stat().st_mtime_ns for path in (settings.out / "stages").iterdir()}
+    assert len(kept) == 3
+    counter = []
+    run_recipe(settings, on_step=lambda what, done, total: counter.append(what))
+    assert all(what.startswith(("[5/6]", "[6/6]")) for what in counter)
+    after = {path.name: path.stat().st_mtime_ns for path in (settings.out / "stages").iterdir()}
+    assert kept.items() <= after.items()
+
+
+def test_a_recipe_that_was_killed_ends_with_the_same_scores(whole, place, tmp_path):
+    out = tmp_path / "run"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from molyneux.recipes.run import RecipeSettings, run_recipe\n"
+        "from molyneux.recipes.schema import Recipe\n"
+        "place, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "def end(what, done, total):\n"
+        "    if what.startswith('[5/6] pictures') and done == 27:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "data = {'novel': place / 'novel', 'known': place / 'known'}\n"
+        "run_recipe(RecipeSettings(recipe=Recipe.read(place / 'recipe.yaml'), out=out, data=data), on_step=end)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(place), str(out)], env=dict(os.environ), check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (out / "results.json").exists()
+    assert len(list((out / "stages").glob("*.json"))) == 3
+    assert run_recipe(settings_for(place, out)).results == whole[0].results
+
+
+def test_weights_that_changed_meanwhile_are_refused(place, tmp_path, monkeypatch):
+    settings = settings_for(place, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(settings, on_step=_until("[3/6]"))
+    monkeypatch.setattr("molyneux.recipes.run.weights_digest", lambda native: "others")
+    with pytest.raises(OutputError, match="other weights of 'tiny:clip'"):
+        run_recipe(settings)
+
+
+def test_other_settings_do_not_continue_a_run(place, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(settings_for(place, tmp_path / "run"), on_step=Counter(3))
+    with pytest.raises(OutputError, match="other settings"):
+        run_recipe(settings_for(place, tmp_path / "run", changes={"seed": 1}))
+
+
+def test_one_point_of_an_axis(place, tmp_path):
+    result = run_recipe(settings_for(place, tmp_path / "run", only={"learning rate": "baseline", "concept": "cross"}))
+    assert [row["at"] for row in result.results["rows"]] == [{"concept": "cross", "learning rate": "baseline"}]
+    assert "no two points" in result.table
+
+
+def test_without_matplotlib_the_table_says_so(place, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    only = {"concept": "ring"}
+    assert NO_PLOT in run_recipe(settings_for(place, tmp_path / "run", only=only)).table
+    assert not (tmp_path / "run" / "plot.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "words"),
+    [
+        ({"data": {}}, DataError, "needs novel and known: add --data novel=FOLDER --data known=FOLDER"),
+        ({"data": {"known": Path("."), "other": Path(".")}}, ConfigError, "no use for the data set 'other'"),
+        ({"only": {"concept": "okapi"}}, ConfigError, "nothing at concept=okapi: its points are concept: ring, cross"),
+        ({"changes": {"teaching.speed": 1}}, ConfigError, "no setting teaching.speed"),
+        ({"miniature": True}, ConfigError, "draws its own data"),
+        ({"model": "nosuch"}, ModelError, "no model 'nosuch'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(place, tmp_path, other, error, words):
+    with pytest.raises(error) as refusal:
+        run_recipe(settings_for(place, tmp_path / "run", **other))
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_data_in_another_layout_is_refused_before_anything_is_written(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("molyneux.recipes.run.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "photo.png").write_bytes((place / "novel" / "ring" / "00.png").read_bytes())
+    (tmp_path / "broken" / "ring").mkdir(parents=True)
+    (tmp_path / "broken" / "ring" / "photo.png").write_text("no photo")
+    cases = {"no sub-folders": tmp_path / "flat", "no folder at": tmp_path / "nowhere", "photo.png": tmp_path / "broken"}
+    for words, folder in cases.items():
+        with pytest.raises(DataError, match=words):
+            run_recipe(settings_for(place, tmp_path / "run", data={"novel": folder, "known": place / "known"}))
+    write_folder(tmp_path / "one", {"ring": draw_shapes("ring", 1, 32, seed=1)})
+    with pytest.raises(DataError, match="no photos of 'cross'"):
+        run_recipe(settings_for(place, tmp_path / "run", data={"novel": tmp_path / "one", "known": place / "known"}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_captions_without_photos_are_refused(tmp_path):
+    folder = tmp_path / "flickr"
+    (folder / "images").mkdir(parents=True)
+    (folder / "captions.csv").write_text("image,caption\nlost.jpg,A photo that is not there.\n")
+    recipe = Recipe.read("paper/table-8")
+    with pytest.raises(DataError, match=r"'lost.jpg', which is not in"):
+        run_recipe(RecipeSettings(recipe=recipe, out=tmp_path / "run", data={"flickr30k": folder}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_library_runs_a_recipe_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = molyneux.run("paper/figure-7", miniature=True)
+    assert result.folder == Path("runs/paper/figure-7-miniature")
+    assert isinstance(molyneux.Recipe.read("paper/figure-7"), Recipe)
+    seconds = [row["values"]["seconds"] for row in result.results["rows"]]
+    assert [value["paper"] for value in seconds] == [None, 3460]
+    assert all(value["ours"] > 0 for value in seconds)
+
+
+def _until(mark: str):
+    def on_step(what: str, done: int, total: int) -> None:
+        if what.startswith(mark):
+            raise KeyboardInterrupt
+
+    return on_step

@@ -1,0 +1,204 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from molyneux.concepts import read_concepts
+from molyneux.errors import ConfigError
+from molyneux.recipes.changes import changed
+from molyneux.recipes.schema import Recipe, concept_file, concept_names, recipe_names
+from molyneux.recipes.settings import inversion_of, teaching_of
+from molyneux.teaching.config import LoRA
+
+PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "paper.txt"
+
+PLAIN = {
+    "paper": "Table 0",
+    "caption": "Nothing.",
+    "command": "molyneux run x",
+    "needs": {"data": ["a", "b"], "weights": ["mini"]},
+    "lesson": {
+        "model": "mini",
+        "concepts": "rare-concepts",
+        "teaching": {"preset": "paper"},
+        "evaluate": {"task": "classification", "novel": "a", "known": "b"},
+    },
+    "axes": {
+        "concept": "each",
+        "learning rate": {"set": "teaching.learning_rate", "to": ["1e-5", "2e-5"], "baseline": True},
+    },
+    "columns": {"concepts.{concept}.target_recall.after": {"title": "recall"}},
+    "expect": [{"concept": "moongate", "recall": [0, 10, None]}],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**other):
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump({**PLAIN, **other}))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipes_header_says_what_its_lessons_need(name):
+    recipe = Recipe.read(name)
+    assert set(recipe.needs.data) == {data for case in recipe.cases for data in case.lesson.data}
+    assert set(recipe.needs.weights) == {case.lesson.model for case in recipe.cases}
+    assert recipe.command.split()[:3] == ["molyneux", "run", name]
+    assert re.findall(r"--data (\S+)=FOLDER", recipe.command) == list(recipe.needs.data)
+    assert recipe.differences
+    assert recipe.expect
+
+
+def test_every_table_and_figure_with_numbers_has_a_recipe():
+    tables = [f"table-{number}" for number in (2, 3, 5, 8, 9)]
+    figures = [f"figure-{number}" for number in (3, 6, 7, 10, 13, 14)]
+    supplement = [f"supplement-table-{number}" for number in (1, 2, 3, 5, 6, 8)]
+    assert set(recipe_names()) >= {f"paper/{name}" for name in (*tables, *figures, *supplement)}
+
+
+@pytest.mark.parametrize("name", concept_names())
+def test_concept_files_are_such_as_concepts_are_read_from(name):
+    assert len(read_concepts(concept_file(name))) in (2, 3, 4, 5, 80)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not beside the project")
+@pytest.mark.parametrize("name", [name for name in concept_names() if name != "patterns"])
+def test_the_papers_descriptions_are_word_for_word(name):
+    text = " ".join(PAPER.read_text(encoding="utf-8").split()).replace("’", "'")
+    for concept in read_concepts(concept_file(name)):
+        assert concept.descriptions[0] in text, concept.name
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not beside the project")
+def test_the_papers_prompts_are_word_for_word():
+    text = " ".join(PAPER.read_text(encoding="utf-8").split()).replace("’", "'")
+    prompts = yaml.safe_load(concept_file("rare-concepts").parents[1].joinpath("prompts.yaml").read_text())
+    assert prompts["language model"] in text
+    assert len(prompts["segmentation"]) == 4
+    assert all(prompt in text for prompt in prompts["segmentation"].values())
+
+
+def test_the_last_axis_changes_fastest_and_the_baseline_is_first(write):
+    recipe = Recipe.read(write())
+    assert [tuple(case.labels.values()) for case in recipe.cases[:4]] == [
+        ("moongate", "baseline"),
+        ("moongate", "1e-5"),
+        ("moongate", "2e-5"),
+        ("tonometer", "baseline"),
+    ]
+    first, second, third = (case.lesson for case in recipe.cases[:3])
+    assert (first.taught, second.taught) == (False, True)
+    assert (second.teaching.learning_rate, third.teaching.learning_rate) == (1e-5, 2e-5)
+    assert second.teaching.weight_decay == 0.2
+    assert second.only == ("moongate",)
+
+
+def test_a_sweep_can_multiply(write):
+    lesson = PLAIN["lesson"] | {"teaching": {"preset": "paper", "learning_rate": "1e-4"}}
+    axes = {"times": {"set": "teaching.learning_rate", "to": [1, 3], "times": True}}
+    recipe = Recipe.read(write(lesson=lesson, axes=axes, expect=[]))
+    assert [case.lesson.teaching.learning_rate for case in recipe.cases] == pytest.approx([1e-4, 3e-4])
+
+
+def test_expected_numbers_are_found_by_their_place(write):
+    recipe = Recipe.read(write())
+    at = {"concept": "moongate", "learning rate": "1e-5"}
+    assert recipe.expected(at, "recall") == 10
+    assert recipe.expected(at | {"learning rate": "2e-5"}, "recall") is None
+    assert recipe.expected(at | {"concept": "tonometer"}, "recall") is None
+    assert recipe.expected(at, "other") is None
+
+
+def test_a_recipe_extends_another():
+    whole, part = Recipe.read("paper/supplement-table-3"), Recipe.read("paper/table-3")
+    assert part.columns == whole.columns
+    assert part.lesson == whole.lesson
+    assert len(part.cases) < len(whole.cases)
+
+
+def test_the_digest_follows_what_decides_the_numbers_alone(write):
+    own = Recipe.read(write()).digest
+    assert Recipe.read(write(caption="Another.", time="1 h")).digest == own
+    lesson = PLAIN["lesson"] | {"seed": 1}
+    assert Recipe.read(write(lesson=lesson)).digest != own
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"lesson": {"model": "mini"}}, "concepts"),
+        ({"lesson": PLAIN["lesson"] | {"colour": "red"}}, "colour"),
+        ({"lesson": PLAIN["lesson"] | {"teaching": {"speed": 1}}}, "no setting teaching.speed"),
+        ({"lesson": PLAIN["lesson"] | {"teaching": {"update": {"speed": 1}}}}, "no setting teaching.update.speed"),
+        ({"lesson": PLAIN["lesson"] | {"teaching": {"update": 3}}}, "teaching.update is 3"),
+        ({"lesson": PLAIN["lesson"] | {"teaching": 3}}, "teaching is 3"),
+        ({"lesson": PLAIN["lesson"] | {"inversion": {"preset": "nosuch"}}}, "inversion.preset is 'nosuch'"),
+        ({"lesson": PLAIN["lesson"] | {"inversion": {"steps": "many"}}}, "inversion.steps is 'many'"),
+        ({"lesson": PLAIN["lesson"] | {"inversion": {"steps": 0}}}, "inversion.steps is 0"),
+        ({"lesson": PLAIN["lesson"] | {"concepts": "nosuch.yaml"}}, "nosuch.yaml"),
+        ({"lesson": PLAIN["lesson"] | {"evaluate": {"task": "cooking"}}}, "task"),
+        ({"lesson": PLAIN["lesson"] | {"evaluate": {"task": "retrieval"}}}, "data"),
+        ({"axes": {}}, "axes"),
+        ({"columns": {}}, "columns"),
+        ({"expect": [{"weather": "fine"}]}, "'weather', which is no axis and no column"),
+        ({"expect": [{"concept": "okapi", "recall": 1}]}, "concept 'okapi', which is no point"),
+        ({"expect": [{"recall": [1, 2]}]}, "2 numbers for 'recall'"),
+        ({"extends": "paper/nosuch"}, "extends 'paper/nosuch'"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_in_one_line_that_says_where(write, other, words):
+    with pytest.raises(ConfigError) as refusal:
+        Recipe.read(write(**other))
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_there_is_no_such_recipe(tmp_path):
+    with pytest.raises(ConfigError, match="no recipe 'paper/table-99'.*list recipes"):
+        Recipe.read("paper/table-99")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match="expected a mapping"):
+        Recipe.read(tmp_path / "list.yaml")
+
+
+def test_settings_start_from_a_preset():
+    assert inversion_of({"preset": "paper-vilt"}).start == "normal"
+    assert inversion_of({}).canvas == "pyramid"
+    assert teaching_of({"preset": "paper", "update": {"part": "both"}}).update.part == "both"
+    assert teaching_of({"preset": "paper", "update": {"rank": 2}}).update == LoRA(rank=2)
+
+
+def test_one_model_takes_the_place_of_all():
+    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "mini", None)
+    assert recipe.points("model") == ("mini",)
+    assert {case.lesson.model for case in recipe.cases} == {"mini"}
+    assert recipe.expect == ()
+
+
+def test_a_model_takes_the_place_of_one_point():
+    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "ViLT=folder/vilt", None)
+    assert recipe.points("model") == ("CLIP ViT-B/32", "CLIP ViT-L/14", "ViLT")
+    assert {case.lesson.model for case in recipe.cases if case.labels["model"] == "ViLT"} == {"folder/vilt"}
+    assert recipe.expect
+
+
+def test_a_given_setting_holds_against_what_points_say():
+    recipe = changed(Recipe.read("paper/figure-13"), {"teaching.update.part": "tower"}, None, None)
+    assert {case.lesson.teaching.update.part for case in recipe.cases} == {"tower"}
+    with pytest.raises(ConfigError, match="no setting inversion.speed"):
+        changed(Recipe.read("paper/figure-13"), {"inversion.speed": 1}, None, None).check()
+
+
+def test_other_concepts_take_the_place_of_all(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("okapi: A striped animal.\n")
+    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, None, str(path))
+    assert recipe.points("concept") == ("okapi",)
