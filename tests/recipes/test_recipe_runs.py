@@ -44,7 +44,7 @@ def place(tmp_path_factory) -> Path:
     """A recipe, its concepts and its data."""
     root = tmp_path_factory.mktemp("recipe")
     concepts = {"ring": "A round band of one colour with a hole.", "cross": "Two bars that meet in the middle."}
-    (root / "concepts.yaml").write_text(yaml.safe_dump(concepts))
+    (root / "concepts.yaml").write_text(yaml.safe_dump(concepts, sort_keys=False))
     lesson = RECIPE["lesson"] | {"concepts": str(root / "concepts.yaml")}
     (root / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"lesson": lesson}, sort_keys=False))
     write_folder(root / "novel", {kind: draw_shapes(kind, 3, 32, seed=1) for kind in ("ring", "cross")})
@@ -196,7 +196,7 @@ def test_without_matplotlib_the_table_says_so(place, tmp_path, monkeypatch):
     ("other", "error", "words"),
     [
         ({"data": {}}, DataError, "needs novel and known: add --data novel=FOLDER --data known=FOLDER"),
-        ({"data": {"known": Path("."), "other": Path(".")}}, ConfigError, "no use for the data set 'other'"),
+        ({"data": {"known": Path(), "other": Path()}}, ConfigError, "no use for the data set 'other'"),
         ({"only": {"concept": "okapi"}}, ConfigError, "nothing at concept=okapi: its points are concept: ring, cross"),
         ({"changes": {"teaching.speed": 1}}, ConfigError, "no setting teaching.speed"),
         ({"miniature": True}, ConfigError, "draws its own data"),
@@ -216,7 +216,11 @@ def test_data_in_another_layout_is_refused_before_anything_is_written(place, tmp
     (tmp_path / "flat" / "photo.png").write_bytes((place / "novel" / "ring" / "00.png").read_bytes())
     (tmp_path / "broken" / "ring").mkdir(parents=True)
     (tmp_path / "broken" / "ring" / "photo.png").write_text("no photo")
-    cases = {"no sub-folders": tmp_path / "flat", "no folder at": tmp_path / "nowhere", "photo.png": tmp_path / "broken"}
+    cases = {
+        "no sub-folders": tmp_path / "flat",
+        "no folder at": tmp_path / "nowhere",
+        "photo.png": tmp_path / "broken",
+    }
     for words, folder in cases.items():
         with pytest.raises(DataError, match=words):
             run_recipe(settings_for(place, tmp_path / "run", data={"novel": folder, "known": place / "known"}))

@@ -162,7 +162,7 @@ def test_what_is_no_recipe_is_refused_in_one_line_that_says_where(write, other, 
 
 
 def test_there_is_no_such_recipe(tmp_path):
-    with pytest.raises(ConfigError, match="no recipe 'paper/table-99'.*list recipes"):
+    with pytest.raises(ConfigError, match=r"no recipe 'paper/table-99'.*list recipes"):
         Recipe.read("paper/table-99")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ConfigError, match="expected a mapping"):
@@ -193,7 +193,7 @@ def test_a_model_takes_the_place_of_one_point():
 def test_a_given_setting_holds_against_what_points_say():
     recipe = changed(Recipe.read("paper/figure-13"), {"teaching.update.part": "tower"}, None, None)
     assert {case.lesson.teaching.update.part for case in recipe.cases} == {"tower"}
-    with pytest.raises(ConfigError, match="no setting inversion.speed"):
+    with pytest.raises(ConfigError, match=r"no setting inversion\.speed"):
         changed(Recipe.read("paper/figure-13"), {"inversion.speed": 1}, None, None).check()
 
 

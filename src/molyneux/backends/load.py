@@ -46,7 +46,8 @@ def load(
 
     Args:
         name: 'mini'; a folder that Molyneux or the model's own library saved; or a loader's name for a model:
-            'hf:ORG/NAME' or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
+            'hf:ORG/NAME' or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME',
+            'tiny:FAMILY'.
             What is not on this machine is fetched by the loader's own client.
         device: where the weights go: 'cpu', 'cuda', 'mps'.
         long_text: what becomes of a text that has more tokens than the model reads: it is refused, its beginning

@@ -80,9 +80,7 @@ def _medclip(folder: Path) -> VisionLanguageModel:
     tokenizer = _tokenizer(folder)
     text = _BERT | {"vocab_size": len(tokenizer), "num_hidden_layers": 3, "max_position_embeddings": 80}
     swin = {"patch_size": 4, "embed_dim": 8, "depths": [2, 1], "num_heads": [1, 2], "window_size": 4}
-    return build(
-        "tiny:medclip", MedClipConfig(vision="swin", image_size=32, width=12, swin=swin, text=text), tokenizer
-    )
+    return build("tiny:medclip", MedClipConfig(vision="swin", image_size=32, width=12, swin=swin, text=text), tokenizer)
 
 
 def _vilt(folder: Path) -> VisionLanguageModel:

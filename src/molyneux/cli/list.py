@@ -64,9 +64,7 @@ def recipes(*, as_json: flags.AsJson = False) -> None:
     found = [Recipe.read(name) for name in recipe_names()]
     if as_json:
         facts = [one.model_dump(mode="json", include={"paper", "caption", "needs", "time", "memory"}) for one in found]
-        print_json(
-            {one.name: about | {"status": list(status(one))} for one, about in zip(found, facts, strict=True)}
-        )
+        print_json({one.name: about | {"status": list(status(one))} for one, about in zip(found, facts, strict=True)})
         return
     _print_table(
         ("recipe", "in the paper", "data", "here"),

@@ -25,7 +25,8 @@ def run(
         Parameter(
             consume_multiple=True,
             show_default=False,
-            help="The data sets' folders, as NAME=FOLDER, or bare in the order in which the recipe needs them.",
+            help="The data sets' folders, as NAME=FOLDER, or bare in the order in which the recipe needs them; "
+            "SET:FOLDER where the folder has the layout of another set, as folder:PHOTOS.",
         ),
     ] = (),
     model: Annotated[

@@ -59,7 +59,7 @@ def draw_data(lessons: Sequence[Lesson], root: Path) -> dict[str, Path]:
             if task.known is not None:
                 known = FINDINGS if "chexpert" in task.known else KNOWN
                 classes.setdefault(task.known, {}).update(dict.fromkeys(known))
-    for name, folder in found.items():
+    for folder in found.values():
         if not folder.exists():
             _draw_captioned(folder)
     for name, own in classes.items():

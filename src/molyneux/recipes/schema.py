@@ -169,7 +169,7 @@ class Recipe(_Strict):
     columns: dict[str, Column] = Field(min_length=1)
     """By the path within the scores, with dots, where {concept} stands for the concept's name."""
     expect: tuple[dict[str, Any], ...] = ()
-    """The paper's numbers: points of axes, and for titles of columns a number or one for each point of the last axis."""
+    """The paper's numbers: points of axes, and by title of column a number, or one for each point of the last axis."""
 
     @staticmethod
     def read(name: str | Path) -> "Recipe":
@@ -252,7 +252,8 @@ class Recipe(_Strict):
                     raise ConfigError(f"the recipe {self.name} expects {key!r}, which is no axis and no column")
                 elif isinstance(value, list) and (len(value) != count or last in entry):
                     raise ConfigError(
-                        f"the recipe {self.name} expects {len(value)} numbers for {key!r}: it has {count} points of {last!r}"
+                        f"the recipe {self.name} expects {len(value)} numbers for {key!r}: "
+                        f"it has {count} points of {last!r}"
                     )
 
     def expected(self, labels: Mapping[str, str], title: str) -> float | None:

@@ -57,7 +57,8 @@ def _resolved(group: str, kind: type[SettingsT], given: Any) -> SettingsT:
         whole[key] = _update(whole[key], value) if key == "update" else value
     if group == "teaching":
         whole["update"] = _made(f"{group}.update", LoRA if "rank" in whole["update"] else Full, whole["update"])
-    return _made(group, kind, whole)
+    made: SettingsT = _made(group, kind, whole)
+    return made
 
 
 def _update(whole: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _update(whole: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 def _made(group: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
     try:
-        return _adapter(kind).validate_python(values)
+        return _adapter(kind.__name__).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *map(str, first["loc"])])
@@ -78,8 +79,9 @@ def _made(group: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 @cache
-def _adapter(kind: type[Any]) -> Any:  # a generic of pydantic's, which annotations checked at run time cannot hold
-    return TypeAdapter(kind)
+def _adapter(name: str) -> Any:  # a generic of pydantic's, which annotations checked at run time cannot hold
+    kinds = {kind.__name__: kind for kind in (InversionConfig, TeachingConfig, CaptioningConfig, Full, LoRA)}
+    return TypeAdapter(kinds[name])
 
 
 def _check_known(group: str, key: str, known: list[str]) -> None:

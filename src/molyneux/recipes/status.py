@@ -9,7 +9,7 @@ from typing import Any
 from molyneux.recipes.schema import Recipe
 
 RECORD = "ran.json"
-"""For each recipe, 'miniature' and 'samples': the recipe's digest and what it was run on; by scripts/record_recipes.py."""
+"""For each recipe, by what it was run on, its digest then; written by scripts/record_recipes.py."""
 
 
 def status(recipe: Recipe) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ NO_PLOT = "plot.png is not drawn: matplotlib is not installed (the extra 'bench'
 
 
 def rows(recipe: Recipe, cases: Sequence[Case], scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each case its points and, by column, {'ours': number or None, 'paper': the same, 'why': where ours is none}."""
+    """For each case its points and, by column, {'ours': number or None, 'paper': the same, 'why': why ours is none}."""
     return [
         {
             "at": dict(case.labels),
@@ -93,7 +93,7 @@ def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str 
                 line = [(x, row["values"][title][key]) for row, x in own if x is not None]
                 line = [(x, y) for x, y in line if y is not None]
                 if line:
-                    hollow = {"mfc": "none", "ms": 8} if key == "paper" else {"ms": 4, "label": label}
+                    hollow: dict[str, Any] = {"mfc": "none", "ms": 8} if key == "paper" else {"ms": 4, "label": label}
                     axes.plot(*zip(*line, strict=True), style, color=colour, **hollow)
             for row, x in own:
                 y = row["values"][title]["ours"]

@@ -16,7 +16,7 @@ from molyneux.concepts import Concept
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.photos import check_headers
-from molyneux.datasets.sets import data_set, read_set
+from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
 from molyneux.evaluation.caption_scores import score_captions
 from molyneux.evaluation.retrieval import retrieve
@@ -54,8 +54,7 @@ class Data:
             task = lesson.evaluate
             for name in lesson.data:
                 if isinstance(task, Classification) and name not in photos:
-                    place = given[name] if drawn or data_set(name) is None else f"{name}:{given[name]}"
-                    photos[name] = read_set(place, class_names=task.class_names)
+                    photos[name] = read_set(_layout(name, given[name], drawn), class_names=task.class_names)
                     check_headers(photos[name].paths)
                 elif isinstance(task, Retrieval | Captioning) and name not in captioned:
                     captioned[name] = read_captioned(given[name], task.split)
@@ -133,6 +132,12 @@ def _cost(model: VisionLanguageModel, lesson: Lesson, concept: Concept, on_step:
         "memory_mib": memory / 2**20,
         "memory_of": "the GPU's allocations" if cuda else "the whole process, at most so far",
     }
+
+
+def _layout(name: str, given: Path, drawn: bool) -> str:
+    """What `read_set` takes: a folder in the layout that it says, else in that of the data set it stands for."""
+    plain = drawn or data_set(name) is None or named_set(given)[1] != given
+    return str(given) if plain else f"{name}:{given}"
 
 
 def _those(photos: PhotoFolder, names: Sequence[str]) -> PhotoFolder:

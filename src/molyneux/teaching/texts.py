@@ -8,9 +8,7 @@ from molyneux.concepts import Concept
 NAME_PROMPT = "a photo of a {}."
 
 
-def own_texts(
-    concept: Concept, texts: Literal["definition", "names", "both", "description"]
-) -> tuple[str, ...]:
+def own_texts(concept: Concept, texts: Literal["definition", "names", "both", "description"]) -> tuple[str, ...]:
     """The texts that a concept's pictures are pulled to.
 
     >>> own_texts(Concept("ring", "A circle."), "both")
