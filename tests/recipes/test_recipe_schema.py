@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from molyneux.backends.options import SDXL
 from molyneux.concepts import read_concepts
 from molyneux.errors import ConfigError
 from molyneux.recipes.changes import changed
@@ -43,11 +44,19 @@ def write(tmp_path):
     return write
 
 
+def weights_of(lesson):
+    yield lesson.model
+    if getattr(lesson.evaluate, "sam", None):
+        yield f"sam:{lesson.evaluate.sam}"
+    if lesson.pictures == "sdxl":
+        yield f"sdxl:{SDXL}"
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipes_header_says_what_its_lessons_need(name):
     recipe = Recipe.read(name)
     assert set(recipe.needs.data) == {data for case in recipe.cases for data in case.lesson.data}
-    assert set(recipe.needs.weights) == {case.lesson.model for case in recipe.cases}
+    assert set(recipe.needs.weights) == {name for case in recipe.cases for name in weights_of(case.lesson)}
     assert recipe.command.split()[:3] == ["molyneux", "run", name]
     assert re.findall(r"--data (\S+)=FOLDER", recipe.command) == list(recipe.needs.data)
     assert recipe.differences
@@ -55,10 +64,10 @@ def test_a_recipes_header_says_what_its_lessons_need(name):
 
 
 def test_every_table_and_figure_with_numbers_has_a_recipe():
-    tables = [f"table-{number}" for number in (2, 3, 5, 8, 9)]
+    tables = [f"table-{number}" for number in (2, 3, 4, 5, 7, 8, 9, 10)]
     figures = [f"figure-{number}" for number in (3, 6, 7, 10, 13, 14)]
-    supplement = [f"supplement-table-{number}" for number in (1, 2, 3, 5, 6, 8)]
-    assert set(recipe_names()) >= {f"paper/{name}" for name in (*tables, *figures, *supplement)}
+    supplement = [f"supplement-table-{number}" for number in (1, 2, 3, 4, 5, 6, 8)]
+    assert set(recipe_names()) == {f"paper/{name}" for name in (*tables, *figures, *supplement)}
 
 
 @pytest.mark.parametrize("name", concept_names())
@@ -81,6 +90,8 @@ def test_the_papers_prompts_are_word_for_word():
     text = " ".join(PAPER.read_text(encoding="utf-8").split()).replace("’", "'")
     prompts = yaml.safe_load(concept_file("rare-concepts").parents[1].joinpath("prompts.yaml").read_text())
     assert prompts["language model"] in text
+    asked = {case.lesson.evaluate.text for case in Recipe.read("paper/table-7").cases}
+    assert asked == set(prompts["segmentation"].values())
     assert len(prompts["segmentation"]) == 4
     assert all(prompt in text for prompt in prompts["segmentation"].values())
 

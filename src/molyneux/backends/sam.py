@@ -89,9 +89,15 @@ class Segmenter:
 def load_segmenter(name: str, device: str = "cpu") -> Segmenter:
     """A folder that transformers saved, or ORGANISATION/NAME on the hub of Hugging Face (facebook/sam-vit-base).
 
+    'tiny:sam' is a random one, to try out.
+
     Raises:
         ModelError: if it cannot be fetched or read, or is no SAM.
     """
+    if name == "tiny:sam":
+        from molyneux.backends.tiny import load_tiny_sam
+
+        return load_tiny_sam()
     folder = Path(name) if Path(name).is_dir() else fetch(name)
     try:
         kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_type"]

@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.hugging_face import quiet
 from molyneux.backends.mini import TEXT, published_file
+from molyneux.backends.sam import Segmenter
 from molyneux.errors import ModelError
 
 _PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic", "resize_mode": "shortest"}
@@ -38,6 +40,24 @@ def load_named(name: str) -> VisionLanguageModel:
                 if isinstance(layer, nn.Linear):  # so that pictures differ in what random layers make of them
                     layer.weight.mul_(3)
     return model
+
+
+def load_tiny_sam() -> Segmenter:
+    """A Segment Anything Model that looks at 64 pixels, the same each time."""
+    from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+
+    side = {"image_size": 64, "patch_size": 16}
+    vision = side | {"num_hidden_layers": 1, "num_attention_heads": 2, "window_size": 2, "global_attn_indexes": [0]}
+    vision |= {"hidden_size": 16, "output_channels": 16, "num_pos_feats": 8, "mlp_dim": 32}
+    prompts = side | {"hidden_size": 16, "mask_input_channels": 4}
+    masks = {"hidden_size": 16, "mlp_dim": 32, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+    config = SamConfig(
+        vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks | {"num_hidden_layers": 1}
+    )
+    images = SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(0)
+        return Segmenter("tiny:sam", SamModel(config), SamProcessor(images))
 
 
 def _clip(_: Path) -> VisionLanguageModel:

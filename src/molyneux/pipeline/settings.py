@@ -11,6 +11,7 @@ from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
 from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
+from molyneux.localise.config import SaliencyConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
 
 Control = Literal["noise", "shuffled"]
@@ -33,6 +34,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "paper-implicit": TeachingConfig.paper_implicit,
         "paper-captioning": TeachingConfig.paper_captioning,
     },
+    "saliency": {"paper": SaliencyConfig.paper},
 }
 """Settings with a name, beside the default ones."""
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from PIL import Image, ImageDraw
+
 from molyneux.datasets.toy import SHAPES, draw_shapes, write_folder
 from molyneux.files import new_folder
-from molyneux.recipes.schema import CONCEPT, Captioning, Case, Classification, Lesson, Recipe, Retrieval
+from molyneux.recipes.schema import CONCEPT, Captioning, Case, Classification, Lesson, Localisation, Recipe, Retrieval
 from molyneux.recipes.table import as_number
 
 MEANINGLESS = "miniature: these numbers mean nothing but that it runs"
@@ -15,18 +17,21 @@ SIDE = 32
 CONCEPTS, PICTURES, STEPS, PHOTOS = 2, 2, 2, 2
 """Of a recipe's concepts the first; pictures of each, steps to make them, and photos of each class."""
 
+GIVEN = "pictures"
+"""The folder of what is drawn in place of a text-to-image model's pictures."""
+
 KNOWN = ("circle", "square", "triangle")
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
 
-def in_miniature(recipe: Recipe, cases: Sequence[Case], *, own_model: bool = False) -> tuple[Case, ...]:
+def in_miniature(recipe: Recipe, cases: Sequence[Case], root: Path, *, own_model: bool = False) -> tuple[Case, ...]:
     """The cases with tiny models, few steps, pictures and concepts, and of numbers along an axis the ends.
 
-    With `own_model` the models stay.
+    What a text-to-image model would picture is drawn below `root`. With `own_model` the models stay.
     """
     kept = {axis: _ends(recipe.points(axis)) for axis in recipe.axes}
     return tuple(
-        Case(case.labels, _small(case.lesson, own_model))
+        Case(case.labels, _small(case.lesson, root, own_model))
         for case in cases
         if all(label in kept[axis] for axis, label in case.labels.items()) and _is_first(recipe, case)
     )
@@ -50,22 +55,22 @@ def draw_data(lessons: Sequence[Lesson], root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for lesson in lessons:
         task = lesson.evaluate
-        if isinstance(task, Retrieval | Captioning):
+        if isinstance(task, Retrieval | Captioning | Localisation):
             found[task.data] = root / task.data
+            if not found[task.data].exists():
+                (_draw_marked if isinstance(task, Localisation) else _draw_captioned)(found[task.data])
         elif isinstance(task, Classification):
             if task.novel is not None:
-                names = [one.name for one in lesson.read_concepts() if not lesson.only or one.name in lesson.only]
-                classes.setdefault(task.novel, {}).update(dict.fromkeys(names))
+                for name in {task.novel, GIVEN} if lesson.pictures == str(root / GIVEN) else {task.novel}:
+                    classes.setdefault(name, {}).update(dict.fromkeys(lesson.only))
             if task.known is not None:
                 known = FINDINGS if "chexpert" in task.known else KNOWN
                 classes.setdefault(task.known, {}).update(dict.fromkeys(known))
-    for folder in found.values():
-        if not folder.exists():
-            _draw_captioned(folder)
     for name, own in classes.items():
         found[name] = root / name
         if not found[name].exists():
-            _draw_classes(found[name], tuple(own))
+            _draw_classes(found[name], tuple(own), seed=1 if name == GIVEN else 0)
+    found.pop(GIVEN, None)
     return found
 
 
@@ -82,7 +87,7 @@ def _is_first(recipe: Recipe, case: Case) -> bool:
     return recipe.axes.get(CONCEPT) != "each" or case.labels[CONCEPT] in first
 
 
-def _small(lesson: Lesson, own_model: bool) -> Lesson:
+def _small(lesson: Lesson, root: Path, own_model: bool) -> Lesson:
     inversion = replace(
         lesson.inversion, images=PICTURES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
     )
@@ -91,11 +96,16 @@ def _small(lesson: Lesson, own_model: bool) -> Lesson:
     if isinstance(task, Captioning):
         # Java takes seconds to start
         task = task.model_copy(update={"java": False, "decoding": replace(task.decoding, longest=6)})
+    elif isinstance(task, Localisation):
+        saliency = replace(task.saliency, block=0, steps=STEPS, draws=2)
+        task = task.model_copy(update={"saliency": saliency, "sam": task.sam and "tiny:sam"})
+    own = lesson.pictures in ("inverted", "noise", "shuffled")
     return lesson.model_copy(
         update={
             "model": lesson.model if own_model else tiny_model(lesson.model),
             "only": tuple(names[:CONCEPTS]),
             "inversion": inversion,
+            "pictures": lesson.pictures if own else str(root / GIVEN),
             "evaluate": task,
             "teaching": replace(
                 lesson.teaching, steps=min(lesson.teaching.steps, STEPS), epochs=min(lesson.teaching.epochs, 1)
@@ -104,9 +114,9 @@ def _small(lesson: Lesson, own_model: bool) -> Lesson:
     )
 
 
-def _draw_classes(root: Path, names: Sequence[str]) -> None:
+def _draw_classes(root: Path, names: Sequence[str], seed: int) -> None:
     shapes = {name: SHAPES[place % len(SHAPES)] for place, name in enumerate(names)}
-    write_folder(root, {name: draw_shapes(shape, PHOTOS, SIDE, seed=0) for name, shape in shapes.items()})
+    write_folder(root, {name: draw_shapes(shape, PHOTOS, SIDE, seed=seed) for name, shape in shapes.items()})
 
 
 def _draw_captioned(root: Path) -> None:
@@ -118,3 +128,16 @@ def _draw_captioned(root: Path) -> None:
             picture.save(target / "images" / f"{shape}.png")
             lines += [f"{shape}.png,a drawing of a {shape}.", f"{shape}.png,one {shape} on a plain ground"]
         (target / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _draw_marked(root: Path) -> None:
+    """Discs on a plain ground, and where they are."""
+    with new_folder(root) as target:
+        for kind in ("images", "masks"):
+            (target / kind).mkdir()
+        for place in range(PHOTOS):
+            box = (8 + 4 * place, 8, 24 + 4 * place, 24)
+            for kind, ground, colour in (("images", "grey", "white"), ("masks", "black", "white")):
+                picture = Image.new("RGB", (2 * SIDE, 2 * SIDE), ground)
+                ImageDraw.Draw(picture).ellipse(box, fill=colour)
+                picture.save(target / kind / f"{place:02d}.png")

@@ -13,6 +13,7 @@ from molyneux.backends.options import Running
 from molyneux.errors import ConfigError, OutputError
 from molyneux.files import slug, write_json, write_text
 from molyneux.pipeline.environment import machine, versions
+from molyneux.pipeline.given import check_given
 from molyneux.pipeline.run_folder import RunFolder, open_run
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.changes import changed
@@ -73,7 +74,7 @@ def run_recipe(
     recipe = changed(settings.recipe, settings.changes, settings.model, settings.concepts)
     cases = wanted(recipe, settings.only)
     if settings.miniature:
-        cases = in_miniature(recipe, cases, own_model=settings.model is not None)
+        cases = in_miniature(recipe, cases, settings.out / DRAWN, own_model=settings.model is not None)
     lessons = [case.lesson for case in cases]
     resolved = _resolved(settings, recipe, cases)
     _check_named(recipe, settings)
@@ -82,6 +83,7 @@ def run_recipe(
         data = Data.read(lessons, draw_data(lessons, folder.root / DRAWN), recipe.name, drawn=True)
     else:
         data = Data.read(lessons, settings.data, recipe.name)
+        check_given_pictures(cases, data, settings)
         folder = open_run(settings.out, resolved, "")
     job = _Job(settings, recipe, cases, data, folder, on_step)
     found = job.run()
@@ -157,7 +159,14 @@ class _Job:
                 model = self.model(case.lesson.model)
                 step = on_case(self.on_step, place, len(self.cases))
                 with self.folder.timed(case.lesson.evaluate.task):
-                    found = stage.scores(model, self.data, self.folder.root, self.folder.work, step)
+                    found = stage.scores(
+                        model,
+                        self.data,
+                        self.folder.root,
+                        self.folder.work,
+                        running=self.settings.running,
+                        on_step=step,
+                    )
             scores.append(found)
         return rows(self.recipe, self.cases, scores)
 
@@ -189,6 +198,15 @@ class _Job:
         if self.settings.concepts is not None:
             found.append(f"changed: the concepts of {self.settings.concepts}")
         return found + [f"known difference: {text}" for text in self.recipe.differences]
+
+
+def check_given_pictures(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
+    """See what can be seen of pictures that inversion does not make; errors as for `check_given`."""
+    for case in cases:
+        stage = Stage.of(case, dict.fromkeys(case.lesson.data, ""))
+        novel = data.photos.get(getattr(case.lesson.evaluate, "novel", None) or "")
+        if case.lesson.taught:
+            check_given(stage.teach_settings(settings.out, settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

@@ -16,13 +16,22 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
+from molyneux.backends.options import Generation
 from molyneux.captioning.config import CaptioningConfig
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.errors import ConceptError, ConfigError
 from molyneux.evaluation.wording import Ensemble
 from molyneux.inversion.config import InversionConfig
-from molyneux.recipes.settings import captioning_of, inversion_of, teaching_of
+from molyneux.localise.config import MaskConfig, SaliencyConfig
+from molyneux.recipes.settings import (
+    captioning_of,
+    generation_of,
+    inversion_of,
+    masks_of,
+    saliency_of,
+    teaching_of,
+)
 from molyneux.teaching.config import TeachingConfig
 
 BASELINE = "baseline"
@@ -80,13 +89,29 @@ class Captioning(_Strict):
     )
 
 
+class Localisation(_Strict):
+    """Heat maps and masks of what a text names, beside the marks, and beside those of a text that means nothing."""
+
+    task: Literal["localisation"]
+    data: str
+    text: str
+    sam: str | None = None
+    """The Segment Anything Model that draws the last mask; without one it is drawn from the heat map."""
+    saliency: Annotated[SaliencyConfig, BeforeValidator(saliency_of), PlainSerializer(_dumped)] = Field(
+        default_factory=SaliencyConfig
+    )
+    masks: Annotated[MaskConfig, BeforeValidator(masks_of), PlainSerializer(_dumped)] = Field(
+        default_factory=MaskConfig
+    )
+
+
 class Cost(_Strict):
     """The time and memory that the pictures take; nothing is taught."""
 
     task: Literal["cost"]
 
 
-Evaluation = Annotated[Classification | Retrieval | Captioning | Cost, Field(discriminator="task")]
+Evaluation = Annotated[Classification | Retrieval | Captioning | Localisation | Cost, Field(discriminator="task")]
 
 
 class Lesson(_Strict):
@@ -99,8 +124,12 @@ class Lesson(_Strict):
     """The concepts of the file that are taught; all if empty."""
     taught: bool = True
     """Whether anything is: else the model is scored as it is."""
-    pictures: Literal["inverted", "noise", "shuffled"] = "inverted"
-    """What it is taught on: the concepts' own pictures, or a control's."""
+    pictures: str = Field(default="inverted", min_length=1)
+    """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl' or a folder."""
+    generation: Annotated[Generation, BeforeValidator(generation_of), PlainSerializer(_dumped)] = Field(
+        default_factory=Generation
+    )
+    """How 'sdxl' makes pictures."""
     inversion: Annotated[InversionConfig, BeforeValidator(inversion_of), PlainSerializer(_dumped)] = Field(
         default_factory=InversionConfig
     )

@@ -7,13 +7,19 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from molyneux.backends.options import Generation
 from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConfigError
 from molyneux.inversion.config import InversionConfig
+from molyneux.localise.config import MaskConfig, SaliencyConfig
 from molyneux.pipeline.settings import PRESETS
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
 
-SettingsT = TypeVar("SettingsT", InversionConfig, TeachingConfig, CaptioningConfig)
+_KINDS = (InversionConfig, TeachingConfig, CaptioningConfig, SaliencyConfig, MaskConfig, Generation, Full, LoRA)
+
+SettingsT = TypeVar(
+    "SettingsT", InversionConfig, TeachingConfig, CaptioningConfig, SaliencyConfig, MaskConfig, Generation
+)
 
 
 def inversion_of(given: Any) -> InversionConfig:
@@ -36,6 +42,21 @@ def teaching_of(given: Any) -> TeachingConfig:
 def captioning_of(given: Any) -> CaptioningConfig:
     """The same for how captions are written, of which there are no presets."""
     return _resolved("decoding", CaptioningConfig, given)
+
+
+def saliency_of(given: Any) -> SaliencyConfig:
+    """The same for heat maps."""
+    return _resolved("saliency", SaliencyConfig, given)
+
+
+def masks_of(given: Any) -> MaskConfig:
+    """The same for masks, of which there are no presets."""
+    return _resolved("masks", MaskConfig, given)
+
+
+def generation_of(given: Any) -> Generation:
+    """The same for pictures of a text-to-image model, of which there are no presets."""
+    return _resolved("generation", Generation, given)
 
 
 def _resolved(group: str, kind: type[SettingsT], given: Any) -> SettingsT:
@@ -80,8 +101,7 @@ def _made(group: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
 
 @cache
 def _adapter(name: str) -> Any:  # a generic of pydantic's, which annotations checked at run time cannot hold
-    kinds = {kind.__name__: kind for kind in (InversionConfig, TeachingConfig, CaptioningConfig, Full, LoRA)}
-    return TypeAdapter(kinds[name])
+    return TypeAdapter(next(kind for kind in _KINDS if kind.__name__ == name))
 
 
 def _check_known(group: str, key: str, known: list[str]) -> None:

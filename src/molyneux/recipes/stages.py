@@ -3,24 +3,26 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.files import write_json
+from molyneux.pipeline.jobs import Workshop
 from molyneux.pipeline.pictures import run_pictures
 from molyneux.pipeline.public import teach
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.recipes.schema import Case, Lesson
-from molyneux.recipes.tasks import Data, score
+from molyneux.recipes.tasks import Data, Place, score
 from molyneux.synthetic import SyntheticImages
 
-STAGES, PICTURES = "stages", "pictures"
+STAGES, PICTURES, KEPT = "stages", "pictures", "reports"
 
-_CONTROLS: Mapping[str, Control | None] = {"inverted": None, "noise": "noise", "shuffled": "shuffled"}
+_CONTROLS: Mapping[str, Control] = {"noise": "noise", "shuffled": "shuffled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,10 @@ class Stage:
     @property
     def key(self) -> str:
         """A digest of everything that decides the scores."""
-        untaught = {"inversion", "teaching", "pictures", "seed"}
+        made = {"inversion", "generation", "pictures"}
+        unused = {"generation"} if self.lesson.pictures in ("inverted", *_CONTROLS) else {"inversion"}
         cost = self.lesson.evaluate.task == "cost"
-        left_out = {"teaching"} if cost else set() if self.lesson.taught else untaught
+        left_out = unused | ({"teaching"} if cost else set()) if self.lesson.taught else {*made, "teaching", "seed"}
         about = self.lesson.model_dump(mode="json", exclude={"only", "concepts", *left_out})
         # an untaught model's scores do not depend on descriptions unless these stand in the prompts
         bare = not self.lesson.taught and not getattr(self.lesson.evaluate, "described", False)
@@ -59,7 +62,7 @@ class Stage:
     @property
     def pictures_key(self) -> str:
         """A digest of everything that decides the pictures."""
-        about = self.lesson.model_dump(mode="json", include={"model", "inversion", "pictures", "seed"})
+        about = self.lesson.model_dump(mode="json", include={"model", "inversion", "generation", "pictures", "seed"})
         return digest({"lesson": about, "concepts": [asdict(one) for one in self.concepts]})
 
     def kept(self, root: Path) -> dict[str, Any] | None:
@@ -71,7 +74,14 @@ class Stage:
         return found
 
     def scores(
-        self, model: VisionLanguageModel, data: Data, root: Path, work: Path, on_step: Progress | None
+        self,
+        model: VisionLanguageModel,
+        data: Data,
+        root: Path,
+        work: Path,
+        *,
+        running: Running,
+        on_step: Progress | None = None,
     ) -> dict[str, Any]:
         """Make the pictures, teach, score, and keep the scores below `root`; what is there already is read."""
         kept = self.kept(root)
@@ -80,8 +90,9 @@ class Stage:
         started = time.perf_counter()
         student = model
         if self.lesson.taught and self.lesson.evaluate.task != "cost":
-            student = self.taught(model, self.pictures(model, root, work, on_step), on_step)
-        found = score(student, self.lesson, self.concepts, data, work / self.key, on_step)
+            student = self.taught(model, self.pictures(model, root, work, running, on_step), on_step)
+        place = Place(kept=root / KEPT / self.key, work=work / self.key)
+        found = score(student, self.lesson, self.concepts, data, place, running=running, on_step=on_step)
         seconds = round(time.perf_counter() - started, 3)
         content = {
             "lesson": self.lesson.model_dump(mode="json"),
@@ -94,22 +105,30 @@ class Stage:
         return found
 
     def pictures(
-        self, model: VisionLanguageModel, root: Path, work: Path, on_step: Progress | None
-    ) -> tuple[SyntheticImages, ...]:
+        self, model: VisionLanguageModel, root: Path, work: Path, running: Running, on_step: Progress | None
+    ) -> Sequence[SyntheticImages]:
         """The pictures of each concept, below `root`; half a concept's are gone on with from `work`."""
-        settings = TeachSettings(
+        key = self.pictures_key
+        workshop = Workshop(model=model, name=self.lesson.model, running=running)
+        return run_pictures(workshop, self.teach_settings(root, running), root / PICTURES / key, work / key, on_step)
+
+    def teach_settings(self, root: Path, running: Running) -> TeachSettings:
+        """What the pictures are made from, as a run of `molyneux teach` says it."""
+        source = self.lesson.pictures
+        return TeachSettings(
             concepts=self.concepts,
             out=root,
             model=self.lesson.model,
             seed=self.lesson.seed,
-            control=_CONTROLS[self.lesson.pictures],
+            control=_CONTROLS.get(source),
+            images_from=None if source == "inverted" or source in _CONTROLS else source,
+            generation=self.lesson.generation,
             inversion=self.lesson.inversion,
+            running=running,
         )
-        key = self.pictures_key
-        return run_pictures(model, settings, root / PICTURES / key, work / key, on_step)
 
     def taught(
-        self, model: VisionLanguageModel, pictures: tuple[SyntheticImages, ...], on_step: Progress | None
+        self, model: VisionLanguageModel, pictures: Sequence[SyntheticImages], on_step: Progress | None
     ) -> VisionLanguageModel:
         """A copy of the model that has had the lesson."""
         step = None if on_step is None else lambda done, total: on_step("teaching", done, total)

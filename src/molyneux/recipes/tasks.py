@@ -1,5 +1,6 @@
 """How a lesson's model is scored: one function for each task, and what each needs of the data that were brought."""
 
+import json
 import resource
 import sys
 import time
@@ -12,10 +13,13 @@ import torch
 
 from molyneux.backends.abilities import captioner
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.marked import MarkedSet
 from molyneux.datasets.photos import check_headers
+from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
 from molyneux.evaluation.caption_scores import score_captions
@@ -24,8 +28,10 @@ from molyneux.evaluation.wording import read_templates
 from molyneux.evaluation.zero_shot import evaluate
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.captions import caption_photos
+from molyneux.pipeline.run_folder import is_unfinished
+from molyneux.pipeline.segmentation import SCORES, LocaliseSettings, localise_set
 from molyneux.pipeline.settings import Progress
-from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Retrieval
+from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Localisation, Retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class Data:
 
     photos: Mapping[str, PhotoFolder]
     captioned: Mapping[str, CaptionedPhotos]
+    marked: Mapping[str, tuple[str, MarkedSet]]
+    """Where it lies, as `read_marked` takes it, and what is there."""
 
     @staticmethod
     def read(lessons: Sequence[Lesson], given: Mapping[str, Path], source: str, *, drawn: bool = False) -> "Data":
@@ -46,6 +54,7 @@ class Data:
         """
         photos: dict[str, PhotoFolder] = {}
         captioned: dict[str, CaptionedPhotos] = {}
+        marked: dict[str, tuple[str, MarkedSet]] = {}
         missing = [name for name in dict.fromkeys(n for one in lessons for n in one.data) if name not in given]
         if missing:
             more = "".join(f" --data {name}=FOLDER" for name in missing)
@@ -59,14 +68,28 @@ class Data:
                 elif isinstance(task, Retrieval | Captioning) and name not in captioned:
                     captioned[name] = read_captioned(given[name], task.split)
                     check_headers(captioned[name].paths)
+                elif isinstance(task, Localisation) and name not in marked:
+                    where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
+                    marked[name] = (where, read_marked(where))
             if isinstance(task, Classification) and task.novel is not None and lesson.taught:
                 _check_pictured(lesson, photos[task.novel])
-        return Data(photos, captioned)
+        return Data(photos, captioned, marked)
 
     def files(self) -> dict[str, list[str]]:
         """The files of each data set, relative to its folder."""
         sets = {name: list(one.relative_paths) for name, one in self.photos.items()}
-        return sets | {name: list(one.names) for name, one in self.captioned.items()}
+        sets |= {name: list(one.names) for name, one in self.captioned.items()}
+        return sets | {name: [item.name for item in one.items] for name, (_, one) in self.marked.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a stage may write."""
+
+    kept: Path
+    """What a person may want to look at afterwards."""
+    work: Path
+    """What is needed until the stage is finished."""
 
 
 def score(
@@ -74,21 +97,25 @@ def score(
     lesson: Lesson,
     concepts: Sequence[Concept],
     data: Data,
-    work: Path,
-    on_step: Progress | None,
+    place: Place,
+    *,
+    running: Running,
+    on_step: Progress | None = None,
 ) -> dict[str, Any]:
-    """The scores of a model at the lesson's task, as plain data; what is half done goes on from `work`."""
+    """The scores of a model at the lesson's task, as plain data; what is half done goes on where it ended."""
     task = lesson.evaluate
     if isinstance(task, Classification):
         return _classification(model, task, concepts, data, on_step)
     if isinstance(task, Retrieval):
-        return retrieve(model, data.captioned[task.data], on_step=on_step, finished=work).as_dict()
+        return retrieve(model, data.captioned[task.data], on_step=on_step, finished=place.work).as_dict()
     if isinstance(task, Captioning):
         photos = data.captioned[task.data]
         written = caption_photos(
-            captioner(model, "captioning"), photos, task.decoding, seed=lesson.seed, kept=work, on_step=on_step
+            captioner(model, "captioning"), photos, task.decoding, seed=lesson.seed, kept=place.work, on_step=on_step
         )
         return score_captions(written, photos.as_references(), java=task.java).as_dict()
+    if isinstance(task, Localisation):
+        return _localisation(model, lesson, task, data, place, running, on_step)
     assert isinstance(task, Cost)
     return _cost(model, lesson, concepts[0], on_step)
 
@@ -113,6 +140,37 @@ def _classification(
         described={one.name: one.captions for one in concepts} if task.described else None,
         on_step=on_step,
     ).as_dict(classes=True)
+
+
+def _localisation(
+    model: VisionLanguageModel,
+    lesson: Lesson,
+    task: Localisation,
+    data: Data,
+    place: Place,
+    running: Running,
+    on_step: Progress | None,
+) -> dict[str, Any]:
+    name = lesson.model
+    if lesson.taught:
+        name = str(place.work / "model")
+        if not Path(name).is_dir():
+            model.save(Path(name))
+    settings = LocaliseSettings(
+        model=name,
+        images=data.marked[task.data][0],
+        out=place.kept,
+        texts=(task.text,),
+        sam=task.sam,
+        saliency=task.saliency,
+        masks=task.masks,
+        running=running,
+    )
+    finished = place.kept / SCORES
+    if finished.is_file() and not is_unfinished(place.kept):
+        found: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
+        return found
+    return localise_set(settings, on_step=on_step)
 
 
 def _cost(model: VisionLanguageModel, lesson: Lesson, concept: Concept, on_step: Progress | None) -> dict[str, Any]:
