@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
@@ -18,10 +17,10 @@ from molyneux.pipeline.run_folder import RunFolder, open_run
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
-from molyneux.recipes.schema import Case, Recipe, recipe_names
+from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
 from molyneux.recipes.stages import Stage, digest, on_case
 from molyneux.recipes.table import markdown, plot, rows
-from molyneux.recipes.tasks import Data
+from molyneux.recipes.tasks import Base, Data
 
 RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
 DRAWN = "data"
@@ -93,6 +92,7 @@ def run_recipe(
         "digest": settings.recipe.digest,
         "paper": recipe.paper,
         "miniature": settings.miniature,
+        "data": {name: str(place) for name, place in settings.data.items()},
         "changed": dict(settings.changes),
         "model": settings.model,
         "concepts": settings.concepts,
@@ -146,7 +146,7 @@ class _Job:
     data: Data
     folder: RunFolder
     on_step: Progress | None
-    held: tuple[str, VisionLanguageModel] | None = None
+    held: tuple[str, Base] | None = None
     weights: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> list[dict[str, Any]]:
@@ -156,11 +156,11 @@ class _Job:
             stage = Stage.of(case, digests)
             found = stage.kept(self.folder.root)
             if found is None:
-                model = self.model(case.lesson.model)
+                base = self.base(case.lesson.model)
                 step = on_case(self.on_step, place, len(self.cases))
                 with self.folder.timed(case.lesson.evaluate.task):
                     found = stage.scores(
-                        model,
+                        base,
                         self.data,
                         self.folder.root,
                         self.folder.work,
@@ -170,7 +170,7 @@ class _Job:
             scores.append(found)
         return rows(self.recipe, self.cases, scores)
 
-    def model(self, name: str) -> VisionLanguageModel:
+    def base(self, name: str) -> Base:
         """The untaught model, which is loaded once for the cases that follow each other.
 
         Raises:
@@ -179,10 +179,10 @@ class _Job:
         if self.held is None or self.held[0] != name:
             self.held = None
             with self.folder.timed("load"):
-                self.held = (name, load(name, **asdict(self.settings.running)))
+                self.held = (name, Base(load(name, **asdict(self.settings.running))))
             path = self.folder.root / WEIGHTS
             self.weights = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            own = weights_digest(self.held[1].native)
+            own = weights_digest(self.held[1].model.native)
             if self.weights.setdefault(name, own) != own:
                 raise OutputError(
                     f"{self.folder.root} holds an unfinished run of other weights of {name!r}: remove it or choose "
@@ -204,7 +204,10 @@ def check_given_pictures(cases: Sequence[Case], data: Data, settings: RecipeSett
     """See what can be seen of pictures that inversion does not make; errors as for `check_given`."""
     for case in cases:
         stage = Stage.of(case, dict.fromkeys(case.lesson.data, ""))
-        novel = data.photos.get(getattr(case.lesson.evaluate, "novel", None) or "")
+        task = case.lesson.evaluate
+        novel = None
+        if isinstance(task, Classification) and task.novel is not None:
+            novel = data.photos[task.novel, task.class_names]
         if case.lesson.taught:
             check_given(stage.teach_settings(settings.out, settings.running), novel)
 

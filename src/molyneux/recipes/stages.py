@@ -17,7 +17,7 @@ from molyneux.pipeline.pictures import run_pictures
 from molyneux.pipeline.public import teach
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.recipes.schema import Case, Lesson
-from molyneux.recipes.tasks import Data, Place, score
+from molyneux.recipes.tasks import Base, Data, Place, score
 from molyneux.synthetic import SyntheticImages
 
 STAGES, PICTURES, KEPT = "stages", "pictures", "reports"
@@ -75,7 +75,7 @@ class Stage:
 
     def scores(
         self,
-        model: VisionLanguageModel,
+        base: Base,
         data: Data,
         root: Path,
         work: Path,
@@ -88,11 +88,11 @@ class Stage:
         if kept is not None:
             return kept
         started = time.perf_counter()
-        student = model
+        model = student = base.model
         if self.lesson.taught and self.lesson.evaluate.task != "cost":
             student = self.taught(model, self.pictures(model, root, work, running, on_step), on_step)
         place = Place(kept=root / KEPT / self.key, work=work / self.key)
-        found = score(student, self.lesson, self.concepts, data, place, running=running, on_step=on_step)
+        found = score(student, base, self.lesson, self.concepts, data, place, running=running, on_step=on_step)
         seconds = round(time.perf_counter() - started, 3)
         content = {
             "lesson": self.lesson.model_dump(mode="json"),

@@ -5,24 +5,26 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from molyneux.backends.abilities import captioner
-from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.marked import MarkedSet
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
 from molyneux.evaluation.caption_scores import score_captions
+from molyneux.evaluation.features import PhotoFeatures, photo_features
 from molyneux.evaluation.retrieval import retrieve
 from molyneux.evaluation.wording import read_templates
 from molyneux.evaluation.zero_shot import evaluate
@@ -32,13 +34,15 @@ from molyneux.pipeline.run_folder import is_unfinished
 from molyneux.pipeline.segmentation import SCORES, LocaliseSettings, localise_set
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Localisation, Retrieval
+from molyneux.teaching.updates import shares_trunk
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
     """What was brought, read as far as is cheap."""
 
-    photos: Mapping[str, PhotoFolder]
+    photos: Mapping[tuple[str, ClassNames], PhotoFolder]
+    """By the set's name and what its classes are called."""
     captioned: Mapping[str, CaptionedPhotos]
     marked: Mapping[str, tuple[str, MarkedSet]]
     """Where it lies, as `read_marked` takes it, and what is there."""
@@ -52,7 +56,7 @@ class Data:
         Raises:
             DataError: if one was not brought, is not in its layout, or has no photos of a lesson's concept.
         """
-        photos: dict[str, PhotoFolder] = {}
+        photos: dict[tuple[str, ClassNames], PhotoFolder] = {}
         captioned: dict[str, CaptionedPhotos] = {}
         marked: dict[str, tuple[str, MarkedSet]] = {}
         missing = [name for name in dict.fromkeys(n for one in lessons for n in one.data) if name not in given]
@@ -62,9 +66,10 @@ class Data:
         for lesson in lessons:
             task = lesson.evaluate
             for name in lesson.data:
-                if isinstance(task, Classification) and name not in photos:
-                    photos[name] = read_set(_layout(name, given[name], drawn), class_names=task.class_names)
-                    check_headers(photos[name].paths)
+                if isinstance(task, Classification) and (name, task.class_names) not in photos:
+                    found = read_set(_layout(name, given[name], drawn), class_names=task.class_names)
+                    check_headers(found.paths)
+                    photos[name, task.class_names] = found
                 elif isinstance(task, Retrieval | Captioning) and name not in captioned:
                     captioned[name] = read_captioned(given[name], task.split)
                     check_headers(captioned[name].paths)
@@ -72,14 +77,33 @@ class Data:
                     where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
                     marked[name] = (where, read_marked(where))
             if isinstance(task, Classification) and task.novel is not None and lesson.taught:
-                _check_pictured(lesson, photos[task.novel])
+                _check_pictured(lesson, photos[task.novel, task.class_names])
         return Data(photos, captioned, marked)
 
     def files(self) -> dict[str, list[str]]:
         """The files of each data set, relative to its folder."""
-        sets = {name: list(one.relative_paths) for name, one in self.photos.items()}
+        sets = {name: list(one.relative_paths) for (name, _), one in self.photos.items()}
         sets |= {name: list(one.names) for name, one in self.captioned.items()}
         return sets | {name: [item.name for item in one.items] for name, (_, one) in self.marked.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An untaught model, and what it makes of photos below the projection, which some of its pupils share."""
+
+    model: VisionLanguageModel
+    seen: dict[tuple[str, ClassNames], PhotoFeatures] = field(default_factory=dict)
+
+    def photos(
+        self, name: str, class_names: ClassNames, data: Data, lesson: Lesson, on_step: Progress | None
+    ) -> PhotoFolder | PhotoFeatures:
+        """A data set's photos; seen once for all lessons that leave the trunk as it is."""
+        photos = data.photos[name, class_names]
+        if not isinstance(self.model, DualEncoder) or (lesson.taught and not shares_trunk(lesson.teaching)):
+            return photos
+        if (name, class_names) not in self.seen:
+            self.seen[name, class_names] = photo_features(self.model, photos, on_step, name)
+        return self.seen[name, class_names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +118,7 @@ class Place:
 
 def score(
     model: VisionLanguageModel,
+    base: Base,
     lesson: Lesson,
     concepts: Sequence[Concept],
     data: Data,
@@ -102,10 +127,11 @@ def score(
     running: Running,
     on_step: Progress | None = None,
 ) -> dict[str, Any]:
-    """The scores of a model at the lesson's task, as plain data; what is half done goes on where it ended."""
+    """The scores of a model, which may be the base, at the lesson's task; what is half done goes on where it ended."""
     task = lesson.evaluate
     if isinstance(task, Classification):
-        return _classification(model, task, concepts, data, on_step)
+        seen = {name: base.photos(name, task.class_names, data, lesson, on_step) for name in lesson.data}
+        return _classification(model, task, concepts, seen, on_step)
     if isinstance(task, Retrieval):
         return retrieve(model, data.captioned[task.data], on_step=on_step, finished=place.work).as_dict()
     if isinstance(task, Captioning):
@@ -124,15 +150,14 @@ def _classification(
     model: VisionLanguageModel,
     task: Classification,
     concepts: Sequence[Concept],
-    data: Data,
+    photos: Mapping[str, PhotoFolder | PhotoFeatures],
     on_step: Progress | None,
 ) -> dict[str, Any]:
-    known = None if task.known is None else data.photos[task.known]
     names = [one.name for one in concepts]
     return evaluate(
         model,
-        novel=None if task.novel is None else _those(data.photos[task.novel], names),
-        known=known,
+        novel=None if task.novel is None else _those(photos[task.novel], names),
+        known=None if task.known is None else photos[task.known],
         concepts=None if task.novel is None else names,
         prompts=read_templates(task.templates),
         ensemble=task.ensemble,
@@ -198,7 +223,7 @@ def _layout(name: str, given: Path, drawn: bool) -> str:
     return str(given) if plain else f"{name}:{given}"
 
 
-def _those(photos: PhotoFolder, names: Sequence[str]) -> PhotoFolder:
+def _those(photos: PhotoFolder | PhotoFeatures, names: Sequence[str]) -> PhotoFolder | PhotoFeatures:
     there = {name.casefold() for name in photos.names}
     return photos.only([name for name in names if name.casefold() in there])
 
