@@ -16,7 +16,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
         ConfigError: if the change gives no recipe.
     """
     axes: dict[str, Any] = dict(recipe.axes)
-    expect = recipe.expect
+    expect, average = recipe.expect, recipe.average
     over: dict[str, Any] = {} if concepts is None else {"concepts": concepts}
     for path, value in settings.items():
         over = merged(over, nested(path, value))
@@ -25,20 +25,20 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
         point, equals, name = model.partition("=")
         if not isinstance(points, dict):
             over = merged(over, {"model": model})
-            expect = ()
+            expect, average = (), {}
         elif equals and point in points:
             axes["model"] = points | {point: points[point] | {"model": name}}
         else:
             axes["model"] = {model: next(iter(points.values())) | {"model": model}}
-            expect = ()
+            expect, average = (), {}
     if concepts is not None:
-        expect = ()
+        expect, average = (), {}
     # what is given holds against what points say, too
     axes = {
         axis: {label: _against(change, over) for label, change in found.items()} if isinstance(found, dict) else found
         for axis, found in axes.items()
     }
-    return recipe.but(lesson=merged(recipe.lesson, over), axes=axes, expect=expect)
+    return recipe.but(lesson=merged(recipe.lesson, over), axes=axes, expect=expect, average=average)
 
 
 def _against(change: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from molyneux.errors import ConfigError, OutputError
 from molyneux.files import slug, write_json, write_text
 from molyneux.pipeline.environment import machine, versions
 from molyneux.pipeline.given import check_given
-from molyneux.pipeline.run_folder import RunFolder, open_run
+from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
@@ -64,8 +64,9 @@ def run_recipe(
 ) -> RecipeResult:
     """Go through a recipe's lessons and write `results.json`, `table.md` and, for a sweep, `plot.png`.
 
-    All data is looked at before the first model is loaded. An unfinished run of the same settings in `settings.out`
-    is continued: finished stages, one file each, are read, and it ends with the same scores.
+    All data is looked at before the first model is loaded, and that is before anything is written. An unfinished run
+    of the same settings in `settings.out` is continued: finished stages, one file each, are read, and it ends with the
+    same scores.
 
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
@@ -77,14 +78,16 @@ def run_recipe(
     lessons = [case.lesson for case in cases]
     resolved = _resolved(settings, recipe, cases)
     _check_named(recipe, settings)
-    if settings.miniature:
-        folder = open_run(settings.out, resolved, "")
-        data = Data.read(lessons, draw_data(lessons, folder.root / DRAWN), recipe.name, drawn=True)
-    else:
+    if not settings.miniature:
         data = Data.read(lessons, settings.data, recipe.name)
         check_given_pictures(cases, data, settings)
-        folder = open_run(settings.out, resolved, "")
-    job = _Job(settings, recipe, cases, data, folder, on_step)
+    check_out(settings.out, resolved)
+    first = lessons[0].model
+    held = first, Base(load(first, **asdict(settings.running)))
+    folder = open_run(settings.out, resolved, "")
+    if settings.miniature:
+        data = Data.read(lessons, draw_data(lessons, folder.root / DRAWN), recipe.name, drawn=True)
+    job = _Job(settings, recipe, cases, data, folder, held, on_step)
     found = job.run()
     notes = job.notes()
     results = {
@@ -145,9 +148,10 @@ class _Job:
     cases: tuple[Case, ...]
     data: Data
     folder: RunFolder
+    held: tuple[str, Base]
     on_step: Progress | None
-    held: tuple[str, Base] | None = None
     weights: dict[str, str] = field(default_factory=dict)
+    checked: set[str] = field(default_factory=set)
 
     def run(self) -> list[dict[str, Any]]:
         digests = {name: digest(files) for name, files in self.data.files().items()}
@@ -176,10 +180,10 @@ class _Job:
         Raises:
             OutputError: if its weights are others than when the run began.
         """
-        if self.held is None or self.held[0] != name:
-            self.held = None
+        if self.held[0] != name:
             with self.folder.timed("load"):
                 self.held = (name, Base(load(name, **asdict(self.settings.running))))
+        if name not in self.checked:
             path = self.folder.root / WEIGHTS
             self.weights = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             own = weights_digest(self.held[1].model.native)
@@ -189,6 +193,7 @@ class _Job:
                     "another folder"
                 )
             write_json(path, self.weights)
+            self.checked.add(name)
         return self.held[1]
 
     def notes(self) -> list[str]:

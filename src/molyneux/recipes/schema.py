@@ -200,6 +200,9 @@ class Recipe(_Strict):
     expect: tuple[dict[str, Any], ...] = ()
     """The paper's numbers: points of axes, and by title of column a number, or one for each point of the last axis."""
 
+    average: dict[str, tuple[float | None, ...]] = {}
+    """The paper's means over all points of the other axes, by title of column, for each point of the last axis."""
+
     @staticmethod
     def read(name: str | Path) -> "Recipe":
         """The recipe of that name in the package ('paper/table-2'), or in a YAML file.
@@ -272,6 +275,9 @@ class Recipe(_Strict):
         titles = {column.title for column in self.columns.values()}
         last = list(self.axes)[-1]
         count = len(self.points(last))
+        for title, values in self.average.items():
+            if title not in titles or len(values) != count:
+                raise ConfigError(f"the recipe {self.name} has {len(values)} averages of {title!r}: expected {count}")
         for entry in self.expect:
             for key, value in entry.items():
                 if key in self.axes:

@@ -1,28 +1,32 @@
 """A recipe's numbers, each beside the paper's: as plain data, as a table in Markdown, and as a plot."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from molyneux.files import write_bytes
 from molyneux.recipes.schema import BASELINE, CONCEPT, Case, Recipe
 
 NO_NUMBER = "–"
+MEAN = "mean"
 NO_PLOT = "plot.png is not drawn: matplotlib is not installed (the extra 'bench' has it)"
 
 
 def rows(recipe: Recipe, cases: Sequence[Case], scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each case its points and, by column, {'ours': number or None, 'paper': the same, 'why': why ours is none}."""
-    return [
+    found = [
         {
             "at": dict(case.labels),
             "values": {
-                column.title: _value(found, path, column.times, case)
+                column.title: _value(own, path, column.times, case)
                 | {"paper": recipe.expected(case.labels, column.title)}
                 for path, column in recipe.columns.items()
             },
         }
-        for case, found in zip(cases, scores, strict=True)
+        for case, own in zip(cases, scores, strict=True)
     ]
+    return [*found, *_averages(recipe, found)] if recipe.average else found
 
 
 def markdown(recipe: Recipe, found: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
@@ -73,7 +77,7 @@ def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str 
     Ours is a line, the paper's are open rings of the same colour; the baseline is dashed.
     """
     axis = list(recipe.axes)[-1]
-    points = [(row, as_number(row["at"][axis])) for row in found]
+    points = [(row, as_number(row["at"][axis])) for row in found if MEAN not in row["at"].values()]
     if sum(x is not None for x in {x for _, x in points}) < 2:
         return f"plot.png is not drawn: no two points of {axis!r} are numbers"
     try:
@@ -104,9 +108,32 @@ def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str 
             axes.set_xscale("log")
         axes.set(xlabel=axis, ylabel=title)
     axes.legend(fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=150, format="png")
+    write_bytes(path, content.getvalue())
     return None
+
+
+def _averages(recipe: Recipe, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each point of the last axis; the paper's stand beside those of whole recipes alone."""
+    last = list(recipe.axes)[-1]
+    whole = len(found) == len(recipe.cases)
+    means = []
+    for place, point in enumerate(recipe.points(last)):
+        own = [row["values"] for row in found if row["at"][last] == point]
+        values = {}
+        for title in own[0] if own else ():
+            numbers = [value[title]["ours"] for value in own]
+            lacking = None in numbers
+            paper = recipe.average.get(title)
+            values[title] = {
+                "ours": None if lacking else sum(numbers) / len(numbers),
+                "why": "not computed: a number is missing" if lacking else None,
+                "paper": paper[place] if paper and whole else None,
+            }
+        if own:
+            means.append({"at": dict.fromkeys(recipe.axes, MEAN) | {last: point}, "values": values})
+    return means
 
 
 def _value(scores: Mapping[str, Any], path: str, times: float, case: Case) -> dict[str, Any]:
