@@ -4,7 +4,8 @@
     python bench/novel_concepts.py --data ../shared/data --seeds 1 --no-paper     # Molyneux's default alone
 
 Reads `novel-concepts/` (photos and `concepts.json`) and `imagenet1k-sample/` below --data. Inverted pictures are
-cached in bench/cache by model, settings, concept and seed. Writes results.json, table.md and, with matplotlib,
+cached in bench/cache by model, settings, concept and seed, rows by all these and Molyneux's code, so that a run can be
+continued and its parts shared among processes. Writes results.json, table.md and, with matplotlib,
 plot.png into --out.
 
 Rows: Molyneux's default, and the same at other strengths (shares of its change, so that it can be compared with
@@ -25,8 +26,9 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,6 +36,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+import molyneux
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
@@ -45,6 +48,7 @@ from molyneux.evaluation.features import PhotoFeatures, name_embeddings, photo_f
 from molyneux.evaluation.labels import LabelSet, label_set
 from molyneux.evaluation.results import Measurement
 from molyneux.evaluation.zero_shot import measure, score_photos
+from molyneux.files import write_bytes
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.pictures import derangement
 from molyneux.pipeline.replay import replay_pictures
@@ -191,36 +195,42 @@ def prompt_rows(bench: Bench) -> list[Row]:
 
 def paper_rows(
     bench: Bench,
-    concepts: Sequence[Concept],
+    concept: Concept,
     inversion: InversionConfig,
     seed: int,
     rates: Sequence[float],
     data: Path,
-    known_photos: int,
+    some: PhotoFolder,
 ) -> list[Row]:
-    """The paper's recipe on each concept alone: the whole tower moves, so photos are embedded for every run."""
-    novel_folder, known_folder = read_folder(data / "novel-concepts"), read_folder(data / "imagenet1k-sample")
-    step = max(1, len(known_folder.photos) // known_photos)
-    some = PhotoFolder(root=known_folder.root, names=known_folder.names, photos=known_folder.photos[::step])
-    rows: list[Row] = []
-    base_known = photo_features(bench.model, some)
-    for concept in concepts:
-        pictures = bench.pictures(concept, inversion, seed)
-        own = read_folder(novel_folder.root, only=[concept.name])
-        labels = label_set(names=imagenet_names(), concepts=[concept.name])
-        columns = name_embeddings(bench.model, labels.all)
+    """The paper's recipe on one concept: the whole tower moves, so photos are embedded for every run."""
+    pictures = bench.pictures(concept, inversion, seed)
+    own = read_folder(data / "novel-concepts", only=[concept.name])
+    labels = label_set(names=imagenet_names(), concepts=[concept.name])
+    columns = name_embeddings(bench.model, labels.all)
 
-        def scored(model: DualEncoder, known: PhotoFeatures, novel: PhotoFeatures) -> Measurement:
-            found = score_photos(model, labels, columns, known=known, novel=novel)  # noqa: B023
-            return measure(labels, found, intervals=False)  # noqa: B023
+    def judged(model: DualEncoder) -> Measurement:
+        known, novel = photo_features(model, some), photo_features(model, own)
+        return measure(labels, score_photos(model, labels, columns, known=known, novel=novel), intervals=False)
 
-        before = scored(bench.model, base_known, bench.novel.only([concept.name]))
-        for rate in rates:
-            taught = teach(bench.model, [pictures], TeachingConfig.paper(rate), known=(), seed=seed)
-            after = scored(taught, photo_features(taught, some), photo_features(taught, own))
-            rows.append(row(f"paper, {inversion.steps} steps, {rate:g}", concept.name, seed, before, after))
-        say(f"paper's recipe on {concept.name}, seed {seed}, {inversion.steps} steps: {len(rates)} rates")
+    before = judged(bench.model)
+    rows = []
+    for rate in rates:
+        taught = teach(bench.model, [pictures], TeachingConfig.paper(rate), known=(), seed=seed)
+        rows.append(row(f"paper, {inversion.steps} steps, {rate:g}", concept.name, seed, before, judged(taught)))
+    say(f"paper's recipe on {concept.name}, seed {seed}, {inversion.steps} steps: {len(rates)} rates")
     return rows
+
+
+def kept(bench: Bench, parts: object, make: Callable[[], list[Row]]) -> list[Row]:
+    """Rows computed once for these parts and this code, then read from the cache, so that a run can be continued."""
+    code = hashlib.sha256()
+    for path in sorted((Path(__file__), *Path(molyneux.__file__).parent.rglob("*.py"))):
+        code.update(path.read_bytes())
+    text = repr((bench.weights, code.hexdigest(), parts))
+    path = bench.cache / f"rows-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        write_bytes(path, json.dumps([asdict(one) for one in make()]).encode())
+    return [Row(**one) for one in json.loads(path.read_text())]
 
 
 def similarity(bench: Bench, concepts: Sequence[Concept], config: InversionConfig, seed: int) -> float:
@@ -349,7 +359,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     parser.add_argument("--cache", type=Path, default=Path("bench/cache"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--paper-seeds", type=int, default=1)
+    parser.add_argument("--paper-seeds", type=int, default=3)
     parser.add_argument("--paper-steps", type=int, default=100)
     parser.add_argument("--paper-full", nargs="*", default=["kangaroo", "sunflower"], metavar="CONCEPT")
     parser.add_argument("--paper-known", type=int, default=200)
@@ -359,22 +369,33 @@ def main() -> None:
     bench = prepare(options.data, options.cache)
     inversion, config = InversionConfig(), TeachingConfig()
     rows = prompt_rows(bench)
+    novel = options.data / "novel-concepts"
     for seed in range(options.seeds):
-        rows += default_rows(bench, config, inversion, seed, options.data / "novel-concepts")
+        settings = (asdict(config), asdict(inversion), seed)
+        rows += kept(bench, settings, partial(default_rows, bench, config, inversion, seed, novel))
         say(table(rows))
     notes = {"similarity of features to real photos', ours": similarity(bench, bench.concepts, inversion, 0)}
     if options.paper:
-        full = [concept for concept in bench.concepts if concept.name in options.paper_full]
+        some = evenly(read_folder(options.data / "imagenet1k-sample"), options.paper_known)
+        full = tuple(concept for concept in bench.concepts if concept.name in options.paper_full)
         lessons = [(bench.concepts, InversionConfig.paper(options.paper_steps), options.paper_seeds)]
         if full:
             lessons.append((full, InversionConfig.paper(), 1))
         for concepts, paper, seeds in lessons:
             for seed in range(seeds):
-                rows += paper_rows(bench, concepts, paper, seed, PAPER_RATES, options.data, options.paper_known)
+                for concept in concepts:
+                    make = partial(paper_rows, bench, concept, paper, seed, PAPER_RATES, options.data, some)
+                    rows += kept(bench, (asdict(paper), concept, seed, PAPER_RATES, options.paper_known), make)
             key = f"similarity of features to real photos', paper, {paper.steps} steps, {len(concepts)} concepts"
             notes[key] = similarity(bench, concepts, paper, 0)
     write(options.out, rows, notes, vars(options))
     print((options.out / ("results.json" if options.json else "table.md")).read_text(encoding="utf-8"))
+
+
+def evenly(folder: PhotoFolder, count: int) -> PhotoFolder:
+    """About that many of a folder's photos, evenly spread."""
+    step = max(1, len(folder.photos) // count)
+    return PhotoFolder(root=folder.root, names=folder.names, photos=folder.photos[::step])
 
 
 def prepare(data: Path, cache: Path) -> Bench:

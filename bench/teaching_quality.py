@@ -22,11 +22,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from novel_concepts import TUNED, Bench, by_concept, interval, mean, number, prepare, row, say, scored
+from novel_concepts import TUNED, Bench, by_concept, evenly, interval, mean, number, prepare, row, say, scored
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig
 from molyneux.backends.base import DualEncoder
-from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.folders import read_folder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.evaluation.features import name_embeddings, photo_features
 from molyneux.evaluation.labels import label_set
@@ -189,8 +189,7 @@ def judged(bench: Bench, name: str, data: Path, few: int, shared: bool) -> Calla
     """What scores a model for one concept: from cached features, or, where the trunk moves, from fewer photos anew."""
     if shared:
         return lambda model: scored(bench, model, bench.novel)
-    folder = read_folder(data / "imagenet1k-sample")
-    some = PhotoFolder(root=folder.root, names=folder.names, photos=folder.photos[:: len(folder.photos) // few])
+    some = evenly(read_folder(data / "imagenet1k-sample"), few)
     own = read_folder(data / "novel-concepts", only=[name])
     labels = label_set(names=imagenet_names(), concepts=[name])
     columns = name_embeddings(bench.model, labels.all)
