@@ -29,16 +29,19 @@ def quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def read_hugging_face(folder: Path, images: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Pictures (bytes as floats in [0, 1], already of the right size) and texts to unit rows, by transformers alone."""
+    """Pictures (bytes as floats in [0, 1], already of the right size) and texts to unit rows, by transformers alone.
+
+    In double precision: rounding of small random towers differs from machine to machine.
+    """
     import transformers
 
     with quiet():
-        model = transformers.AutoModel.from_pretrained(folder).eval()
+        model = transformers.AutoModel.from_pretrained(folder).eval().double()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
     pictures = [(image * 255).round().to(torch.uint8) for image in images]
     padding = "max_length" if model.config.model_type.startswith("siglip") else True
-    seen = model.get_image_features(**processor(pictures, return_tensors="pt"))
+    seen = model.get_image_features(**processor(pictures, return_tensors="pt").to(torch.float64))
     tokens = tokenizer(list(texts), padding=padding, return_tensors="pt")
     tokens.pop("token_type_ids", None)
     read = model.get_text_features(**tokens)
