@@ -10,6 +10,7 @@ from molyneux.errors import ConfigError
 from molyneux.recipes.changes import changed
 from molyneux.recipes.schema import Recipe, concept_file, concept_names, recipe_names
 from molyneux.recipes.settings import inversion_of, teaching_of
+from molyneux.recipes.status import status
 from molyneux.teaching.config import LoRA
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "paper.txt"
@@ -61,6 +62,12 @@ def test_a_recipes_header_says_what_its_lessons_need(name):
     assert re.findall(r"--data (\S+)=FOLDER", recipe.command) == list(recipe.needs.data)
     assert recipe.differences
     assert recipe.expect
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_record_is_of_the_recipe_as_it_is(name):
+    # else: python scripts/record_recipes.py
+    assert "run in miniature" in status(Recipe.read(name))
 
 
 def test_every_table_and_figure_with_numbers_has_a_recipe():

@@ -20,7 +20,7 @@ CONCEPTS, PICTURES, STEPS, PHOTOS = 2, 2, 2, 2
 GIVEN = "pictures"
 """The folder of what is drawn in place of a text-to-image model's pictures."""
 
-KNOWN = ("circle", "square", "triangle")
+KNOWN = ("tench", "goldfish", "hen")
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
 

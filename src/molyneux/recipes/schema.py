@@ -64,8 +64,8 @@ class Classification(_Strict):
     templates: str = "one"
     """What each name is put into: see `Wording`."""
     ensemble: Ensemble = "embeddings"
-    described: bool = False
-    """Whether the concept's definition stands in place of its name: what words achieve without teaching."""
+    described: Literal["no", "asymmetric", "symmetric"] = "no"
+    """Whether definitions stand in place of the concepts' names, or of all: what words achieve without teaching."""
 
 
 class Retrieval(_Strict):

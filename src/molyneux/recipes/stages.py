@@ -55,7 +55,7 @@ class Stage:
         left_out = unused | ({"teaching"} if cost else set()) if self.lesson.taught else {*made, "teaching", "seed"}
         about = self.lesson.model_dump(mode="json", exclude={"only", "concepts", *left_out})
         # an untaught model's scores do not depend on descriptions unless these stand in the prompts
-        bare = not self.lesson.taught and not getattr(self.lesson.evaluate, "described", False)
+        bare = not self.lesson.taught and getattr(self.lesson.evaluate, "described", "no") == "no"
         concepts = [one.name if bare else asdict(one) for one in self.concepts]
         return digest({"lesson": about, "concepts": concepts, "data": dict(self.data)})
 

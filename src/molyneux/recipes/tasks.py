@@ -17,14 +17,16 @@ from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import PhotoFolder
-from molyneux.datasets.imagenet import ClassNames
+from molyneux.datasets.imagenet import ClassNames, described_classes
 from molyneux.datasets.marked import MarkedSet
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
 from molyneux.evaluation.caption_scores import score_captions
+from molyneux.evaluation.descriptions import definition_texts
 from molyneux.evaluation.features import PhotoFeatures, photo_features
+from molyneux.evaluation.labels import name_key
 from molyneux.evaluation.retrieval import retrieve
 from molyneux.evaluation.wording import read_templates
 from molyneux.evaluation.zero_shot import evaluate
@@ -162,9 +164,22 @@ def _classification(
         prompts=read_templates(task.templates),
         ensemble=task.ensemble,
         class_names=task.class_names,
-        described={one.name: one.captions for one in concepts} if task.described else None,
+        described=_defined(task, concepts, photos),
         on_step=on_step,
     ).as_dict(classes=True)
+
+
+def _defined(
+    task: Classification, concepts: Sequence[Concept], photos: Mapping[str, PhotoFolder | PhotoFeatures]
+) -> dict[str, list[str]]:
+    """The definitions that stand in place of names; ImageNet's classes have Molyneux's descriptions."""
+    if task.described == "no":
+        return {}
+    known = () if task.known is None or task.described == "asymmetric" else photos[task.known].names
+    shipped = {name_key(name): text for name, text in described_classes().items()}
+    given = {name: shipped[name_key(name)] for name in known if name_key(name) in shipped}
+    texts = definition_texts(known, concepts, naming="symmetric", descriptions=given)
+    return dict(zip((*known, *(one.name for one in concepts)), texts, strict=True))
 
 
 def _localisation(
