@@ -44,5 +44,6 @@ style: install
 	@$(BIN)/lint-imports --no-logo
 
 bench: install
-	@$(BIN)/python bench/novel_concepts.py
+	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py
+	@OMP_NUM_THREADS=1 $(BIN)/python bench/teaching_quality.py
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/speed.py

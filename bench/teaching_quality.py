@@ -8,7 +8,7 @@ that changes more than the projection is scored on --few known photos, evenly sp
 before teaching on the same photos. "At 0.01" is the recall at the strength of the change (`interpolate`) where neither
 known accuracy lost nor false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth
 at equal price. Beside the single concepts: all twelve at once, and one after the other with the earlier ones kept by
-replay of their own pictures. Writes results.json and docs/teaching-quality.md (--out, --page).
+replay of their own pictures. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
 
 Inverted pictures are cached as in `novel_concepts.py`, whose settings of data, seeds and tuned concepts hold here.
 """
@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--cache", type=Path, default=Path("bench/cache"))
     parser.add_argument("--out", type=Path, default=Path("bench/results/teaching-quality"))
-    parser.add_argument("--page", type=Path, default=Path("docs/teaching-quality.md"))
+    parser.add_argument("--page", type=Path, help="write the tables with an introduction here")
     parser.add_argument("--only", nargs="*", default=[], metavar="GROUP")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--few", type=int, default=100)
@@ -346,7 +346,7 @@ def main() -> None:
     (options.out / "results.json").write_text(json.dumps([asdict(one) for one in found], indent=1))
     text = "\n\n".join(parts) + "\n"
     (options.out / "tables.md").write_text(text, encoding="utf-8")
-    if not options.only:
+    if options.page:
         options.page.write_text(f"{PAGE}\n{text}", encoding="utf-8")
     print(text)
 
