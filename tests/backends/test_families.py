@@ -85,7 +85,8 @@ def test_the_sizes_of_open_clips_clips_are_all_listed():
 
 def test_every_loader_has_a_family_and_every_family_a_loader():
     prefixes = {family.loader.partition(":")[0] for family in FAMILIES}
-    assert prefixes == {"mini", *LOADERS}
+    # random stand-ins are of families that are listed already
+    assert prefixes == {"mini", *LOADERS} - {"tiny"}
     modules = {family.implementation.partition(":")[0] for family in FAMILIES}
     assert {module for module, _ in TYPES.values()} <= modules
 
