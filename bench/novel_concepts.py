@@ -324,33 +324,36 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True)
-    groups: dict[str, list[Row]] = {}
-    for one in rows:
-        if not one.together:
-            groups.setdefault(one.method, []).append(one)
-    curves: dict[str, list[str]] = {"ours, strengths": [], **{m.rsplit(",", 1)[0]: [] for m in groups if "paper" in m}}
-    for method in groups:
-        if method.startswith("paper"):
-            curves[method.rsplit(",", 1)[0]].append(method)
-        elif method.startswith("ours"):
-            curves["ours, strengths"].append(method)
+    alone = [one for one in rows if not one.together]
+    few = {one.concept for one in alone if one.method.startswith("paper, 5000 steps")}
+    some = [one for one in alone if not one.method.startswith("paper, 5000 steps")]
+    panels = [("all concepts", some, "known_lost"), ("all concepts", some, "false_positives")]
+    if few:
+        panels.append((" and ".join(sorted(few)), [one for one in alone if one.concept in few], "known_lost"))
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4.2), sharey=True)
     labels = {"known_lost": "known accuracy lost", "false_positives": "false positives"}
-    for axis, (price, label) in zip(axes, labels.items(), strict=True):
-        for curve, methods in curves.items():
-            points = sorted((mean(groups[m], price), mean(groups[m], "recall")) for m in methods)
-            axis.plot(*zip(*points, strict=True), "o-", ms=3, label=curve)
-        for method, own in groups.items():
+    for axis, (title, own, price) in zip(axes, panels, strict=True):
+        groups: dict[str, list[Row]] = {}
+        for one in own:
+            groups.setdefault(one.method, []).append(one)
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for method, found in groups.items():
+            point = (mean(found, price), mean(found, "recall"))
+            if method.startswith(("paper", "ours")):
+                name = method.rsplit(",", 1)[0] + ", rates" if method.startswith("paper") else "ours, strengths"
+                curves.setdefault(name, []).append(point)
             if not method.startswith(("paper", "ours,")):
-                marker = "D" if method == "ours" else "s"
-                axis.plot(mean(own, price), mean(own, "recall"), marker, label=method)
+                axis.plot(*point, "D" if method == "ours" else "s", label=method)
+        for name, points in curves.items():
+            axis.plot(*zip(*sorted(points), strict=True), "o-", ms=3, label=name)
         axis.axvline(0.01, color="0.8", lw=1)
-        axis.set_xlabel(label)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(labels[price])
         axis.set_xlim(right=0.06)
     axes[0].set_ylabel("target recall")
-    axes[1].legend(fontsize=7)
+    axes[-1].legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
