@@ -115,3 +115,20 @@ def test_nothing_to_measure_is_refused():
     ):
         with pytest.raises(DataError):
             broken()
+
+
+def test_accuracy_recall_and_false_positives_agree_with_scikit_learn():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        scores = torch.rand(60, 7, generator=generator)
+        labels = torch.randint(7, (60,), generator=generator)
+        guesses = scores.argmax(dim=1)
+        assert top1_accuracy(scores, labels) == pytest.approx(sklearn.accuracy_score(labels, guesses))
+        # the last column is the novel name; as a question of two classes its recall is that of the novel photos
+        is_novel, said_novel = labels == 6, guesses == 6
+        known, target = scores[:, :6], scores[:, 6]
+        recall = sklearn.recall_score(is_novel, said_novel)
+        assert target_recall(known[is_novel], target[is_novel]) == pytest.approx(recall)
+        specificity = sklearn.recall_score(~is_novel, ~said_novel)
+        assert false_positive_rate(known[~is_novel], target[~is_novel]) == pytest.approx(1 - specificity)

@@ -15,6 +15,8 @@ from molyneux.evaluation.segmentation_metrics import contour_dice, dice, iou, sl
 steady = settings(deadline=None, max_examples=60)
 has_reference = importlib.util.find_spec("surface_distance") is not None
 needs_reference = pytest.mark.skipif(not has_reference, reason="surface-distance is not installed")
+has_monai = importlib.util.find_spec("monai") is not None
+needs_monai = pytest.mark.skipif(not has_monai, reason="MONAI is not installed")
 METRICS = (dice, iou, contour_dice, slice_dice)
 
 
@@ -147,3 +149,27 @@ def test_impossible_distances_are_refused():
         with pytest.raises(ConfigError, match="tolerance"):
             contour_dice(one, one, *values)
     assert np.isfinite(contour_dice(one, one, 1e6).item())
+
+
+@needs_monai
+@pytest.mark.filterwarnings("ignore::FutureWarning:monai.*", "ignore::DeprecationWarning")
+@steady
+@given(pairs(empty=False))
+def test_overlap_agrees_with_monai(pair):
+    from monai.metrics import compute_dice, compute_iou
+
+    one, other = (mask[:, None].float() for mask in pair)
+    torch.testing.assert_close(dice(*pair).float(), compute_dice(one, other, include_background=True)[:, 0].float())
+    torch.testing.assert_close(iou(*pair).float(), compute_iou(one, other, include_background=True)[:, 0].float())
+
+
+@needs_monai
+@pytest.mark.filterwarnings("ignore::FutureWarning:monai.*", "ignore::DeprecationWarning")
+@steady
+@given(pairs(empty=False), st.sampled_from([0.0, 0.7, 1.0, 1.5, 2.0, 3.3]))
+def test_contours_agree_with_monai(pair, tolerance):
+    from monai.metrics import compute_surface_dice
+
+    one, other = (mask[:, None].float() for mask in pair)
+    expected = compute_surface_dice(one, other, [tolerance], include_background=True, use_subvoxels=True)[:, 0]
+    torch.testing.assert_close(contour_dice(*pair, tolerance=tolerance).double(), expected.double(), atol=1e-5, rtol=0)
