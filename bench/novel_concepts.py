@@ -9,12 +9,14 @@ continued and its parts shared among processes. Writes results.json, table.md an
 plot.png into --out.
 
 Rows: Molyneux's default, and the same at other strengths (shares of its change, so that it can be compared with
-others at equal price); the same on noise and on another concept's pictures; the description as prompt without
-teaching; the same teaching on ten real photos (the upper line; those ten are left out of its score); and the
-paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. The paper's recipe moves
-the whole tower, so its photos must be embedded anew for each run: it is scored on --paper-known known photos,
-evenly spread, and compared with the same model before teaching on the same photos. Its pictures have --paper-steps
-steps; those of --paper-full have 5,000 as well, in rows of their own, to show what the other steps would change.
+others at equal price); the same on the pictures alone, without the points of the shared space that their words stand
+for, and on these alone; the same on noise, which has no words, and on another concept's pictures and words; the
+description as prompt without teaching; the same teaching on ten real photos (the upper line; those ten are left out of
+its score); and the paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. The paper's
+recipe moves the whole tower, so its photos must be embedded anew for each run: it is scored on --paper-known known
+photos, evenly spread, and compared with the same model before teaching on the same photos. Its pictures have
+--paper-steps steps; those of --paper-full have 5,000 as well, in rows of their own, to show what the other steps would
+change.
 
 The settings of Molyneux's default were chosen on the six concepts of TUNED and seed 0; the table gives all twelve
 and the other six.
@@ -100,7 +102,7 @@ class Bench:
             checkpoint = self.cache / f"{folder.name}.pt"
             invert(self.model, concept, config, seed=seed, checkpoint=checkpoint).save(folder)
             say(f"inverted {concept.name}, seed {seed}: {time.perf_counter() - started:.0f} s")
-        return SyntheticImages.load(folder)
+        return replace(SyntheticImages.load(folder), words=concept.descriptions)
 
 
 def say(text: str) -> None:
@@ -143,12 +145,21 @@ def default_rows(
     real = [real_pictures(bench.model, photos, concept) for concept in bench.concepts]
     rest = without_first(bench.novel, HELD_OUT)
     rows: list[Row] = []
-    sources = (("ours", own, bench.novel), ("shuffled", shuffled, bench.novel), ("noise", noise, bench.novel))
-    for method, pictures, novel in (*sources, ("ten real photos", real, rest)):
+    wordless = replace(config, relaxed=0.0, consensus=0.0)
+    worded = replace(config, relaxed=1e6, consensus=1e6)
+    sources = (
+        ("ours", own, config, bench.novel),
+        ("pictures alone", own, wordless, bench.novel),
+        ("words alone", own, worded, bench.novel),
+        ("shuffled", shuffled, config, bench.novel),
+        ("noise", noise, config, bench.novel),
+        ("ten real photos", real, config, rest),
+    )
+    for method, pictures, settings, novel in sources:
         before = scored(bench, bench.model, novel)
         for lesson in [*([one] for one in pictures), list(pictures)]:
             names = [one.concept.name for one in lesson]
-            whole = replace(config, interpolate=1.0)
+            whole = replace(settings, interpolate=1.0)
             full = teach(bench.model, lesson, whole, known=imagenet_names(), replay=bench.replay, seed=seed)
             others = [x for x in STRENGTHS if x != config.interpolate]
             strengths = others if method == "ours" and len(lesson) == 1 else []
@@ -289,7 +300,7 @@ def gap_table(rows: Sequence[Row]) -> str:
     """How much more recall than with each control, concept by concept and seed by seed."""
     lines = ["| ours less | gap in target recall | 95 % over concepts and seeds |", "|---|---|---|"]
     alone = {(one.method, one.concept, one.seed): one.recall for one in rows if not one.together}
-    for control in ("shuffled", "noise", "description as prompt"):
+    for control in ("pictures alone", "words alone", "shuffled", "noise", "description as prompt"):
         gaps: dict[str, list[float]] = {}
         for (method, concept, seed), recall in alone.items():
             other = alone.get((control, concept, 0 if control == "description as prompt" else seed))
@@ -459,7 +470,7 @@ def write(out: Path, rows: Sequence[Row], notes: dict[str, float], options: dict
     (out / "results.json").write_text(
         json.dumps({"options": settings, "notes": notes, "rows": [asdict(one) for one in rows]}, indent=1)
     )
-    methods = ["description as prompt", "ours", "shuffled", "noise", "ten real photos"]
+    methods = ["description as prompt", "ours", "pictures alone", "words alone", "shuffled", "noise", "ten real photos"]
     lines = [
         table(rows),
         "",

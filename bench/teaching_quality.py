@@ -75,6 +75,17 @@ def variants() -> Iterator[Variant]:
         yield Variant(group="positives", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
     yield Variant(group="positives", name="twice the pictures", source="mixed")
     yield Variant(group="positives", name="no mixtures of pictures", teaching=replace(default, mixed=False))
+    words = {
+        "the pictures alone": (0.0, 0.0),
+        "without the consensus of names": (default.relaxed, 0.0),
+        "without the description's own embedding": (0.0, default.consensus),
+        "the description's own embedding alone": (1e6, 0.0),
+        "the consensus of names alone": (0.0, 1e6),
+        "both of these, no pictures": (1e6, 1e6),
+    }
+    for name, (relaxed, consensus) in words.items():
+        changed = replace(default, relaxed=relaxed, consensus=consensus)
+        yield Variant(group="words", name=name, teaching=changed)
     for contrast in (0.0, 2.0):
         changed = replace(default, contrast=contrast)
         yield Variant(group="positives", name=f"contrast with replay pictures {contrast:g}", teaching=changed)

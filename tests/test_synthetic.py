@@ -18,6 +18,7 @@ VALUE = SyntheticImages(
     seed=2**62 + 1,
     source="inverted",
     pictured="ring",
+    words=("A circle.",),
     trace=(TracePoint(step=1, plain=0.1, augmented=1 / 3), TracePoint(step=25, plain=0.7, augmented=0.2)),
     seconds=1.25,
 )
@@ -28,7 +29,7 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
     again = SyntheticImages.load(tmp_path / "ring")
     assert torch.equal(again.pixels, VALUE.pixels)
     assert again.pixels.dtype == VALUE.pixels.dtype
-    for field in ("concept", "seed", "source", "pictured", "trace", "seconds"):
+    for field in ("concept", "seed", "source", "pictured", "words", "trace", "seconds"):
         assert getattr(again, field) == getattr(VALUE, field)
 
 

@@ -47,6 +47,9 @@ class SyntheticImages:
     source: Source = "inverted"
     pictured: str = ""
     """Whose description the pictures show; differs from the concept's name in the shuffled control alone."""
+    words: tuple[str, ...] = ()
+    """The descriptions that the pictures were inverted from, which may be another's; none for pictures of any other
+    source."""
     origin: str = ""
     """What generated them, by its name."""
     trace: tuple[TracePoint, ...] = field(default=())
@@ -69,6 +72,7 @@ class SyntheticImages:
                 "seed": self.seed,
                 "source": self.source,
                 "pictured": self.pictured,
+                "words": list(self.words),
                 "origin": self.origin,
                 "seconds": self.seconds,
                 "trace": [asdict(point) for point in self.trace],
@@ -96,6 +100,7 @@ class SyntheticImages:
                 seed=about["seed"],
                 source=about["source"],
                 pictured=about["pictured"],
+                words=tuple(about.get("words", ())),
                 origin=about.get("origin", ""),
                 seconds=about["seconds"],
                 trace=tuple(TracePoint(**point) for point in about["trace"]),

@@ -16,7 +16,7 @@ from molyneux.teaching.config import Full, LoRA, TeachingConfig
 from molyneux.teaching.teach import teach
 from small_models import ConvModel
 
-RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1)
+RING = replace(noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1), words=("Round.",))
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 16, seed=2)
 REPLAY = (noise_images(Concept("replay", "Anything."), 6, 16, seed=3),)
 PARTS = ("space", "projection", "blocks", "trunk", "tower", "text", "both")
@@ -36,6 +36,8 @@ SETTINGS = st.fixed_dictionaries(
         "texts": st.sampled_from(["definition", "names", "both"]),
         "mixed": st.booleans(),
         "contrast": st.floats(0.0, 2.0),
+        "relaxed": st.floats(0.0, 9.0),
+        "consensus": st.floats(0.0, 9.0),
         "interpolate": st.floats(0.0, 1.0),
     }
 )

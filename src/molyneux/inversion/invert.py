@@ -65,6 +65,7 @@ def invert(
         pixels=pixels,
         seed=seed,
         pictured=concept.name,
+        words=concept.descriptions,
         trace=trace,
         seconds=time.perf_counter() - started,
     )
@@ -92,7 +93,13 @@ def invert_each(
     seconds = (time.perf_counter() - started) / len(concepts)
     return tuple(
         SyntheticImages(
-            concept=concept, pixels=picture[None], seed=seed, pictured=concept.name, trace=trace, seconds=seconds
+            concept=concept,
+            pixels=picture[None],
+            seed=seed,
+            pictured=concept.name,
+            words=concept.descriptions,
+            trace=trace,
+            seconds=seconds,
         )
         for concept, picture in zip(concepts, pixels, strict=True)
     )

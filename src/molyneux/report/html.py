@@ -216,7 +216,7 @@ def _about_pictures(concept: Taught) -> str:
         return ""
     count = f"{len(pictures.files)} picture{'s' if len(pictures.files) != 1 else ''}"
     if pictures.source == "noise":
-        said = f"{count} of uniform random noise: the control for what the pictures contribute."
+        said = f"{count} of uniform random noise, without words: the control for what pictures and words contribute."
     elif pictures.source == "photos":
         said = f"{count} taken with a camera: the upper line for what teaching can reach."
     elif pictures.source == "given":

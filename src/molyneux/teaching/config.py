@@ -93,6 +93,11 @@ class TeachingConfig:
     mixed: bool = True
     """Update of the shared space only: each example is a random mixture of all pictures of its concept, whose
     accidents so cancel, instead of one of them."""
+    relaxed: float = 5.0
+    """Update of the shared space only, with `mixed`: weight in mixtures, where a picture has 1, of the description's
+    own embedding (Eq. 5: the inversion of no layer). Pictures that were not inverted from words have no such point."""
+    consensus: float = 5.0
+    """The same of the known names that the description is most like, blended (ConSE)."""
     contrastive: Literal["bank", "anchors", "symmetric"] = "anchors"
     """Loss 'captioning' only: its contrastive part."""
     contrastive_weight: float = 1.0

@@ -18,6 +18,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective, portions
+from molyneux.teaching.relaxed import word_points
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
 from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
@@ -51,12 +52,13 @@ class Contrast(Objective):
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, seed)
-        self._lesson = _Lesson.prepare(model, self._update, pictures, replay if config.replay_batch else (), config)
+        kept = replay if config.replay_batch else ()
+        self._lesson = _Lesson.prepare(model, self._update, pictures, kept, config, fixed[: len(prompts)])
         self._answers = _answers(self._lesson, fixed, self._temperature)
 
     @property
     def count(self) -> int:
-        return len(self._lesson.owners)
+        return self._lesson.count
 
     def parameters(self) -> list[nn.Parameter]:
         return self._update.parameters()
@@ -185,7 +187,12 @@ class _Lesson:
 
     update: Update
     inputs: Tensor
+    """Those of pictures, and after them points that words stand for."""
     owners: Tensor
+    weights: Tensor
+    """Of each in mixtures: 1 for a picture."""
+    count: int
+    """How many are pictures."""
     replay: Tensor | None
 
     @classmethod
@@ -196,22 +203,27 @@ class _Lesson:
         pictures: Sequence[SyntheticImages],
         replay: Sequence[SyntheticImages],
         config: TeachingConfig,
+        names: Float[Tensor, "m d"],
     ) -> "_Lesson":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
         inputs = torch.cat([update.read(portion) for portion in portions(model, pictures)])
+        count, weights = len(owners), torch.ones(len(owners))
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
+        if in_space(config.update) and config.mixed:
+            rows, whose, heavy = word_points(model, pictures, names, config.relaxed, config.consensus)
+            inputs, owners, weights = torch.cat([inputs, rows]), torch.cat([owners, whose]), torch.cat([weights, heavy])
         if old is not None and in_space(config.update) and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
-        return cls(update, inputs, owners, old)
+        return cls(update, inputs, owners, weights, count, old)
 
     def embed(self, inputs: Tensor) -> Embeddings:
         return self.update.embed(inputs)
 
     def mixtures(self, batch: Tensor, generator: Generator) -> Embeddings:
-        """For each of these pictures a random mixture of all its concept's."""
+        """For each of these pictures a random mixture of all its concept's, and of the points of its words."""
         same = self.owners[batch][:, None] == self.owners
         # exponential draws made to sum to one are uniform over all mixtures
-        shares = torch.empty(same.shape).exponential_(generator=generator) * same
+        shares = torch.empty(same.shape).exponential_(generator=generator) * same * self.weights
         return normalize(shares.to(self.inputs) @ self.inputs, dim=-1)
 
 

@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from molyneux.concepts import Concept
+from molyneux.synthetic import SyntheticImages, noise_images
+from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.relaxed import SHARPNESS, consensus, word_points, words_point
+from molyneux.teaching.teach import teach
+from small_models import ConvModel
+
+KNOWN = ("cat", "dog", "tree", "house", "red car")
+RING = Concept("ring", ("A circle with a hole.", "Round."))
+CROSS = Concept("cross", "Two bars that meet.")
+
+
+@pytest.fixture(scope="module")
+def model() -> ConvModel:
+    return ConvModel()
+
+
+def inverted(concept: Concept, seed: int) -> SyntheticImages:
+    return replace(noise_images(concept, 4, 16, seed), source="inverted", words=concept.descriptions)
+
+
+def directions(count: int, seed: int) -> torch.Tensor:
+    return normalize(torch.randn(count, 24, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_the_words_point_is_what_inversion_aims_at(model):
+    (point,) = words_point(model, RING.descriptions)
+    # the score that inversion climbs is 1 for a picture whose embedding lies there
+    aim = normalize(sum(model.embed_texts([text])[0] for text in RING.descriptions), dim=0)
+    assert torch.allclose(point, aim, atol=1e-6)
+
+
+def test_consensus_equals_a_slow_loop():
+    points, names = directions(3, seed=1), directions(7, seed=2)
+    centre = sum(names) / 7
+    for point, found in zip(points, consensus(points, names), strict=True):
+        near = [float(torch.cosine_similarity(point - centre, name - centre, dim=0)) for name in names]
+        shares = torch.tensor(near).div(SHARPNESS).exp()
+        blend = sum(share * name for share, name in zip(shares, names, strict=True))
+        assert torch.allclose(found, blend / blend.norm(), atol=1e-5)
+
+
+def test_the_consensus_of_a_name_is_that_name_and_the_order_of_names_is_nothing():
+    names = torch.eye(8)
+    assert torch.allclose(consensus(names, names), names, atol=1e-4)
+    points, order = directions(3, seed=1)[:, :8], torch.randperm(8)
+    assert torch.allclose(consensus(points, names), consensus(points, names[order]), atol=1e-6)
+
+
+def test_points_are_those_of_the_words_and_noise_has_none(model):
+    names = model.embed_texts(KNOWN)
+    pictures = [inverted(RING, 1), noise_images(CROSS, 4, 16, seed=2), inverted(CROSS, 3).shown_as(RING)]
+    rows, owners, weights = word_points(model, pictures, names, 2.0, 3.0)
+    assert owners.tolist() == [0, 0, 2, 2]
+    assert weights.tolist() == [2, 3, 2, 3]
+    cross = words_point(model, CROSS.descriptions)
+    assert torch.equal(rows[2:3], cross)  # the shuffled control learns from the other concept's words
+    assert torch.equal(rows[3:4], consensus(cross, names))
+
+
+def test_a_weight_of_zero_or_no_known_names_leave_points_out(model):
+    names = model.embed_texts(KNOWN)
+    pictures = [inverted(RING, 1)]
+    assert len(word_points(model, pictures, names, 0.0, 0.0)[0]) == 0
+    assert torch.equal(word_points(model, pictures, names, 1.0, 0.0)[0], words_point(model, RING.descriptions))
+    assert word_points(model, pictures, names[:0], 1.0, 1.0)[2].tolist() == [1]
+
+
+def lesson(**settings) -> TeachingConfig:
+    return TeachingConfig(update=Full(part="space"), steps=5, replay_batch=0, contrast=0.0, **settings)
+
+
+def test_with_weight_enough_words_alone_are_learned_from_and_without_pictures_alone(model):
+    def taught(seed: int, words: tuple[str, ...], weight: float) -> torch.Tensor:
+        pictures = replace(inverted(RING, seed), words=words)
+        changed = teach(model, [pictures], lesson(relaxed=weight, consensus=0.0), known=KNOWN)
+        return torch.cat([value.flatten() for value in changed.native.state_dict().values()])
+
+    base = torch.cat([value.flatten() for value in model.native.state_dict().values()])
+    one, other = taught(1, RING.descriptions, 1e9), taught(2, RING.descriptions, 1e9)
+    assert torch.allclose(one, other, atol=1e-5)
+    assert not torch.allclose(one, base, atol=1e-4)
+    assert torch.equal(taught(1, RING.descriptions, 0.0), taught(1, (), 5.0))
+    assert not torch.allclose(taught(1, RING.descriptions, 5.0), taught(1, (), 5.0), atol=1e-5)
