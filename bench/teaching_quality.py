@@ -14,7 +14,9 @@ Inverted pictures are cached as in `novel_concepts.py`, whose settings of data, 
 """
 
 import argparse
+import hashlib
 import json
+import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,11 +28,15 @@ from novel_concepts import TUNED, Bench, by_concept, evenly, interval, mean, num
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig
 from molyneux.backends.base import DualEncoder
+from molyneux.concepts import Concept
 from molyneux.datasets.folders import read_folder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.evaluation.features import name_embeddings, photo_features
 from molyneux.evaluation.labels import label_set
 from molyneux.evaluation.zero_shot import measure, score_photos
+from molyneux.inversion.invert import invert_each
+from molyneux.pipeline.replay import load_replay, pictured, save_replay
+from molyneux.pipeline.settings import ReplayConfig
 from molyneux.synthetic import noise_images
 from molyneux.teaching.budget import teach_within
 from molyneux.teaching.config import Full, LoRA
@@ -62,8 +68,12 @@ class Variant:
     """Negatives are this many known names, nearest to the description; 0 takes all."""
     replay: int = 80
     """Replay pictures, of the first known classes of the set."""
+    neighbours: str = ""
+    """Replay of what the text is most like: 'chosen' from the set, 'added' to it, or '' for the set's own order."""
+    bank: str = "names"
+    """The negatives: 'names', or 'random' words (method of VR-LwF)."""
     source: str = "own"
-    """'own' pictures, 'noise', or 'mixed': another seed's pictures added."""
+    """'own' pictures, 'noise', 'mixed': another seed's pictures added, or 'told': two more descriptions beside."""
 
 
 def variants() -> Iterator[Variant]:
@@ -74,6 +84,7 @@ def variants() -> Iterator[Variant]:
     for texts in ("definition", "names"):
         yield Variant(group="positives", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
     yield Variant(group="positives", name="twice the pictures", source="mixed")
+    yield Variant(group="positives", name="three descriptions in place of one", source="told")
     yield Variant(group="positives", name="no mixtures of pictures", teaching=replace(default, mixed=False))
     words = {
         "the pictures alone": (0.0, 0.0),
@@ -92,11 +103,19 @@ def variants() -> Iterator[Variant]:
     yield Variant(group="negatives", name="authors' loss, no bank", teaching=replace(default, loss="anchors"))
     for nearest in (20, 100):
         yield Variant(group="negatives", name=f"the {nearest} names nearest to the text", nearest=nearest)
+    yield Variant(
+        group="negatives",
+        name="random words, without consensus",
+        bank="random",
+        teaching=replace(default, consensus=0.0),
+    )
     for temperature in (0.02, 0.1):
         changed = replace(default, temperature=temperature)
         yield Variant(group="negatives", name=f"temperature {temperature:g}", teaching=changed)
     yield Variant(group="replay", name="no replay", teaching=replace(default, replay_batch=0, contrast=0.0))
     yield Variant(group="replay", name="20 replay pictures", replay=20)
+    yield Variant(group="replay", name="the 20 of them nearest to the text", replay=20, neighbours="chosen")
+    yield Variant(group="replay", name="20 pictures of nearest known classes added", replay=100, neighbours="added")
     for weight in (0.3, 3.0):
         yield Variant(group="replay", name=f"replay weight {weight:g}", teaching=replace(default, replay_weight=weight))
     for decay in ("coupled", "decoupled"):
@@ -153,7 +172,7 @@ def points(bench: Bench, variant: Variant, seeds: Sequence[int], data: Path, few
         for place, concept in enumerate(bench.concepts):
             own = pictures(bench, variant, place, seed)
             known = known_names(bench, variant, concept.descriptions[0])
-            replay = bench.replay[: variant.replay] if variant.teaching.replay_batch else ()
+            replay = replayed(bench, variant, concept) if variant.teaching.replay_batch else ()
             config = replace(variant.teaching, interpolate=1.0)
             full = teach(bench.model, [own], config, known=known, replay=replay, seed=seed)
             judge = judged(bench, concept.name, data, few, shared)
@@ -182,14 +201,43 @@ def pictures(bench: Bench, variant: Variant, place: int, seed: int) -> Synthetic
     if variant.source == "mixed":
         more = bench.pictures(concept, variant.inversion, (seed + 1) % 3)
         return replace(own, pixels=torch.cat([own.pixels, more.pixels]))
+    if variant.source == "told":
+        more = json.loads((Path(__file__).parent / "paraphrases.json").read_text())[concept.name]
+        told = Concept(concept.name, (*concept.descriptions, *more))
+        return replace(own, concept=told, words=told.descriptions)
     return own
 
 
+def replayed(bench: Bench, variant: Variant, concept: Concept) -> tuple[SyntheticImages, ...]:
+    """The replay pictures, the most alike first where the variant asks for neighbours."""
+    if not variant.neighbours:
+        return bench.replay[: variant.replay]
+    if variant.neighbours == "chosen":
+        texts = bench.model.embed_texts([one.concept.descriptions[0] for one in bench.replay])
+        order = (texts @ bench.model.embed_texts(concept.descriptions)[0]).argsort(descending=True)
+        return tuple(bench.replay[i] for i in order[: variant.replay].tolist())
+    names = [name for name in nearest(bench, concept.descriptions[0], 25) if "/" not in name][:20]
+    config = ReplayConfig()
+    digest = hashlib.sha256(repr((bench.weights, asdict(config.inversion), names)).encode()).hexdigest()[:16]
+    path = bench.cache / f"replay-{digest}.safetensors"
+    if not path.exists():
+        made = invert_each(bench.model, [pictured(name) for name in names], config.inversion, seed=config.seed)
+        save_replay(made, path, config)
+        say(f"inverted 20 neighbours of {concept.name}")
+    return (*load_replay(path), *bench.replay)[: variant.replay]
+
+
 def known_names(bench: Bench, variant: Variant, text: str) -> tuple[str, ...]:
-    if not variant.nearest:
-        return imagenet_names()
+    if variant.bank == "random":
+        words = sorted({word for name in imagenet_names() for word in name.split()})
+        return tuple(" ".join(random.Random(i).sample(words, 3)) for i in range(1000))
+    return nearest(bench, text, variant.nearest) if variant.nearest else imagenet_names()
+
+
+def nearest(bench: Bench, text: str, count: int) -> tuple[str, ...]:
+    """The known names that a text is most like."""
     names = bench.labels.known
-    near = (bench.columns[: len(names)] @ bench.model.embed_texts([text])[0].cpu()).topk(variant.nearest).indices
+    near = (bench.columns[: len(names)] @ bench.model.embed_texts([text])[0].cpu()).topk(count).indices
     return tuple(names[i] for i in near.tolist())
 
 

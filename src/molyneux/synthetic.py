@@ -20,9 +20,9 @@ from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
 
-Source = Literal["inverted", "noise", "photos", "given", "generated"]
+Source = Literal["inverted", "noise", "photos", "given", "generated", "words"]
 """Computed from the model's own weights; random; taken with a camera; from a person's folder, whatever it holds; made
-by a text-to-image model."""
+by a text-to-image model; or no pictures, only words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class SyntheticImages:
     pictured: str = ""
     """Whose description the pictures show; differs from the concept's name in the shuffled control alone."""
     words: tuple[str, ...] = ()
-    """The descriptions that the pictures were inverted from, which may be another's; none for pictures of any other
-    source."""
+    """The descriptions that the pictures were inverted from, or that stand for themselves, which may be another's;
+    none for pictures of any other source."""
     origin: str = ""
     """What generated them, by its name."""
     trace: tuple[TracePoint, ...] = field(default=())
@@ -136,6 +136,14 @@ def as_png(picture: torch.Tensor) -> Image.Image:
     """One picture, (3, h, w) in [0, 1], as an 8-bit image."""
     values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(values.numpy()))
+
+
+def words_alone(concept: Concept) -> SyntheticImages:
+    """No picture, only the concept's words, from which a map of the shared space can be learned all the same."""
+    nothing = torch.zeros(0, 3, 1, 1)
+    return SyntheticImages(
+        concept=concept, pixels=nothing, seed=0, source="words", pictured=concept.name, words=concept.descriptions
+    )
 
 
 def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:

@@ -10,13 +10,16 @@ from runs import CROSS, RING, settings_for, use_tiny, write_photos
 from tiny_sdxl import save_tiny_sdxl
 
 from molyneux.backends import diffusion
+from molyneux.backends.digest import weights_digest
 from molyneux.backends.options import Generation
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.pipeline import jobs
 from molyneux.pipeline.given import generator_name, given_pictures
 from molyneux.pipeline.run import teach_concepts
 from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
 from small_models import load_tiny
 
 
@@ -82,6 +85,23 @@ def test_generated_pictures_are_made_once_and_name_their_maker(tmp_path, monkeyp
     torch.testing.assert_close(again[0].pixels, ring.pixels, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("concepts", [(RING,), (RING, CROSS)])
+def test_words_alone_teach_without_a_picture_and_so_do_their_controls(tmp_path, monkeypatch, photos, concepts):
+    monkeypatch.setattr(jobs, "invert", None)  # nothing is inverted
+    settings = settings_for(tmp_path / "run", photos, concepts=concepts, images_from="words")
+    out = teach_concepts(settings)
+    made = SyntheticImages.load(out / "synthetic" / RING.slug)
+    assert (made.source, len(made), made.words) == ("words", 0, RING.descriptions)
+    scores = json.loads((out / "scores.json").read_text())
+    assert set(scores["controls"]) == {"noise", "shuffled", "description_prompt"}
+    assert "Taught on words alone" in (out / "report.html").read_text()
+    assert weights_digest(load_tiny(out / "model").native) != weights_digest(load_tiny("tiny").native)
+    alone = settings_for(tmp_path / "alone", None, concepts=concepts, images_from="words", max_forgetting=0.5)
+    kept = json.loads((teach_concepts(alone) / "scores.json").read_text())
+    assert "text_only" not in kept
+    assert kept["forecast"]["share"] > 0
+
+
 def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path, photos, pictures, monkeypatch):
     def refused(error, words, **changed):
         with pytest.raises(error, match=words):
@@ -94,6 +114,8 @@ def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path
     some = write_folder(tmp_path / "some", {"ring": draw_shapes("ring", 1, 30, seed=8)})
     refused(DataError, "has no folder for 'cross'", images_from=str(some), concepts=(RING, CROSS))
     refused(ModelError, "is no text-to-image model", images_from=f"sdxl:{tmp_path}")
+    for teaching in (TeachingConfig.paper(), TeachingConfig(mixed=False), TeachingConfig(relaxed=0.0, consensus=0.0)):
+        refused(ConfigError, "--images-from words gives no pictures", images_from="words", teaching=teaching)
     monkeypatch.setattr(diffusion, "find_spec", lambda _: None)
     refused(ModelError, r"molyneux\[sdxl\]", images_from="sdxl")
     with pytest.raises(ConfigError, match="leave --images-from out"):

@@ -1,4 +1,4 @@
-"""Pictures to teach on that inversion did not make: from a folder, or from a text-to-image model."""
+"""Pictures to teach on that inversion did not make: from a folder, from a text-to-image model, or none at all."""
 
 import hashlib
 import time
@@ -13,13 +13,17 @@ from molyneux.concepts import Concept
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.photos import check_headers, load_batch
 from molyneux.datasets.sets import read_set
-from molyneux.errors import DataError
+from molyneux.errors import ConfigError, DataError
 from molyneux.evaluation.labels import name_key
 from molyneux.files import sha256
 from molyneux.pipeline.settings import Progress, TeachSettings
-from molyneux.synthetic import SyntheticImages, resized
+from molyneux.synthetic import SyntheticImages, resized, words_alone
+from molyneux.teaching.relaxed import learns_from_words
 
 GENERATOR = "sdxl"
+
+WORDS = "words"
+"""No pictures: the points where the words themselves are in the shared space."""
 
 
 def generator_name(images_from: str) -> str | None:
@@ -38,11 +42,19 @@ def check_given(settings: TeachSettings, novel: PhotoFolder | None) -> None:
     """See what can be seen of the pictures before anything slow.
 
     Raises:
+        ConfigError: if there are to be no pictures and the teaching needs some.
         DataError: if a concept has no folder, a picture's header cannot be read, or a picture is among the photos
             that are scored.
         ModelError: if the pictures are to be generated and diffusers is not installed, or there is no such model.
     """
     if settings.images_from is None:
+        return
+    if settings.images_from == WORDS:
+        if not learns_from_words(settings.teaching):
+            raise ConfigError(
+                "--images-from words gives no pictures, and this teaching learns from nothing else: leave "
+                "teaching.update.part at 'space' with teaching.mixed and teaching.relaxed, or leave --images-from out"
+            )
         return
     if (name := generator_name(settings.images_from)) is not None:
         check_generator(name)
@@ -69,7 +81,8 @@ def given_pictures(
     assert settings.images_from is not None
     name = generator_name(settings.images_from)
     if name is None:
-        made = _from_folder(model, settings)
+        words = settings.images_from == WORDS
+        made = tuple(map(words_alone, settings.concepts)) if words else _from_folder(model, settings)
         for pictures in made:
             if not (root / pictures.concept.slug).exists():
                 pictures.save(root / pictures.concept.slug)

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from molyneux.concepts import Concept
-from molyneux.pipeline.given import given_pictures
+from molyneux.pipeline.given import WORDS, given_pictures
 from molyneux.pipeline.jobs import Job, Workshop
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
-from molyneux.synthetic import LazyImages, SyntheticImages, noise_images
+from molyneux.synthetic import LazyImages, SyntheticImages, noise_images, words_alone
 
 STAND_IN = Concept(
     "windsock",
@@ -62,6 +62,8 @@ def control_pictures(
                 for index, concept in enumerate(concepts)
             ]
         )
+    if len(concepts) == 1 and settings.images_from == WORDS:
+        return LazyImages([partial(words_alone(stand_in(concepts[0])).shown_as, concepts[0])])
     if len(concepts) == 1:
         own = workshop(_jobs(settings, work / "stand-in", work, concepts=[stand_in(concepts[0])]), on_step)
         return LazyImages([partial(_shown_as, own, 0, concepts[0])])
@@ -124,7 +126,7 @@ def _shown_as(pictures: Sequence[SyntheticImages], place: int, concept: Concept)
 
 
 def _noise(concept: Concept, own: Sequence[SyntheticImages], count: int, size: int, seed: int) -> SyntheticImages:
-    return noise_images(concept, len(own[0]) if own else count, size, seed)
+    return noise_images(concept, (len(own[0]) if own else 0) or count, size, seed)
 
 
 def _noise_seed(seed: int, index: int) -> int:

@@ -221,6 +221,7 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         "photos": "Taught on real photos",
         "given": "Taught on given pictures",
         "generated": "Taught on generated pictures",
+        "words": "Taught on words alone",
     }
     return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
 

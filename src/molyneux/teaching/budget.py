@@ -16,6 +16,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objective import portions
+from molyneux.teaching.relaxed import words_point
 from molyneux.teaching.teach import OnStep, learn
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts
 from molyneux.teaching.updates import in_space
@@ -117,7 +118,7 @@ class _StandIns:
     known: Embeddings
     answers: Tensor
     """For each known point its name's index."""
-    own: Embeddings
+    own: Float[Tensor, "k d"]
     owners: Tensor
     """For each of the concepts' points its concept."""
     names: Float[Tensor, "m d"]
@@ -152,7 +153,12 @@ class _StandIns:
             return points
 
         answers = torch.randint(len(names), (STAND_INS,), generator=generator).to(seen.device)
-        parts = [torch.cat([model.embed_images(part) for part in portions(model, [value])]) for value in pictures]
+        parts = [
+            torch.cat([model.embed_images(part) for part in portions(model, [value])])
+            if len(value)
+            else words_point(model, value.words)
+            for value in pictures
+        ]
         drawn = [part[torch.randint(len(part), (STAND_INS,), generator=generator)] for part in parts]
         owners = torch.arange(len(parts), device=seen.device).repeat_interleave(STAND_INS)
         return cls(towards(texts[answers]), answers, towards(torch.cat(drawn)), owners, texts, new)

@@ -18,7 +18,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective, portions
-from molyneux.teaching.relaxed import word_points
+from molyneux.teaching.relaxed import learns_from_words, word_points
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
 from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
@@ -58,7 +58,7 @@ class Contrast(Objective):
 
     @property
     def count(self) -> int:
-        return self._lesson.count
+        return len(self._lesson.owners)
 
     def parameters(self) -> list[nn.Parameter]:
         return self._update.parameters()
@@ -191,8 +191,6 @@ class _Lesson:
     owners: Tensor
     weights: Tensor
     """Of each in mixtures: 1 for a picture."""
-    count: int
-    """How many are pictures."""
     replay: Tensor | None
 
     @classmethod
@@ -206,15 +204,22 @@ class _Lesson:
         names: Float[Tensor, "m d"],
     ) -> "_Lesson":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
-        inputs = torch.cat([update.read(portion) for portion in portions(model, pictures)])
-        count, weights = len(owners), torch.ones(len(owners))
+        read = [update.read(portion) for portion in portions(model, pictures)]
+        inputs = torch.cat(read) if read else names.new_zeros(0, names.shape[1])
+        weights = torch.ones(len(owners))
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
-        if in_space(config.update) and config.mixed:
+        if learns_from_words(config):
             rows, whose, heavy = word_points(model, pictures, names, config.relaxed, config.consensus)
             inputs, owners, weights = torch.cat([inputs, rows]), torch.cat([owners, whose]), torch.cat([weights, heavy])
+        untaught = set(range(len(pictures))) - set(owners.tolist())
+        if untaught:
+            raise ConfigError(
+                f"{pictures[min(untaught)].concept.name!r} has nothing to learn from: give pictures; words alone need "
+                "teaching.update.part 'space', teaching.mixed, and teaching.relaxed or known names"
+            )
         if old is not None and in_space(config.update) and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
-        return cls(update, inputs, owners, weights, count, old)
+        return cls(update, inputs, owners, weights, old)
 
     def embed(self, inputs: Tensor) -> Embeddings:
         return self.update.embed(inputs)

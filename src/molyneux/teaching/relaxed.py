@@ -10,9 +10,17 @@ from torch.nn.functional import normalize
 from molyneux.backends.base import DualEncoder
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.updates import in_space
 
 SHARPNESS = 0.05
 """Temperature of the consensus, over cosines less the names' mean."""
+
+
+def learns_from_words(config: TeachingConfig) -> bool:
+    """Whether points that words stand for are among what is learned from."""
+    contrasts = config.loss in ("bank", "anchors", "symmetric")
+    return contrasts and in_space(config.update) and config.mixed and bool(config.relaxed or config.consensus)
 
 
 @torch.no_grad()
