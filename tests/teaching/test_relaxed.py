@@ -5,9 +5,11 @@ import torch
 from torch.nn.functional import normalize
 
 from molyneux.concepts import Concept
+from molyneux.datasets.imagenet import described_classes
+from molyneux.errors import ModelError
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.relaxed import SHARPNESS, consensus, word_points, words_point
+from molyneux.teaching.relaxed import SHARPNESS, Known, consensus, word_points, words_point
 from molyneux.teaching.teach import teach
 from small_models import ConvModel
 
@@ -37,10 +39,10 @@ def test_the_words_point_is_what_inversion_aims_at(model):
 
 
 def test_consensus_equals_a_slow_loop():
-    points, names = directions(3, seed=1), directions(7, seed=2)
-    centre = sum(names) / 7
-    for point, found in zip(points, consensus(points, names), strict=True):
-        near = [float(torch.cosine_similarity(point - centre, name - centre, dim=0)) for name in names]
+    points, names, keys = directions(3, seed=1), directions(7, seed=2), directions(7, seed=3)
+    centre = sum(keys) / 7
+    for point, found in zip(points, consensus(points, names, keys), strict=True):
+        near = [float(torch.cosine_similarity(point - centre, key - centre, dim=0)) for key in keys]
         shares = torch.tensor(near).div(SHARPNESS).exp()
         blend = sum(share * name for share, name in zip(shares, names, strict=True))
         assert torch.allclose(found, blend / blend.norm(), atol=1e-5)
@@ -48,28 +50,49 @@ def test_consensus_equals_a_slow_loop():
 
 def test_the_consensus_of_a_name_is_that_name_and_the_order_of_names_is_nothing():
     names = torch.eye(8)
-    assert torch.allclose(consensus(names, names), names, atol=1e-4)
+    keys = torch.eye(8).flip(0)
+    assert torch.allclose(consensus(keys, names, keys), names, atol=1e-4)
     points, order = directions(3, seed=1)[:, :8], torch.randperm(8)
-    assert torch.allclose(consensus(points, names), consensus(points, names[order]), atol=1e-6)
+    assert torch.allclose(consensus(points, names, keys), consensus(points, names[order], keys[order]), atol=1e-6)
 
 
 def test_points_are_those_of_the_words_and_noise_has_none(model):
-    names = model.embed_texts(KNOWN)
+    names = model.embed_texts([f"a photo of a {name}." for name in KNOWN])
     pictures = [inverted(RING, 1), noise_images(CROSS, 4, 16, seed=2), inverted(CROSS, 3).shown_as(RING)]
-    rows, owners, weights = word_points(model, pictures, names, 2.0, 3.0)
+    rows, owners, weights = word_points(model, pictures, KNOWN, 2.0, 3.0)
     assert owners.tolist() == [0, 0, 2, 2]
     assert weights.tolist() == [2, 3, 2, 3]
     cross = words_point(model, CROSS.descriptions)
     assert torch.equal(rows[2:3], cross)  # the shuffled control learns from the other concept's words
-    assert torch.equal(rows[3:4], consensus(cross, names))
+    assert torch.equal(rows[3:4], consensus(cross, names, names))
 
 
 def test_a_weight_of_zero_or_no_known_names_leave_points_out(model):
-    names = model.embed_texts(KNOWN)
     pictures = [inverted(RING, 1)]
-    assert len(word_points(model, pictures, names, 0.0, 0.0)[0]) == 0
-    assert torch.equal(word_points(model, pictures, names, 1.0, 0.0)[0], words_point(model, RING.descriptions))
-    assert word_points(model, pictures, names[:0], 1.0, 1.0)[2].tolist() == [1]
+    assert len(word_points(model, pictures, KNOWN, 0.0, 0.0)[0]) == 0
+    assert torch.equal(word_points(model, pictures, KNOWN, 1.0, 0.0)[0], words_point(model, RING.descriptions))
+    assert word_points(model, pictures, (), 1.0, 1.0)[2].tolist() == [1]
+
+
+def test_known_names_are_compared_by_descriptions_where_there_are_enough_and_they_can_be_read(model, monkeypatch):
+    shipped = described_classes()
+    names = ["tench", "goldfish", "no such thing", "great white shark"]
+    described = [name for name in names if name in shipped]
+    assert len(described) == 3
+    found = Known.of(model, names)
+    assert torch.equal(found.names, model.embed_texts([f"a photo of a {name}." for name in described]))
+    assert torch.equal(found.keys, model.embed_texts([shipped[name] for name in described]))
+    for few in (Known.of(model, [*KNOWN, "tench"]), Known.of(model, ["no such thing"])):
+        assert few.keys is few.names
+
+    def refused(text):
+        if text in shipped.values():
+            raise ModelError(f"{text!r} is too long")
+
+    monkeypatch.setattr(model, "check_text", refused)
+    unread = Known.of(model, names)
+    assert unread.keys is unread.names
+    assert len(unread.names) == 4
 
 
 def lesson(**settings) -> TeachingConfig:

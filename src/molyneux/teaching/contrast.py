@@ -19,7 +19,7 @@ from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective, portions
 from molyneux.teaching.relaxed import learns_from_words, word_points
-from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
+from molyneux.teaching.texts import NAME_PROMPT, other_names, own_texts
 from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
 
@@ -38,7 +38,8 @@ class Contrast(Objective):
         seed: int = 0,
     ) -> None:
         concepts = [value.concept for value in pictures]
-        prompts = known_prompts(known, concepts)
+        others = other_names(known, concepts)
+        prompts = [NAME_PROMPT.format(name) for name in others]
         if not prompts and config.loss == "bank" and len(concepts) == 1:
             raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
         self._config = config
@@ -53,7 +54,7 @@ class Contrast(Objective):
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, seed)
         kept = replay if config.replay_batch else ()
-        self._lesson = _Lesson.prepare(model, self._update, pictures, kept, config, fixed[: len(prompts)])
+        self._lesson = _Lesson.prepare(model, self._update, pictures, kept, config, others)
         self._answers = _answers(self._lesson, fixed, self._temperature)
 
     @property
@@ -201,22 +202,24 @@ class _Lesson:
         pictures: Sequence[SyntheticImages],
         replay: Sequence[SyntheticImages],
         config: TeachingConfig,
-        names: Float[Tensor, "m d"],
+        known: Sequence[str],
     ) -> "_Lesson":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(pictures)])
         read = [update.read(portion) for portion in portions(model, pictures)]
-        inputs = torch.cat(read) if read else names.new_zeros(0, names.shape[1])
         weights = torch.ones(len(owners))
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
         if learns_from_words(config):
-            rows, whose, heavy = word_points(model, pictures, names, config.relaxed, config.consensus)
-            inputs, owners, weights = torch.cat([inputs, rows]), torch.cat([owners, whose]), torch.cat([weights, heavy])
+            rows, whose, heavy = word_points(model, pictures, known, config.relaxed, config.consensus)
+            if len(whose):
+                read.append(rows)
+            owners, weights = torch.cat([owners, whose]), torch.cat([weights, heavy])
         untaught = set(range(len(pictures))) - set(owners.tolist())
         if untaught:
             raise ConfigError(
                 f"{pictures[min(untaught)].concept.name!r} has nothing to learn from: give pictures; words alone need "
                 "teaching.update.part 'space', teaching.mixed, and teaching.relaxed or known names"
             )
+        inputs = torch.cat(read)
         if old is not None and in_space(config.update) and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, weights, old)

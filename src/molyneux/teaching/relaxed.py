@@ -1,6 +1,7 @@
 """A concept's words as points of the shared space, to be learned from beside its pictures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -8,13 +9,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
+from molyneux.datasets.imagenet import described_classes
+from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.texts import NAME_PROMPT
 from molyneux.teaching.updates import in_space
 
-SHARPNESS = 0.05
-"""Temperature of the consensus, over cosines less the names' mean."""
+SHARPNESS = 0.03
+"""Temperature of the consensus, over cosines less the mean of what is compared with."""
 
 
 def learns_from_words(config: TeachingConfig) -> bool:
@@ -34,21 +38,51 @@ def words_point(model: DualEncoder, words: Sequence[str]) -> Embeddings:
 
 
 @torch.no_grad()
-def consensus(points: Embeddings, names: Float[Tensor, "m d"]) -> Embeddings:
+def consensus(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tensor, "m d"]) -> Embeddings:
     """The known names that each point is most like, blended by how much (ConSE; Norouzi et al., 2014), (n, d).
 
     A text that describes lies apart from texts that name, and pictures were learned by names: the blend is where a
-    model that knows those names alone would look for the described thing.
+    model that knows those names alone would look for the described thing. What is like is seen by the keys: the
+    names, or better, since descriptions are compared, what describes them.
     """
-    centre = names.mean(dim=0)
-    likeness = normalize(points - centre, dim=1) @ normalize(names - centre, dim=1).T
+    centre = keys.mean(dim=0)
+    likeness = normalize(points - centre, dim=1) @ normalize(keys - centre, dim=1).T
     return normalize((likeness / SHARPNESS).softmax(dim=1) @ names, dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the model knows by name, for the consensus: row by row a name and its key."""
+
+    names: Float[Tensor, "m d"]
+    keys: Float[Tensor, "m d"]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: DualEncoder, names: Sequence[str]) -> "Known":
+        """By descriptions, where Molyneux has them for at least half of the names and the model can read them; else by
+        the names themselves."""
+        shipped = described_classes()
+        described = [name for name in names if name in shipped and _readable(model, shipped[name])]
+        if 2 * len(described) < len(names) or not described:
+            prompts = model.embed_texts([NAME_PROMPT.format(name) for name in names])
+            return cls(prompts, prompts)
+        prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described])
+        return cls(prompts, model.embed_texts([shipped[name] for name in described]))
+
+
+def _readable(model: DualEncoder, text: str) -> bool:
+    try:
+        model.check_text(text)
+    except ModelError:
+        return False
+    return True
 
 
 def word_points(
     model: DualEncoder,
     pictures: Sequence[SyntheticImages],
-    names: Float[Tensor, "m d"],
+    known: Sequence[str],
     relaxed: float,
     blended: float,
 ) -> tuple[Float[Tensor, "k d"], Tensor, Tensor]:
@@ -57,18 +91,23 @@ def word_points(
     Args:
         model: what reads the words.
         pictures: one value for each concept; those of another source than inversion have no words.
-        names: embeddings of the known names, (m, d); without any there is no consensus.
+        known: names that the model knows; without any there is no consensus.
         relaxed: weight of the words themselves; 0 leaves them out.
         blended: weight of their consensus; 0 leaves it out.
     """
-    rows, owners, weights = [names.new_zeros(0, names.shape[1])], [], []
+    found = Known.of(model, known) if known and blended else None
+    owners: list[int] = []
+    rows, weights = [], []
     for owner, value in enumerate(pictures):
-        if not value.words or not (relaxed or blended):
+        if not value.words:
             continue
         point = words_point(model, value.words)
-        for weight, row in ((relaxed, point), (blended, consensus(point, names) if len(names) else None)):
-            if weight and row is not None:
-                rows.append(row)
-                owners.append(owner)
-                weights.append(weight)
-    return torch.cat(rows), torch.tensor(owners, dtype=torch.long), torch.tensor(weights)
+        if relaxed:
+            rows.append(point)
+            weights.append(relaxed)
+        if found is not None:
+            rows.append(consensus(point, found.names, found.keys))
+            weights.append(blended)
+        owners += [owner] * (len(rows) - len(owners))
+    points = torch.cat(rows) if rows else torch.zeros(0, 0)
+    return points, torch.tensor(owners, dtype=torch.long), torch.tensor(weights)

@@ -21,5 +21,10 @@ def own_texts(concept: Concept, texts: Literal["definition", "names", "both", "d
 
 def known_prompts(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
     """A prompt for each known name that is none of the concepts' (in any case)."""
+    return [NAME_PROMPT.format(name) for name in other_names(known, concepts)]
+
+
+def other_names(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
+    """The distinct known names that are none of the concepts' (in any case)."""
     taken = {concept.name.casefold() for concept in concepts}
-    return [NAME_PROMPT.format(name) for name in dict.fromkeys(known) if name.casefold() not in taken]
+    return [name for name in dict.fromkeys(known) if name.casefold() not in taken]
