@@ -61,8 +61,9 @@ from molyneux.teaching.updates import Space
 
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
 HELD_OUT = 10
+ROOMS = ("backends", "datasets", "evaluation", "inversion", "teaching")
 TUNED = ("okapi", "octopus", "kangaroo", "pigeon", "wheelchair", "chandelier")
-STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+STRENGTHS = (0.2, 0.4, 0.6, 0.85, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,9 +234,10 @@ def paper_rows(
 
 
 def kept(bench: Bench, parts: object, make: Callable[[], list[Row]]) -> list[Row]:
-    """Rows computed once for these parts and this code, then read from the cache, so that a run can be continued."""
+    """Rows computed once for these parts and the code below them, then read from the cache, so that a run goes on."""
     code = hashlib.sha256()
-    for path in sorted((Path(__file__), *Path(molyneux.__file__).parent.rglob("*.py"))):
+    root = Path(molyneux.__file__).parent
+    for path in (Path(__file__), *sorted(one for room in ROOMS for one in (root / room).rglob("*.py"))):
         code.update(path.read_bytes())
     text = repr((bench.weights, code.hexdigest(), parts))
     path = bench.cache / f"rows-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"

@@ -45,7 +45,7 @@ from molyneux.teaching.teach import teach
 from molyneux.teaching.updates import shares_trunk
 
 BUDGET = 0.01
-STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+STRENGTHS = (0.2, 0.4, 0.6, 0.85, 1.0)
 
 PAGE = """# What each choice in teaching gains and costs
 

@@ -117,7 +117,7 @@ class TeachingConfig:
     tower reads; each then counts for as many as there are."""
     replay_weight: float = 1.0
     """Weight of keeping the old answers on the replay pictures."""
-    interpolate: float = 0.8
+    interpolate: float = 0.85
     """Share of the change that is kept: 0 the old weights, 1 the taught ones."""
 
     def __post_init__(self) -> None:
