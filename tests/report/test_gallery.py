@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from molyneux.report.gallery import Panel, Shown, overlaid, write_gallery
+from molyneux.errors import DataError
+from molyneux.report.gallery import Panel, Shown, draw_gallery, is_gallery, overlaid, write_gallery
 
 PICTURE = Image.new("RGB", (9, 6), (40, 90, 200))
 MASK = torch.zeros(6, 9, dtype=torch.bool)
@@ -54,10 +55,27 @@ def test_the_page_holds_its_pictures_and_shows_controls(tmp_path, scores):
     shown = [Shown("a/b", ("a <ring>",), PICTURE, (Panel("marked", MASK), Panel("heat", MASK.float())))]
     page = write_gallery(tmp_path, scores, shown).read_text()
     assert page.count("data:image/jpeg;base64,") == 3
-    assert len(list((tmp_path / "gallery").iterdir())) == 3
+    assert len(list((tmp_path / "gallery").glob("*.png"))) == 3
     assert "a &lt;ring&gt;" in page
     assert "<ring>" not in page
     assert "0.250 (0.150 to 0.350)" in page
     assert "taught on noise" in page
     assert "a pointing share of 0.125" in page
     assert "http" not in page
+
+
+def test_the_page_is_drawn_anew_from_its_folder_or_what_is_wrong_is_said(tmp_path, scores):
+    assert not is_gallery(tmp_path)
+    shown = [Shown("a/b", ("a <ring>",), PICTURE, (Panel("marked", MASK),))]
+    page = write_gallery(tmp_path, scores, shown)
+    assert is_gallery(tmp_path)
+    before = page.read_bytes()
+    page.unlink()
+    assert draw_gallery(tmp_path).read_bytes() == before
+    next((tmp_path / "gallery").glob("*.png")).unlink()
+    with pytest.raises(DataError, match="no picture that can be read"):
+        draw_gallery(tmp_path)
+    assert page.read_bytes() == before
+    (tmp_path / "scores.json").unlink()
+    with pytest.raises(DataError, match="run 'molyneux localise'"):
+        draw_gallery(tmp_path)

@@ -26,7 +26,7 @@ from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
 from molyneux.evaluation.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 from molyneux.evaluation.segmentation import MEANING, Row, change, heat_row, mask_row, summary
-from molyneux.files import slug, write_bytes, write_json, write_text
+from molyneux.files import slug, write_bytes, write_text
 from molyneux.localise.config import MaskConfig, SaliencyConfig
 from molyneux.localise.masks import boxes, coarse_mask, image_library, largest, pieces, points
 from molyneux.localise.saliency import chosen_block, heat, information
@@ -124,7 +124,6 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     with run.timed("scores"):
         found = {place: job.rows(item) for place, item in enumerate(items)}
         scores = _scores(settings, marked, models, list(found.values()))
-        write_json(run.root / SCORES, scores)
         _write_table(run.root / TABLE, items, list(found.values()))
         write_gallery(run.root, scores, job.gallery(list(found.values())))
     run.finish()

@@ -1,5 +1,6 @@
 """Pictures beside what a model sees in them: heat maps, masks, the truth; one page with everything inside."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from molyneux.files import slug, write_text
+from molyneux.errors import DataError
+from molyneux.files import slug, write_json, write_text
 from molyneux.report.pages import embedded, fill
 
-GALLERY = "gallery"
+GALLERY, INDEX, SCORES = "gallery", "gallery.json", "scores.json"
 SIDE = 240
 """Longest side of an embedded panel, in pixels."""
 
@@ -52,7 +54,7 @@ class Shown:
 
 
 def write_gallery(root: Path, scores: Mapping[str, Any], shown: Sequence[Shown]) -> Path:
-    """Write `report.html` into a folder, and its pictures into `gallery/`; returns the page's path."""
+    """Write `scores.json` and `report.html` into a folder, and pictures into `gallery/`; returns the page's path."""
     (root / GALLERY).mkdir(parents=True, exist_ok=True)
     cards = []
     for one in shown:
@@ -64,12 +66,42 @@ def write_gallery(root: Path, scores: Mapping[str, Any], shown: Sequence[Shown])
         for place, (label, picture) in enumerate(panels):
             path = root / GALLERY / f"{slug(one.name)}-{place}.png"
             picture.convert("RGB").save(path)
-            figures.append((label, embedded(path, SIDE)))
-        cards.append((one.name, " / ".join(one.texts), figures))
-    target = root / "report.html"
-    protocol = [(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()]
-    write_text(target, fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol))
-    return target
+            figures.append((label, path.name))
+        cards.append({"name": one.name, "texts": list(one.texts), "figures": figures})
+    write_json(root / SCORES, scores)
+    write_json(root / GALLERY / INDEX, cards)
+    return draw_gallery(root)
+
+
+def draw_gallery(root: Path) -> Path:
+    """Write `report.html` from the files that `write_gallery` left; returns its path.
+
+    Raises:
+        DataError: if they are missing or cannot be read as expected.
+        OutputError: if the page cannot be written there.
+    """
+    root = Path(root)
+    try:
+        scores = json.loads((root / SCORES).read_text("utf-8"))
+        cards = [
+            (
+                card["name"],
+                " / ".join(card["texts"]),
+                [(label, embedded(root / GALLERY / Path(name).name, SIDE)) for label, name in card["figures"]],
+            )
+            for card in json.loads((root / GALLERY / INDEX).read_text("utf-8"))
+        ]
+        protocol = [(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()]
+        page = fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{root} holds no gallery that can be shown ({error!r}): run 'molyneux localise'") from error
+    write_text(root / "report.html", page)
+    return root / "report.html"
+
+
+def is_gallery(root: Path) -> bool:
+    """Whether a folder holds what `molyneux localise` writes."""
+    return (Path(root) / GALLERY / INDEX).is_file()
 
 
 def overlaid(picture: Image.Image, values: Tensor) -> Image.Image:
