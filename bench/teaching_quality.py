@@ -24,8 +24,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from novel_concepts import TUNED, Bench, by_concept, evenly, interval, mean, number, prepare, row, say, scored
+from novel_concepts import ROOMS, TUNED, Bench, by_concept, evenly, interval, mean, number, prepare, row, say, scored
 
+import molyneux
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig
 from molyneux.backends.base import DualEncoder
 from molyneux.concepts import Concept
@@ -34,6 +35,7 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.evaluation.features import name_embeddings, photo_features
 from molyneux.evaluation.labels import label_set
 from molyneux.evaluation.zero_shot import measure, score_photos
+from molyneux.files import write_bytes
 from molyneux.inversion.invert import invert_each
 from molyneux.pipeline.replay import load_replay, pictured, save_replay
 from molyneux.pipeline.settings import ReplayConfig
@@ -165,31 +167,47 @@ class Point:
 
 
 def points(bench: Bench, variant: Variant, seeds: Sequence[int], data: Path, few: int) -> list[Point]:
-    """Every concept, seed and strength."""
+    """Every concept, seed and strength; those of a seed are computed once for this code, then read from the cache."""
+    code = hashlib.sha256(Path(__file__).read_bytes())
+    root = Path(molyneux.__file__).parent
+    for path in sorted(one for room in ROOMS for one in (root / room).rglob("*.py")):
+        code.update(path.read_bytes())
+    found = []
+    for seed in seeds:
+        text = repr((bench.weights, code.hexdigest(), asdict(variant), seed, few))
+        path = bench.cache / f"points-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        if not path.exists():
+            made = computed(bench, variant, seed, data, few)
+            write_bytes(path, json.dumps([asdict(one) for one in made]).encode())
+        found += [Point(**one) for one in json.loads(path.read_text())]
+    return found
+
+
+def computed(bench: Bench, variant: Variant, seed: int, data: Path, few: int) -> list[Point]:
+    """Every concept and strength."""
     found = []
     shared = shares_trunk(variant.teaching)
-    for seed in seeds:
-        for place, concept in enumerate(bench.concepts):
-            own = pictures(bench, variant, place, seed)
-            known = known_names(bench, variant, concept.descriptions[0])
-            replay = replayed(bench, variant, concept) if variant.teaching.replay_batch else ()
-            config = replace(variant.teaching, interpolate=1.0)
-            full = teach(bench.model, [own], config, known=known, replay=replay, seed=seed)
-            judge = judged(bench, concept.name, data, few, shared)
-            before = judge(bench.model)
-            for strength in STRENGTHS if shared else STRENGTHS[1::2] + STRENGTHS[-1:]:
-                one = row(variant.name, concept.name, seed, before, judge(interpolate(bench.model, full, strength)))
-                found.append(
-                    Point(
-                        variant=variant.name,
-                        concept=concept.name,
-                        seed=seed,
-                        strength=strength,
-                        recall=one.recall,
-                        known_lost=one.known_lost,
-                        false_positives=one.false_positives,
-                    )
+    for place, concept in enumerate(bench.concepts):
+        own = pictures(bench, variant, place, seed)
+        known = known_names(bench, variant, concept.descriptions[0])
+        replay = replayed(bench, variant, concept) if variant.teaching.replay_batch else ()
+        config = replace(variant.teaching, interpolate=1.0)
+        full = teach(bench.model, [own], config, known=known, replay=replay, seed=seed)
+        judge = judged(bench, concept.name, data, few, shared)
+        before = judge(bench.model)
+        for strength in STRENGTHS if shared else STRENGTHS[1::2] + STRENGTHS[-1:]:
+            one = row(variant.name, concept.name, seed, before, judge(interpolate(bench.model, full, strength)))
+            found.append(
+                Point(
+                    variant=variant.name,
+                    concept=concept.name,
+                    seed=seed,
+                    strength=strength,
+                    recall=one.recall,
+                    known_lost=one.known_lost,
+                    false_positives=one.false_positives,
                 )
+            )
     return found
 
 
