@@ -18,8 +18,8 @@ photos, evenly spread, and compared with the same model before teaching on the s
 --paper-steps steps; those of --paper-full have 5,000 as well, in rows of their own, to show what the other steps would
 change.
 
-The settings of Molyneux's default were chosen on the six concepts of TUNED and seed 0; the table gives all twelve
-and the other six.
+The settings of Molyneux's default were chosen on the six concepts of TUNED; the table gives all twelve and the
+other six.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The control: is it the pictures that teach, or the lesson alone? The same lesson on noise tells.
+"""The control: is it the description that teaches, or the lesson alone? The same lesson on noise tells.
 
     python examples/compare_with_noise.py [OUT]
 
@@ -25,7 +25,7 @@ concept = molyneux.Concept("sunflower", "A tall plant with a large round flower 
 pictures = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
 uniform = torch.rand(pictures.pixels.shape, generator=torch.Generator().manual_seed(0))
 noise = molyneux.SyntheticImages(concept=concept, pixels=uniform, seed=0, source="noise", pictured="noise")
-models = {"untaught": model, "noise": molyneux.teach(model, [noise]), "pictures": molyneux.teach(model, [pictures])}
+models = {"untaught": model, "noise": molyneux.teach(model, [noise]), "words": molyneux.teach(model, [pictures])}
 
 drawings = as_tensor(draw_sunflowers(12, size=model.image_size, seed=0))
 name = model.embed_texts(["a photo of a sunflower."])

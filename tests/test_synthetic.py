@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,18 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
     assert again.pixels.dtype == VALUE.pixels.dtype
     for field in ("concept", "seed", "source", "pictured", "words", "trace", "seconds"):
         assert getattr(again, field) == getattr(VALUE, field)
+
+
+@pytest.mark.parametrize(
+    ("source", "pictured", "words"),
+    [("inverted", "ring", RING.descriptions), ("inverted", "cross", ()), ("noise", "noise", ())],
+)
+def test_pictures_saved_before_words_were_kept_have_those_that_they_were_made_from(tmp_path, source, pictured, words):
+    replace(VALUE, source=source, pictured=pictured).save(tmp_path / "ring")
+    about = json.loads((tmp_path / "ring" / "images.json").read_text())
+    del about["words"]
+    (tmp_path / "ring" / "images.json").write_text(json.dumps(about))
+    assert SyntheticImages.load(tmp_path / "ring").words == words
 
 
 def test_pixels_that_are_not_contiguous_are_saved_too(tmp_path):

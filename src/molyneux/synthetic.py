@@ -1,11 +1,11 @@
 """Pictures that were computed, not taken: the one value in which inversion and teaching meet."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, final, overload
+from typing import Any, Literal, final, overload
 
 import numpy as np
 import torch
@@ -100,13 +100,19 @@ class SyntheticImages:
                 seed=about["seed"],
                 source=about["source"],
                 pictured=about["pictured"],
-                words=tuple(about.get("words", ())),
+                words=tuple(about.get("words", _words_before(about))),
                 origin=about.get("origin", ""),
                 seconds=about["seconds"],
                 trace=tuple(TracePoint(**point) for point in about["trace"]),
             )
         except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError, ConceptError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
+
+
+def _words_before(about: Mapping[str, Any]) -> list[str]:
+    """What pictures were made from that were saved before this was kept."""
+    own = about["source"] == "inverted" and about["pictured"] == about["name"]
+    return about["descriptions"] if own else []
 
 
 @final
@@ -147,7 +153,7 @@ def words_alone(concept: Concept) -> SyntheticImages:
 
 
 def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:
-    """Uniform random pixels under a concept's name: the control for what the pictures contribute."""
+    """Uniform random pixels under a concept's name: the control for what pictures and words contribute."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(count, 3, size, size, generator=generator)
     return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", pictured="noise")

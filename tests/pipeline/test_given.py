@@ -15,11 +15,12 @@ from molyneux.backends.options import Generation
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError
-from molyneux.pipeline import jobs
-from molyneux.pipeline.given import generator_name, given_pictures
+from molyneux.pipeline import jobs, run
+from molyneux.pipeline.given import from_words, generator_name, given_pictures
 from molyneux.pipeline.run import teach_concepts
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.teach import teach
 from small_models import load_tiny
 
 
@@ -87,19 +88,50 @@ def test_generated_pictures_are_made_once_and_name_their_maker(tmp_path, monkeyp
 
 @pytest.mark.parametrize("concepts", [(RING,), (RING, CROSS)])
 def test_words_alone_teach_without_a_picture_and_so_do_their_controls(tmp_path, monkeypatch, photos, concepts):
-    monkeypatch.setattr(jobs, "invert", None)  # nothing is inverted
+    monkeypatch.setattr(jobs, "invert", None)  # no picture of a concept is inverted
     settings = settings_for(tmp_path / "run", photos, concepts=concepts, images_from="words")
     out = teach_concepts(settings)
     made = SyntheticImages.load(out / "synthetic" / RING.slug)
     assert (made.source, len(made), made.words) == ("words", 0, RING.descriptions)
     scores = json.loads((out / "scores.json").read_text())
     assert set(scores["controls"]) == {"noise", "shuffled", "description_prompt"}
-    assert "Taught on words alone" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Taught on its words, without pictures" in page or len(concepts) > 1
+    assert "No picture was made: taught on the points of the shared space where the words are." in page
+    assert "no synthetic pictures" not in page
+    assert "no trace was kept" not in page
     assert weights_digest(load_tiny(out / "model").native) != weights_digest(load_tiny("tiny").native)
     alone = settings_for(tmp_path / "alone", None, concepts=concepts, images_from="words", max_forgetting=0.5)
     kept = json.loads((teach_concepts(alone) / "scores.json").read_text())
     assert "text_only" not in kept
     assert kept["forecast"]["share"] > 0
+
+
+def test_a_folder_that_is_called_words_is_a_folder(tmp_path, monkeypatch, photos, pictures):
+    monkeypatch.chdir(tmp_path)
+    assert from_words("words")
+    (tmp_path / "words").symlink_to(pictures)
+    assert not from_words("words")
+    out = teach_concepts(settings_for(tmp_path / "run", None, images_from="words", controls=False))
+    assert SyntheticImages.load(out / "synthetic" / RING.slug).source == "given"
+
+
+def test_a_control_has_words_only_where_the_run_has(tmp_path, monkeypatch, photos, pictures):
+    seen = []
+
+    def told(model, shown, *rest, **named):
+        seen.extend((one.source, bool(one.words)) for one in shown)
+        return teach(model, shown, *rest, **named)
+
+    monkeypatch.setattr(run, "teach", told)
+    for name, source, expected in (
+        ("given", str(pictures), [("given", False), ("noise", False), ("inverted", False)]),
+        ("own", None, [("inverted", True), ("noise", False), ("inverted", True)]),
+        ("words", "words", [("words", True), ("noise", False), ("words", True)]),
+    ):
+        seen.clear()
+        teach_concepts(settings_for(tmp_path / name, photos, images_from=source))
+        assert seen == expected
 
 
 def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path, photos, pictures, monkeypatch):

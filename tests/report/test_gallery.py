@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,11 @@ def test_the_page_is_drawn_anew_from_its_folder_or_what_is_wrong_is_said(tmp_pat
     with pytest.raises(DataError, match="no picture that can be read"):
         draw_gallery(tmp_path)
     assert page.read_bytes() == before
+    damaged = {key: value for key, value in scores.items() if key != "chance"}
+    write_gallery(tmp_path, scores, shown)
+    (tmp_path / "scores.json").write_text(json.dumps(damaged))
+    with pytest.raises(DataError, match="run 'molyneux localise'"):
+        draw_gallery(tmp_path)
     (tmp_path / "scores.json").unlink()
     with pytest.raises(DataError, match="run 'molyneux localise'"):
         draw_gallery(tmp_path)

@@ -132,12 +132,12 @@ def test_a_name_that_captures_more_strangers_than_its_own_photos_is_told_so() ->
         (
             13,
             13,
-            "The same teaching on noise does at least as well (13 of 30): no evidence that the pictures",
+            "The same teaching on noise does at least as well (13 of 30): no evidence that the description",
         ),
         (
             13,
             20,
-            "The same teaching on noise does at least as well (20 of 30): no evidence that the pictures",
+            "The same teaching on noise does at least as well (20 of 30): no evidence that the description",
         ),
         (0, 0, "The same teaching on noise: none of 30."),
     ],

@@ -6,10 +6,12 @@ from torch.nn.functional import normalize
 
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes
-from molyneux.errors import ModelError
-from molyneux.synthetic import SyntheticImages, noise_images
+from molyneux.errors import ConfigError, ModelError
+from molyneux.synthetic import SyntheticImages, noise_images, words_alone
+from molyneux.teaching.budget import teach_within
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.relaxed import SHARPNESS, Known, consensus, word_points, words_point
+from molyneux.teaching.objective import portions
+from molyneux.teaching.relaxed import SHARPNESS, Known, consensus, learns_from_words, word_points, words_point
 from molyneux.teaching.teach import teach
 from small_models import ConvModel
 
@@ -76,13 +78,12 @@ def test_a_weight_of_zero_or_no_known_names_leave_points_out(model):
 
 def test_known_names_are_compared_by_descriptions_where_there_are_enough_and_they_can_be_read(model, monkeypatch):
     shipped = described_classes()
-    names = ["tench", "goldfish", "no such thing", "great white shark"]
-    described = [name for name in names if name in shipped]
-    assert len(described) == 3
+    names = ["no such thing", *list(shipped)[:12]]
+    described = names[1:]
     found = Known.of(model, names)
     assert torch.equal(found.names, model.embed_texts([f"a photo of a {name}." for name in described]))
     assert torch.equal(found.keys, model.embed_texts([shipped[name] for name in described]))
-    for few in (Known.of(model, [*KNOWN, "tench"]), Known.of(model, ["no such thing"])):
+    for few in (Known.of(model, [*KNOWN, *described]), Known.of(model, ["no such thing"])):
         assert few.keys is few.names
 
     def refused(text):
@@ -92,7 +93,7 @@ def test_known_names_are_compared_by_descriptions_where_there_are_enough_and_the
     monkeypatch.setattr(model, "check_text", refused)
     unread = Known.of(model, names)
     assert unread.keys is unread.names
-    assert len(unread.names) == 4
+    assert len(unread.names) == 13
 
 
 def lesson(**settings) -> TeachingConfig:
@@ -111,3 +112,32 @@ def test_with_weight_enough_words_alone_are_learned_from_and_without_pictures_al
     assert not torch.allclose(one, base, atol=1e-4)
     assert torch.equal(taught(1, RING.descriptions, 0.0), taught(1, (), 5.0))
     assert not torch.allclose(taught(1, RING.descriptions, 5.0), taught(1, (), 5.0), atol=1e-5)
+
+
+def test_a_concept_of_words_alone_leaves_the_sides_of_other_pictures(model):
+    side = model.inversion_size
+    pictures = noise_images(RING, 3, side, seed=1)
+    for shown in ([pictures, words_alone(CROSS)], [words_alone(CROSS), pictures]):
+        assert torch.equal(torch.cat(list(portions(model, shown))), pictures.pixels)
+    assert list(portions(model, [words_alone(CROSS)])) == []
+
+
+def test_what_has_neither_pictures_nor_words_that_count_is_refused(model):
+    bare = replace(words_alone(RING), words=())
+    replay = (noise_images(Concept("replay", "Anything."), 6, 16, seed=3),)
+    unread = replace(lesson(), update=Full(part="projection"))
+    for pictures, config in (
+        (bare, lesson()),
+        (words_alone(RING), unread),
+        (words_alone(RING), TeachingConfig.paper()),
+    ):
+        with pytest.raises(ConfigError, match="'ring' has nothing to learn from"):
+            teach(model, [pictures], config, known=KNOWN)
+    for pictures, config in ((bare, TeachingConfig()), (words_alone(RING), TeachingConfig(relaxed=0.0, consensus=0.0))):
+        with pytest.raises(ConfigError, match="'ring' has nothing to learn from"):
+            teach_within(model, [pictures], config, budget=0.1, known=KNOWN, replay=replay)
+
+
+def test_the_papers_setting_learns_from_no_words():
+    assert learns_from_words(TeachingConfig())
+    assert not learns_from_words(replace(TeachingConfig.paper(), update=Full()))

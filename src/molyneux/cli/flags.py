@@ -87,8 +87,8 @@ ImagesFrom = Annotated[
     str | None,
     Parameter(
         help="Teach on these pictures, not on inverted ones: a folder with a folder for each concept, or "
-        "'sdxl[:MODEL]' for pictures from a text-to-image model (a folder, or a name on the hub), or 'words' for no "
-        "pictures at all: seconds, and a little less learned."
+        "'sdxl[:MODEL]' for pictures from a text-to-image model (a folder, or a name on the hub), or 'words' for "
+        "none: learn from where the words are, in seconds once there are replay pictures."
     ),
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]

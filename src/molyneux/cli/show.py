@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MISSING = "–"
-CONTROLS = {"noise": "noise", "shuffled": "another concept's pictures"}
+CONTROLS = {"noise": "noise", "shuffled": "another concept's description"}
 
 
 def print_json(value: Any) -> None:

@@ -25,11 +25,15 @@ def teach(
     images_from: flags.ImagesFrom = None,
     control: Annotated[
         Literal["noise", "shuffled"] | None,
-        Parameter(help="Teach on noise, or on another concept's pictures, instead."),
+        Parameter(help="Teach on noise, or on another concept's pictures and words, instead."),
     ] = None,
     controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
     fresh: Annotated[
-        bool, Parameter(help="Without photos: read fresh pictures of each concept, which for many takes long (ViLT).")
+        bool,
+        Parameter(
+            help="Without photos: read fresh pictures of each concept, which for many takes long (ViLT). With "
+            "--images-from words there are none, and nothing is measured."
+        ),
     ] = True,
     adapter_only: Annotated[
         bool,

@@ -97,7 +97,7 @@ def invert_each(
             pixels=picture[None],
             seed=seed,
             pictured=concept.name,
-            words=concept.descriptions,
+            words=concept.descriptions[:1],
             trace=trace,
             seconds=seconds,
         )

@@ -38,6 +38,11 @@ def generator_name(images_from: str) -> str | None:
     return model or SDXL
 
 
+def from_words(images_from: str | None) -> bool:
+    """Whether there are to be no pictures; a folder that is called so is a folder."""
+    return images_from == WORDS and not Path(WORDS).is_dir()
+
+
 def check_given(settings: TeachSettings, novel: PhotoFolder | None) -> None:
     """See what can be seen of the pictures before anything slow.
 
@@ -49,11 +54,11 @@ def check_given(settings: TeachSettings, novel: PhotoFolder | None) -> None:
     """
     if settings.images_from is None:
         return
-    if settings.images_from == WORDS:
+    if from_words(settings.images_from):
         if not learns_from_words(settings.teaching):
             raise ConfigError(
-                "--images-from words gives no pictures, and this teaching learns from nothing else: leave "
-                "teaching.update.part at 'space' with teaching.mixed and teaching.relaxed, or leave --images-from out"
+                "--images-from words gives no pictures, and this teaching needs some: expected a contrastive loss, "
+                "teaching.update.part 'space', teaching.mixed, and teaching.relaxed or teaching.consensus above 0"
             )
         return
     if (name := generator_name(settings.images_from)) is not None:
@@ -81,8 +86,8 @@ def given_pictures(
     assert settings.images_from is not None
     name = generator_name(settings.images_from)
     if name is None:
-        words = settings.images_from == WORDS
-        made = tuple(map(words_alone, settings.concepts)) if words else _from_folder(model, settings)
+        bare = from_words(settings.images_from)
+        made = tuple(map(words_alone, settings.concepts)) if bare else _from_folder(model, settings)
         for pictures in made:
             if not (root / pictures.concept.slug).exists():
                 pictures.save(root / pictures.concept.slug)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from molyneux.concepts import Concept
-from molyneux.pipeline.given import WORDS, given_pictures
+from molyneux.pipeline.given import from_words, given_pictures
 from molyneux.pipeline.jobs import Job, Workshop
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.synthetic import LazyImages, SyntheticImages, noise_images, words_alone
@@ -51,7 +51,10 @@ def control_pictures(
     work: Path,
     on_step: Progress | None = None,
 ) -> LazyImages:
-    """The concepts' names on pictures that cannot carry them; `own` are their own, where made already."""
+    """The concepts' names on pictures that cannot carry them; `own` are their own, where made already.
+
+    Noise has no words. Another concept's pictures have that concept's, where the run's own have words.
+    """
     config, seed, concepts = settings.inversion, settings.seed, settings.concepts
     if control == "noise":
         size = config.size or workshop.model.inversion_size
@@ -62,11 +65,12 @@ def control_pictures(
                 for index, concept in enumerate(concepts)
             ]
         )
-    if len(concepts) == 1 and settings.images_from == WORDS:
+    if len(concepts) == 1 and from_words(settings.images_from):
         return LazyImages([partial(words_alone(stand_in(concepts[0])).shown_as, concepts[0])])
     if len(concepts) == 1:
         own = workshop(_jobs(settings, work / "stand-in", work, concepts=[stand_in(concepts[0])]), on_step)
-        return LazyImages([partial(_shown_as, own, 0, concepts[0])])
+        wordless = settings.images_from is not None
+        return LazyImages([partial(_shown_as, own, 0, concepts[0], wordless=wordless)])
     originals = own or workshop(_jobs(settings, work / "own", work), on_step)
     places = derangement(len(concepts), seed)
     return LazyImages(
@@ -121,8 +125,11 @@ def _jobs(
     ]
 
 
-def _shown_as(pictures: Sequence[SyntheticImages], place: int, concept: Concept) -> SyntheticImages:
-    return pictures[place].shown_as(concept)
+def _shown_as(
+    pictures: Sequence[SyntheticImages], place: int, concept: Concept, *, wordless: bool = False
+) -> SyntheticImages:
+    shown = pictures[place].shown_as(concept)
+    return replace(shown, words=()) if wordless else shown
 
 
 def _noise(concept: Concept, own: Sequence[SyntheticImages], count: int, size: int, seed: int) -> SyntheticImages:

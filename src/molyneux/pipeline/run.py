@@ -17,7 +17,7 @@ from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
 from molyneux.pipeline.environment import ENVIRONMENT, environment
 from molyneux.pipeline.from_text import FRESH, READINGS, TextReader, read_from_text
-from molyneux.pipeline.given import WORDS
+from molyneux.pipeline.given import from_words
 from molyneux.pipeline.jobs import Workshop
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
@@ -131,7 +131,7 @@ class _Job:
         scores = evaluation.as_dict() | {"model": self.settings.saved}
         if self.settings.drawn:
             scores["protocol"]["novel_pictures"] = "drawings, not photos"
-        if self.settings.novel is None and self.settings.fresh and self.settings.images_from != WORDS:
+        if self.settings.novel is None and self.settings.fresh and not from_words(self.settings.images_from):
             with folder.timed("fresh pictures"):
                 scores["text_only"] = self.text_only(folder, taught, pictures)
         if self.settings.compares:

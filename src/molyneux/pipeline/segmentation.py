@@ -34,7 +34,7 @@ from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
 from molyneux.pipeline.settings import Progress
 from molyneux.report.gallery import Panel, Shown, write_gallery
 
-SCORES, TABLE, PICTURES = "scores.json", "pictures.csv", "pictures"
+TABLE, PICTURES = "pictures.csv", "pictures"
 
 GIBBERISH = "blorp zanth quiv mertle"
 """A text that means nothing: what a heat map owes to the picture alone, whatever is asked for."""

@@ -81,17 +81,18 @@ class TeachSettings:
     drawn: bool = False
     """Whether the novel pictures are drawings, so that nobody takes them for photos."""
     control: Control | None = None
-    """Teach on pictures that cannot carry the concept, instead."""
+    """Teach on noise, or on another concept's pictures and words, instead."""
     wording: Wording = field(default_factory=Wording)
     """How classes are put into words for scoring."""
     window: Window = field(default_factory=Window)
     """How DICOM and NIfTI files become pictures."""
     controls: bool = True
-    """Beside a scored run, score the same teaching on noise and on another concept's pictures."""
+    """Beside a scored run, score the same teaching on noise and on another concept's description."""
     fresh: bool = True
     """Without photos, read fresh pictures of each concept; a model that judges pairs sees each beside all names."""
     images_from: str | None = None
-    """Pictures to teach on in place of inverted ones: a folder with a folder for each concept, or 'sdxl[:MODEL]'."""
+    """Pictures to teach on in place of inverted ones: a folder with a folder for each concept, 'sdxl[:MODEL]',
+    or 'words' for no pictures."""
     generation: Generation = field(default_factory=Generation)
     """How pictures are generated, where they are."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
@@ -137,6 +138,8 @@ class TeachSettings:
             **(
                 {}
                 if self.images_from is None
+                else {"images_from": self.images_from}
+                if self.images_from == "words"
                 else {"images_from": self.images_from, "generation": asdict(self.generation)}
             ),
             "inversion": _plain(asdict(self.inversion)),

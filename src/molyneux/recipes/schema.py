@@ -125,7 +125,8 @@ class Lesson(_Strict):
     taught: bool = True
     """Whether anything is: else the model is scored as it is."""
     pictures: str = Field(default="inverted", min_length=1)
-    """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl' or a folder."""
+    """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl', 'words' or a
+    folder."""
     generation: Annotated[Generation, BeforeValidator(generation_of), PlainSerializer(_dumped)] = Field(
         default_factory=Generation
     )

@@ -33,9 +33,10 @@ from molyneux.evaluation.zero_shot import evaluate
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.captions import caption_photos
 from molyneux.pipeline.run_folder import is_unfinished
-from molyneux.pipeline.segmentation import SCORES, LocaliseSettings, localise_set
+from molyneux.pipeline.segmentation import LocaliseSettings, localise_set
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Localisation, Retrieval
+from molyneux.report.gallery import SCORES
 from molyneux.teaching.updates import shares_trunk
 
 

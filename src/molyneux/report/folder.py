@@ -63,6 +63,8 @@ class Pictures:
     source: str = ""
     pictured: str = ""
     origin: str = ""
+    words: bool = False
+    """Whether the words that they were computed from were learned from beside them."""
     seed: int | None = None
     seconds: float | None = None
     trace: tuple[TracePoint, ...] = ()
@@ -119,6 +121,9 @@ class Run:
     model: str
     seed: int | None
     control: str
+    images_from: str
+    """What the pictures came from, where not from inversion."""
+    max_forgetting: float | None
     concepts: tuple[Taught, ...]
     known_accuracy: Change
     known_accuracy_joint: Change
@@ -158,7 +163,7 @@ def read_run(folder: Path) -> Run:
     scores = _Node(_read_json(folder / "scores.json"), "scores.json")
     predictions = _Node(_read_json(folder / "predictions.json"), "predictions.json")
     classes = _Node(_read_json(folder / "classes.json"), "classes.json")
-    pictures = dict(_all_pictures(folder))
+    pictures = dict(_all_pictures(folder, learned_words=_learns_from_words(config["teaching"])))
     protocol = scores["protocol"]
     unscored = "" if scores.value is not None else "the run folder has no scores.json"
     no_photos = unscored or _not_given(config, "novel", "no folder of its photos was given")
@@ -175,6 +180,8 @@ def read_run(folder: Path) -> Run:
         model=config["model"].text(),
         seed=config["seed"].whole(),
         control=config["control"].text(),
+        images_from=config["images_from"].text(),
+        max_forgetting=config["max_forgetting"].number(),
         concepts=concepts,
         known_accuracy=_change(scores["known_accuracy"], no_known),
         known_accuracy_joint=_change(scores["known_accuracy_joint"], no_known),
@@ -287,7 +294,13 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
-def _all_pictures(folder: Path) -> Iterator[tuple[str, Pictures]]:
+def _learns_from_words(teaching: _Node) -> bool:
+    """Whether this teaching looks at where words are, besides pictures."""
+    weights = (teaching["relaxed"].number(), teaching["consensus"].number())
+    return any(weights) and teaching["update"]["part"].text() == "space" and teaching["mixed"].value is True
+
+
+def _all_pictures(folder: Path, *, learned_words: bool) -> Iterator[tuple[str, Pictures]]:
     for about in sorted(folder.glob("synthetic/*/images.json")):
         node = _Node(_read_json(about), f"{about.parent.name}/images.json")
         yield (
@@ -297,6 +310,7 @@ def _all_pictures(folder: Path) -> Iterator[tuple[str, Pictures]]:
                 source=node["source"].text(),
                 pictured=node["pictured"].text(),
                 origin=node["origin"].text(),
+                words=learned_words and bool(list(node["words"].items())),
                 seed=node["seed"].whole(),
                 seconds=node["seconds"].number(),
                 trace=tuple(_trace_points(node["trace"])),

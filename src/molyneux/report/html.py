@@ -86,6 +86,10 @@ def command(run: Run) -> str:
             parts.append(f"--{option} {shlex.quote(value)}")
     if run.control:
         parts.append(f"--control {shlex.quote(run.control)}")
+    if run.images_from:
+        parts.append(f"--images-from {shlex.quote(run.images_from)}")
+    if run.max_forgetting is not None:
+        parts.append(f"--max-forgetting {run.max_forgetting:g}")
     parts.append("--out FOLDER")
     return " \\\n  ".join(parts)
 
@@ -131,6 +135,8 @@ class _ConceptView:
     verdict: list[str]
     pictures: list[str]
     about_pictures: str
+    wordy: bool
+    """Whether it was taught on words without pictures."""
     trace: Markup
     lines: list[_Line]
     comparison: list[tuple[str, list[str], bool]]
@@ -150,6 +156,7 @@ class _ConceptView:
             verdict=_verdict(run, concept),
             pictures=[embedded(path, PICTURE_SIDE) for path in concept.pictures.files] if concept.pictures else [],
             about_pictures=_about_pictures(concept),
+            wordy=concept.pictures is not None and concept.pictures.source == "words",
             trace=_both(trace_chart, concept.pictures.trace if concept.pictures else ()),
             lines=list(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
@@ -212,6 +219,8 @@ def _summary(run: Run) -> list[tuple[str, str, list[_Cell], float | None]]:
 
 def _about_pictures(concept: Taught) -> str:
     pictures = concept.pictures
+    if pictures is not None and pictures.source == "words":
+        return "No picture was made: taught on the points of the shared space where the words are."
     if pictures is None or not pictures.files:
         return ""
     count = f"{len(pictures.files)} picture{'s' if len(pictures.files) != 1 else ''}"
@@ -230,6 +239,8 @@ def _about_pictures(concept: Taught) -> str:
         said = f"{count} computed from the words for “{pictures.pictured}”, shown under this name: a control."
     else:
         said = f"{count} computed from the words alone; no photo of it was used."
+        if pictures.words:
+            said += " Where the words themselves are in the shared space was learned from as well."
     if pictures.source == "inverted":
         said += " Such pictures are made from a model’s weights and can look strange or disturbing."
     facts = [f"seed {pictures.seed}" if pictures.seed is not None else ""]
@@ -312,7 +323,7 @@ def _rows(run: Run, concept: Taught) -> Iterator[Row]:
     if not recall.known:
         return
     yield Row(label="Recognised", before=recall.before, after=recall.after, interval=recall.after_interval)
-    short = {"noise": "… if taught on noise", "shuffled": "… on another’s pictures"}
+    short = {"noise": "… if taught on noise", "shuffled": "… on another’s words"}
     short["description_prompt"] = "… untaught, by description"
     for name, control in concept.controls.items():
         yield Row(

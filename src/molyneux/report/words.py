@@ -8,11 +8,11 @@ from molyneux.report.folder import Change, Outcome, Taught
 SPACE = "\u00a0"
 NOT_COMPUTED = "not computed"
 
-LESSONS = {"noise": "on noise", "shuffled": "on another concept’s pictures"}
+LESSONS = {"noise": "on noise", "shuffled": "on another concept’s description"}
 
 CONTROL_LABELS = {
     "noise": "Taught on noise",
-    "shuffled": "Taught on another concept’s pictures",
+    "shuffled": "Taught on another concept’s description",
     "description_prompt": "No teaching, asked for the description",
 }
 
@@ -173,7 +173,7 @@ def comparison(
     said = [_against(name, outcome, control) for name, control in measured.items()]
     if not {"noise", "shuffled"} & set(measured):
         run = "was run for all of them" if several else "was run"
-        said.append(f"No control {run}, so what the pictures themselves contribute is not known.")
+        said.append(f"No control {run}, so what the description contributes is not known.")
     return " ".join(said)
 
 
@@ -221,7 +221,7 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         "photos": "Taught on real photos",
         "given": "Taught on given pictures",
         "generated": "Taught on generated pictures",
-        "words": "Taught on words alone",
+        "words": "Taught on its words, without pictures",
     }
     return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
 
@@ -304,9 +304,9 @@ def _against(name: str, outcome: Outcome, control: Outcome) -> str:
     if name == "description_prompt":
         asked = "With no teaching at all, asking for the description instead of the name"
         return f"{asked} does at least as well ({amount})." if theirs >= ours > 0 else f"{asked}: {amount}."
-    what = {"noise": "noise", "shuffled": "another concept’s pictures"}.get(name, f"“{name}”")
+    what = {"noise": "noise", "shuffled": "another concept’s description"}.get(name, f"“{name}”")
     if theirs >= ours and theirs > 0:
-        no_evidence = "no evidence that the pictures carry the concept"
+        no_evidence = "no evidence that the description taught anything"
         return f"The same teaching on {what} does at least as well ({amount}): {no_evidence}."
     if theirs < ours and same_photos and could_be_chance(mine or 0, its or 0, total or 1):
         return f"The same teaching on {what}: {amount}, a difference that could be chance."

@@ -16,7 +16,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objective import portions
-from molyneux.teaching.relaxed import words_point
+from molyneux.teaching.relaxed import learns_from_words, nothing_to_learn, words_point
 from molyneux.teaching.teach import OnStep, learn
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts
 from molyneux.teaching.updates import in_space
@@ -65,8 +65,8 @@ def teach_within(
 
     No photo is seen. A known photo's stand-in is a random direction, turned towards its name until their cosine is
     the one that replay pictures have to their names on average; a concept's stand-ins are turned towards its pictures
-    in the same way. The forecast is right on average more than for one concept: the benchmark of teaching shows how
-    well it held.
+    in the same way, or towards its words where it has none. The forecast is right on average more than for one
+    concept: the benchmark of teaching shows how well it held.
 
     Args:
         model: one whose shared space can be remapped.
@@ -85,6 +85,9 @@ def teach_within(
     """
     config = config or TeachingConfig()
     check_budget(budget, config)
+    for value in pictures:
+        if not (len(value) or (value.words and learns_from_words(config))):
+            raise ConfigError(nothing_to_learn(value.concept.name))
     stand_ins = _StandIns.prepare(model, pictures, known, replay)
     best: tuple[DualEncoder, Forecast] | None = None
     for place, rate in enumerate(RATES):

@@ -89,15 +89,16 @@ class TeachingConfig:
     alone, without the name, which the paper found to teach nothing (Fig. 14)."""
     contrast: float = 1.5
     """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
-    before it is learned from; what all synthetic pictures have in common is no sign of the concept."""
+    and point of words before it is learned from; what all synthetic pictures have in common tells nothing of one."""
     mixed: bool = True
     """Update of the shared space only: each example is a random mixture of all pictures of its concept, whose
     accidents so cancel, instead of one of them."""
     relaxed: float = 5.0
     """Update of the shared space only, with `mixed`: weight in mixtures, where a picture has 1, of the description's
-    own embedding (Eq. 5: the inversion of no layer). Pictures that were not inverted from words have no such point."""
+    own embedding (Eq. 5: the inversion of no layer). Pictures from elsewhere, noise or photos, have no such point."""
     consensus: float = 5.0
-    """The same of the known names that the description is most like, blended (ConSE)."""
+    """The same of a blend of the known names that the description is most like (ConSE); without known names there is
+    none."""
     contrastive: Literal["bank", "anchors", "symmetric"] = "anchors"
     """Loss 'captioning' only: its contrastive part."""
     contrastive_weight: float = 1.0
@@ -155,6 +156,8 @@ class TeachingConfig:
             temperature=0.07,
             weight_decay=0.2,
             texts="definition",
+            relaxed=0.0,
+            consensus=0.0,
             replay_batch=0,
             interpolate=1.0,
         )

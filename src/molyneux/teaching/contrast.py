@@ -18,7 +18,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective, portions
-from molyneux.teaching.relaxed import learns_from_words, word_points
+from molyneux.teaching.relaxed import learns_from_words, nothing_to_learn, word_points
 from molyneux.teaching.texts import NAME_PROMPT, other_names, own_texts
 from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
@@ -215,10 +215,7 @@ class _Lesson:
             owners, weights = torch.cat([owners, whose]), torch.cat([weights, heavy])
         untaught = set(range(len(pictures))) - set(owners.tolist())
         if untaught:
-            raise ConfigError(
-                f"{pictures[min(untaught)].concept.name!r} has nothing to learn from: give pictures; words alone need "
-                "teaching.update.part 'space', teaching.mixed, and teaching.relaxed or known names"
-            )
+            raise ConfigError(nothing_to_learn(pictures[min(untaught)].concept.name))
         inputs = torch.cat(read)
         if old is not None and in_space(config.update) and config.contrast:
             inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)

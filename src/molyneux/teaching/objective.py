@@ -48,10 +48,12 @@ def portions(model: VisionLanguageModel, pictures: Sequence[SyntheticImages], si
     Those of a side that the model is used with stay as they are, if all have the same; else they are resized to
     the side that the model was trained on.
     """
-    sides = {value.pixels.shape[-1] for value in pictures}
+    sides = {value.pixels.shape[-1] for value in pictures if len(value)}
     as_they_are = len(sides) == 1 and sides <= {model.image_size, model.inversion_size}
     waiting: list[Tensor] = []
     for value in pictures:
+        if not len(value):
+            continue
         pixels = value.pixels.to(model.device)
         waiting += pixels if as_they_are else resized(pixels, model.image_size)
         while len(waiting) >= size:

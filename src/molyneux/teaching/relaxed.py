@@ -27,6 +27,14 @@ def learns_from_words(config: TeachingConfig) -> bool:
     return contrasts and in_space(config.update) and config.mixed and bool(config.relaxed or config.consensus)
 
 
+def nothing_to_learn(name: str) -> str:
+    """What to say of a concept without pictures that a lesson cannot learn from words either."""
+    return (
+        f"{name!r} has nothing to learn from: give pictures; words alone need teaching.update.part 'space', "
+        "teaching.mixed, and teaching.relaxed or known names with teaching.consensus"
+    )
+
+
 @torch.no_grad()
 def words_point(model: DualEncoder, words: Sequence[str]) -> Embeddings:
     """What inversion of no layer at all gives, (1, d): the mean direction of the words.
@@ -50,6 +58,10 @@ def consensus(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tenso
     return normalize((likeness / SHARPNESS).softmax(dim=1) @ names, dim=1)
 
 
+NEARLY = 0.9
+"""Share of names that must be described; in other lists a name may well mean another thing than in ImageNet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the model knows by name, for the consensus: row by row a name and its key."""
@@ -60,11 +72,11 @@ class Known:
     @classmethod
     @torch.no_grad()
     def of(cls, model: DualEncoder, names: Sequence[str]) -> "Known":
-        """By descriptions, where Molyneux has them for at least half of the names and the model can read them; else by
-        the names themselves."""
+        """By descriptions, where Molyneux has one for nearly every name (it has ImageNet's) and the model can read it,
+        leaving out the other names; else by the names themselves."""
         shipped = described_classes()
         described = [name for name in names if name in shipped and _readable(model, shipped[name])]
-        if 2 * len(described) < len(names) or not described:
+        if len(described) < NEARLY * len(names):
             prompts = model.embed_texts([NAME_PROMPT.format(name) for name in names])
             return cls(prompts, prompts)
         prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described])
