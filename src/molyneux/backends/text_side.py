@@ -34,6 +34,10 @@ class TokenizedEncoder(DualEncoder):
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
 
+    def remember(self, texts: Sequence[str], rows: Embeddings) -> None:
+        """Take these for the embeddings of these texts, as the same weights have computed them before."""
+        self._texts.update({(self.long_text, text): row.to(self.device) for text, row in zip(texts, rows, strict=True)})
+
     def check_text(self, text: str) -> None:
         if self.long_text == "error":
             check_fits(text, self._window)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.datasets.imagenet import imagenet_names
+from molyneux.pipeline.known_words import read_known
 from molyneux.pipeline.prepare import without
 from molyneux.pipeline.replay import replay_pictures
 from molyneux.pipeline.settings import check_seed
@@ -54,4 +55,5 @@ def teach(
         kept = set(without([one.concept.name for one in replay], taught))
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known
+    read_known(model, bank, config)
     return teach_with(model, pictures, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

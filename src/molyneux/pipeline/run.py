@@ -19,6 +19,7 @@ from molyneux.pipeline.environment import ENVIRONMENT, environment
 from molyneux.pipeline.from_text import FRESH, READINGS, TextReader, read_from_text
 from molyneux.pipeline.given import from_words
 from molyneux.pipeline.jobs import Workshop
+from molyneux.pipeline.known_words import read_known
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
 from molyneux.pipeline.predictions import write_predictions
 from molyneux.pipeline.prepare import Plan, check_texts, prepare, without
@@ -122,6 +123,7 @@ class _Job:
             with folder.timed("replay"):
                 self.replay = self.known_pictures()
         with folder.timed("teach"):
+            read_known(self.base, self.plan.bank, self.settings.teaching)
             taught = self.taught(folder, pictures)
         with folder.timed("evaluate"):
             evaluation = self.scoring(taught, self.base)

@@ -59,7 +59,7 @@ def consensus(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tenso
 
 
 NEARLY = 0.9
-"""Share of names that must be described; in other lists a name may well mean another thing than in ImageNet."""
+"""Share of known names that must have descriptions if any is to be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,24 @@ class Known:
     @classmethod
     @torch.no_grad()
     def of(cls, model: DualEncoder, names: Sequence[str]) -> "Known":
-        """By descriptions, where Molyneux has one for nearly every name (it has ImageNet's) and the model can read it,
-        leaving out the other names; else by the names themselves."""
-        shipped = described_classes()
-        described = [name for name in names if name in shipped and _readable(model, shipped[name])]
-        if len(described) < NEARLY * len(names):
+        """By descriptions, if there are any for `described_names`; else by the names themselves."""
+        described = described_names(model, names)
+        if not described:
             prompts = model.embed_texts([NAME_PROMPT.format(name) for name in names])
             return cls(prompts, prompts)
         prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described])
+        shipped = described_classes()
         return cls(prompts, model.embed_texts([shipped[name] for name in described]))
+
+
+def described_names(model: DualEncoder, names: Sequence[str]) -> list[str]:
+    """Those names that Molyneux has a description of (it has ImageNet's) which the model can read.
+
+    None at all unless these are nearly all: in other lists a name may well mean another thing than in ImageNet.
+    """
+    shipped = described_classes()
+    found = [name for name in names if name in shipped and _readable(model, shipped[name])]
+    return found if len(found) >= NEARLY * len(names) else []
 
 
 def _readable(model: DualEncoder, text: str) -> bool:
