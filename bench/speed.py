@@ -10,8 +10,8 @@ too slows both; medians are taken. Writes results.json, table.md and, with matpl
 `text_to_model_ratio` (a): one concept from its text to the taught model by Molyneux's defaults, measured whole,
 against `InversionConfig.paper()` with 5,000 steps and `TeachingConfig.paper()`. The paper's steps are not all run: one
 is measured in each of the canvas's three sides, and multiplied with the steps that side lasts. Both run on Molyneux's
-code; against a plain implementation see (c). What is done once for a model is not in it: texts of known classes are read
-in the first round alone, of which a median takes no notice, and `mini` ships its replay pictures.
+code; against a plain implementation see (c). What is done once for a model is not in it: texts of known classes are
+read in the first round alone, of which a median takes no notice, and `mini` ships its replay pictures.
 `words_alone_ratio`: the same against teaching from words without pictures (`--images-from words`), which teaches less.
 `step_over_limit` (b): one step of Molyneux's default inversion against forward and backward of the frozen tower alone,
 same batch and side, as its library computes them, in the faster of the two memory layouts.
