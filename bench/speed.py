@@ -287,9 +287,10 @@ def plot(found: dict[str, Any], path: Path) -> None:
     left.set_xscale("log")
     left.set_xlabel("seconds on one core")
     left.invert_yaxis()
-    right.plot(COUNTS, [found[f"memory_{count}_mib"] for count in COUNTS], "o-")
+    peaks = [found[f"memory_{count}_mib"] for count in COUNTS]
+    right.plot(COUNTS, peaks, "o-")
     right.set_xscale("log")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.2 * max(peaks))
     right.set_xlabel("concepts")
     right.set_ylabel("peak memory in MiB")
     figure.tight_layout()
