@@ -5,6 +5,10 @@ hollow, striped), by name and by those two words. The ninth, round and hollow, i
 makes its own pictures of it, and learns the name 'ring' from them. Over five seeds of the tower the share of rings
 called so rose from 0 to between 0.71 and 0.99. Noise pictures gave between 0.01 and 1: where the tower leans towards
 the name already, any push is enough. Here it is the first seed, whose tower does not lean.
+
+The pictures are all that is learned from. This text tower is made by hand and knows no likeness between descriptions
+and names, and there the points that words stand for take more than they give: with them, at their default weights, the
+share of rings stays at 0.01.
 """
 
 import math
@@ -69,6 +73,8 @@ TEACHING = TeachingConfig(
     temperature=0.1,
     weight_decay=0.0,
     texts="both",
+    relaxed=0.0,
+    consensus=0.0,
     replay_batch=32,
     replay_weight=2.0,
     interpolate=1.0,
