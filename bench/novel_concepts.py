@@ -63,7 +63,7 @@ PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
 HELD_OUT = 10
 ROOMS = ("backends", "datasets", "evaluation", "inversion", "teaching")
 TUNED = ("okapi", "octopus", "kangaroo", "pigeon", "wheelchair", "chandelier")
-STRENGTHS = (0.2, 0.4, 0.6, 0.85, 1.0)
+STRENGTHS = (0.2, 0.4, 0.6, 0.85, 0.88, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
