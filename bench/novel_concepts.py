@@ -30,8 +30,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -60,6 +61,7 @@ from molyneux.teaching.teach import teach
 from molyneux.teaching.updates import Space
 
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
+KindT = TypeVar("KindT")
 HELD_OUT = 10
 ROOMS = ("backends", "datasets", "evaluation", "inversion", "teaching")
 TUNED = ("okapi", "octopus", "kangaroo", "pigeon", "wheelchair", "chandelier")
@@ -103,7 +105,7 @@ class Bench:
             checkpoint = self.cache / f"{folder.name}.pt"
             invert(self.model, concept, config, seed=seed, checkpoint=checkpoint).save(folder)
             say(f"inverted {concept.name}, seed {seed}: {time.perf_counter() - started:.0f} s")
-        return replace(SyntheticImages.load(folder), words=concept.descriptions)
+        return SyntheticImages.load(folder)
 
 
 def say(text: str) -> None:
@@ -233,17 +235,22 @@ def paper_rows(
     return rows
 
 
-def kept(bench: Bench, parts: object, make: Callable[[], list[Row]]) -> list[Row]:
-    """Rows computed once for these parts and the code below them, then read from the cache, so that a run goes on."""
-    code = hashlib.sha256()
-    root = Path(molyneux.__file__).parent
-    for path in (Path(__file__), *sorted(one for room in ROOMS for one in (root / room).rglob("*.py"))):
-        code.update(path.read_bytes())
-    text = repr((bench.weights, code.hexdigest(), parts))
-    path = bench.cache / f"rows-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+def kept(bench: Bench, kind: type[KindT], script: str, parts: object, make: Callable[[], list[KindT]]) -> list[KindT]:
+    """Values computed once for these parts and the code below them, then read from the cache, so that a run goes on."""
+    text = repr((bench.weights, code_digest(script), parts))
+    path = bench.cache / f"{kind.__name__.lower()}s-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
         write_bytes(path, json.dumps([asdict(one) for one in make()]).encode())
-    return [Row(**one) for one in json.loads(path.read_text())]
+    return [kind(**one) for one in json.loads(path.read_text())]
+
+
+@cache
+def code_digest(script: str) -> str:
+    """Of a benchmark and all of Molyneux that its numbers come from."""
+    code, root = hashlib.sha256(), Path(molyneux.__file__).parent
+    for path in (Path(script), *sorted(one for room in ROOMS for one in (root / room).rglob("*.py"))):
+        code.update(path.read_bytes())
+    return code.hexdigest()
 
 
 def similarity(bench: Bench, concepts: Sequence[Concept], config: InversionConfig, seed: int) -> float:
@@ -388,7 +395,7 @@ def main() -> None:
     novel = options.data / "novel-concepts"
     for seed in range(options.seeds):
         settings = (asdict(config), asdict(inversion), seed)
-        rows += kept(bench, settings, partial(default_rows, bench, config, inversion, seed, novel))
+        rows += kept(bench, Row, __file__, settings, partial(default_rows, bench, config, inversion, seed, novel))
         say(table(rows))
     notes = {"similarity of features to real photos', ours": similarity(bench, bench.concepts, inversion, 0)}
     if options.paper:
@@ -401,7 +408,8 @@ def main() -> None:
             for seed in range(seeds):
                 for concept in concepts:
                     make = partial(paper_rows, bench, concept, paper, seed, PAPER_RATES, options.data, some)
-                    rows += kept(bench, (asdict(paper), concept, seed, PAPER_RATES, options.paper_known), make)
+                    parts = (asdict(paper), concept, seed, PAPER_RATES, options.paper_known)
+                    rows += kept(bench, Row, __file__, parts, make)
             key = f"similarity of features to real photos', paper, {paper.steps} steps, {len(concepts)} concepts"
             notes[key] = similarity(bench, concepts, paper, 0)
     write(options.out, rows, notes, vars(options))

@@ -20,13 +20,13 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import torch
-from novel_concepts import ROOMS, TUNED, Bench, by_concept, evenly, interval, mean, number, prepare, row, say, scored
+from novel_concepts import TUNED, Bench, by_concept, evenly, interval, kept, mean, number, prepare, row, say, scored
 
-import molyneux
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig
 from molyneux.backends.base import DualEncoder
 from molyneux.concepts import Concept
@@ -35,7 +35,6 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.evaluation.features import name_embeddings, photo_features
 from molyneux.evaluation.labels import label_set
 from molyneux.evaluation.zero_shot import measure, score_photos
-from molyneux.files import write_bytes
 from molyneux.inversion.invert import invert_each
 from molyneux.pipeline.replay import load_replay, pictured, save_replay
 from molyneux.pipeline.settings import ReplayConfig
@@ -168,18 +167,10 @@ class Point:
 
 def points(bench: Bench, variant: Variant, seeds: Sequence[int], data: Path, few: int) -> list[Point]:
     """Every concept, seed and strength; those of a seed are computed once for this code, then read from the cache."""
-    code = hashlib.sha256(Path(__file__).read_bytes())
-    root = Path(molyneux.__file__).parent
-    for path in sorted(one for room in ROOMS for one in (root / room).rglob("*.py")):
-        code.update(path.read_bytes())
     found = []
     for seed in seeds:
-        text = repr((bench.weights, code.hexdigest(), asdict(variant), seed, few))
-        path = bench.cache / f"points-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-        if not path.exists():
-            made = computed(bench, variant, seed, data, few)
-            write_bytes(path, json.dumps([asdict(one) for one in made]).encode())
-        found += [Point(**one) for one in json.loads(path.read_text())]
+        make = partial(computed, bench, variant, seed, data, few)
+        found += kept(bench, Point, __file__, (asdict(variant), seed, few), make)
     return found
 
 

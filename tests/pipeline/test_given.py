@@ -16,8 +16,9 @@ from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.pipeline import jobs, run
-from molyneux.pipeline.given import from_words, generator_name, given_pictures
+from molyneux.pipeline.given import generator_name, given_pictures
 from molyneux.pipeline.run import teach_concepts
+from molyneux.pipeline.settings import from_words
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.teach import teach

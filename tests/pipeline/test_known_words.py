@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from molyneux.backends.load import load
+from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes, imagenet_names
 from molyneux.pipeline.known_words import read_known
+from molyneux.synthetic import noise_images, words_alone
 from molyneux.teaching.config import TeachingConfig
 
+PICTURES = [words_alone(Concept("ring", "A circle with a hole."))]
 NAMES = imagenet_names()[:30]
 TEXTS = [described_classes()[name] for name in NAMES]
 
@@ -36,34 +39,34 @@ def fresh():
 
 def test_what_was_read_once_is_not_read_again_and_is_the_same_to_the_bit(cache):
     first, second = fresh(), fresh()
-    read_known(first, NAMES, TeachingConfig())
+    read_known(first, PICTURES, NAMES, TeachingConfig())
     assert len(list(cache.iterdir())) == 1
     assert len(first.read) == len(set(TEXTS))
-    read_known(second, NAMES, TeachingConfig())
+    read_known(second, PICTURES, NAMES, TeachingConfig())
     assert second.read == []
     assert torch.equal(second.embed_texts(TEXTS), first.embed_texts(TEXTS))
     assert second.read == []
 
 
 def test_a_file_that_cannot_be_used_is_written_anew(cache):
-    read_known(fresh(), NAMES, TeachingConfig())
+    read_known(fresh(), PICTURES, NAMES, TeachingConfig())
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     for damaged in (b"", whole[:-7]):
         path.write_bytes(damaged)
         model = fresh()
-        read_known(model, NAMES, TeachingConfig())
+        read_known(model, PICTURES, NAMES, TeachingConfig())
         assert model.read
         assert path.read_bytes() == whole
 
 
 def test_other_weights_other_rules_or_other_names_do_not_share_what_was_read(cache):
-    read_known(fresh(), NAMES, TeachingConfig())
+    read_known(fresh(), PICTURES, NAMES, TeachingConfig())
     other, averaged = fresh(), fresh()
     next(other.native.parameters()).data.add_(1.0)
     averaged.long_text = "mean"
     for model, names in ((other, NAMES), (averaged, NAMES), (fresh(), NAMES[:20])):
-        read_known(model, names, TeachingConfig())
+        read_known(model, PICTURES, names, TeachingConfig())
         assert model.read
     assert len(list(cache.iterdir())) == 4
 
@@ -79,7 +82,7 @@ def test_other_weights_other_rules_or_other_names_do_not_share_what_was_read(cac
 )
 def test_nothing_is_read_that_is_not_compared_with(cache, names, config):
     model = fresh()
-    read_known(model, names, config)
+    read_known(model, PICTURES, names, config)
     assert model.read == []
     assert not cache.exists()
 
@@ -88,5 +91,12 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(cache):
     cache.parent.mkdir()
     cache.write_text("in the way")
     model = fresh()
-    read_known(model, NAMES, TeachingConfig())
+    read_known(model, PICTURES, NAMES, TeachingConfig())
     assert len(model.read) == len(set(TEXTS))
+
+
+def test_nothing_is_read_for_pictures_without_words(cache):
+    model = fresh()
+    read_known(model, [noise_images(PICTURES[0].concept, 2, 16, seed=1)], NAMES, TeachingConfig())
+    assert model.read == []
+    assert not cache.exists()

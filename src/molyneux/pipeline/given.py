@@ -16,14 +16,11 @@ from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, DataError
 from molyneux.evaluation.labels import name_key
 from molyneux.files import sha256
-from molyneux.pipeline.settings import Progress, TeachSettings
+from molyneux.pipeline.settings import Progress, TeachSettings, from_words
 from molyneux.synthetic import SyntheticImages, resized, words_alone
 from molyneux.teaching.relaxed import learns_from_words
 
 GENERATOR = "sdxl"
-
-WORDS = "words"
-"""No pictures: the points where the words themselves are in the shared space."""
 
 
 def generator_name(images_from: str) -> str | None:
@@ -36,11 +33,6 @@ def generator_name(images_from: str) -> str | None:
     if kind != GENERATOR or (not colon and Path(images_from).is_dir()):
         return None
     return model or SDXL
-
-
-def from_words(images_from: str | None) -> bool:
-    """Whether there are to be no pictures; a folder that is called so is a folder."""
-    return images_from == WORDS and not Path(WORDS).is_dir()
 
 
 def check_given(settings: TeachSettings, novel: PhotoFolder | None) -> None:

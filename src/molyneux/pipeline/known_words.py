@@ -1,7 +1,7 @@
 """Descriptions of known classes, read once by a model's text tower and kept: with a thousand, that takes a while."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -13,23 +13,28 @@ from molyneux.datasets.imagenet import described_classes
 from molyneux.errors import OutputError
 from molyneux.files import write_bytes
 from molyneux.pipeline.replay import cache_folder
+from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.relaxed import described_names, learns_from_words
 
 ROWS = "rows"
 
 
-def read_known(model: VisionLanguageModel, names: Sequence[str], config: TeachingConfig) -> None:
-    """Have the model know how its text tower reads the names' descriptions, if this teaching compares with them.
+def read_known(
+    model: VisionLanguageModel, pictures: Iterable[SyntheticImages], names: Sequence[str], config: TeachingConfig
+) -> None:
+    """Have the model know how its text tower reads the names' descriptions, if this teaching compares words with them.
 
     What it read before is taken from the cache folder, under its weights and the texts; a file there that cannot be
     used, or a folder that cannot be written, costs time and nothing else.
     """
     if not (isinstance(model, TokenizedEncoder) and learns_from_words(config) and config.consensus):
         return
+    if not any(value.words for value in pictures):
+        return
     shipped = described_classes()
     texts = list(dict.fromkeys(shipped[name] for name in described_names(model, names)))
-    if not texts:
+    if model.has_read(texts):
         return
     about = repr((weights_digest(model.native), model.precision, model.long_text, model.device.type, texts))
     path = cache_folder() / "words" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"

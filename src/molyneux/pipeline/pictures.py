@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from molyneux.concepts import Concept
-from molyneux.pipeline.given import from_words, given_pictures
+from molyneux.pipeline.given import given_pictures
 from molyneux.pipeline.jobs import Job, Workshop
-from molyneux.pipeline.settings import Control, Progress, TeachSettings
+from molyneux.pipeline.settings import Control, Progress, TeachSettings, from_words
 from molyneux.synthetic import LazyImages, SyntheticImages, noise_images, words_alone
 
 STAND_IN = Concept(

@@ -55,5 +55,5 @@ def teach(
         kept = set(without([one.concept.name for one in replay], taught))
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known
-    read_known(model, bank, config)
+    read_known(model, pictures, bank, config)
     return teach_with(model, pictures, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

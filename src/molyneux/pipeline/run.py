@@ -17,7 +17,6 @@ from molyneux.evaluation.results import Evaluation
 from molyneux.files import write_json
 from molyneux.pipeline.environment import ENVIRONMENT, environment
 from molyneux.pipeline.from_text import FRESH, READINGS, TextReader, read_from_text
-from molyneux.pipeline.given import from_words
 from molyneux.pipeline.jobs import Workshop
 from molyneux.pipeline.known_words import read_known
 from molyneux.pipeline.pictures import control_pictures, fresh_pictures, run_pictures
@@ -26,7 +25,7 @@ from molyneux.pipeline.prepare import Plan, check_texts, prepare, without
 from molyneux.pipeline.replay import replay_pictures
 from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
 from molyneux.pipeline.scoring import Scoring
-from molyneux.pipeline.settings import Control, Progress, TeachSettings
+from molyneux.pipeline.settings import Control, Progress, TeachSettings, from_words
 from molyneux.report.html import write_report
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.budget import Forecast, check_budget, teach_within
@@ -123,7 +122,7 @@ class _Job:
             with folder.timed("replay"):
                 self.replay = self.known_pictures()
         with folder.timed("teach"):
-            read_known(self.base, self.plan.bank, self.settings.teaching)
+            read_known(self.base, pictures, self.plan.bank, self.settings.teaching)
             taught = self.taught(folder, pictures)
         with folder.timed("evaluate"):
             evaluation = self.scoring(taught, self.base)

@@ -40,6 +40,9 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 
 LARGEST_SEED = 2**63 - 1
 
+WORDS = "words"
+"""In place of pictures: the points where the words themselves are in the shared space."""
+
 MOST_REPLAYED = 993
 """ImageNet's distinct names without a slash."""
 
@@ -139,7 +142,7 @@ class TeachSettings:
                 {}
                 if self.images_from is None
                 else {"images_from": self.images_from}
-                if self.images_from == "words"
+                if from_words(self.images_from)
                 else {"images_from": self.images_from, "generation": asdict(self.generation)}
             ),
             "inversion": _plain(asdict(self.inversion)),
@@ -205,6 +208,11 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         if self.novel is None and self.known is None:
             raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
+
+
+def from_words(images_from: str | None) -> bool:
+    """Whether there are to be no pictures; a folder that is called so is a folder."""
+    return images_from == WORDS and not Path(WORDS).is_dir()
 
 
 def check_seed(seed: int) -> None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import TemplateError
-
 from molyneux.errors import DataError
 from molyneux.files import write_text
 from molyneux.report import words
@@ -62,7 +60,7 @@ def write_caption_report(folder: Path) -> Path:
     try:
         scores, captions = (json.loads((folder / name).read_text("utf-8")) for name in (SCORES, CAPTIONS))
         page = _render(scores, captions)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, TemplateError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder} holds no captions that can be shown ({error!r}): run 'molyneux caption'") from error
     target = folder / "report.html"
     write_text(target, page)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
@@ -94,7 +93,7 @@ def draw_gallery(root: Path) -> Path:
         ]
         protocol = [(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()]
         page = fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, TemplateError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{root} holds no gallery that can be shown ({error!r}): run 'molyneux localise'") from error
     write_text(root / "report.html", page)
     return root / "report.html"

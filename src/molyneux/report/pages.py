@@ -12,7 +12,11 @@ from molyneux.errors import DataError
 
 
 def fill(template: str, **values: Any) -> str:
-    """A template of this room with its values, every one escaped, without empty lines."""
+    """A template of this room with its values, every one escaped, without empty lines.
+
+    Raises:
+        ValueError: if the template asks for something that is not among the values.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("molyneux", "report"),
         autoescape=True,
@@ -20,7 +24,10 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template(template).render(**values)
+    try:
+        text = environment.get_template(template).render(**values)
+    except jinja2.UndefinedError as error:
+        raise ValueError(f"{template}: {error}") from error
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 

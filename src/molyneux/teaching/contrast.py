@@ -19,7 +19,7 @@ from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.objective import Objective, portions
 from molyneux.teaching.relaxed import learns_from_words, nothing_to_learn, word_points
-from molyneux.teaching.texts import NAME_PROMPT, other_names, own_texts
+from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
 from molyneux.teaching.updates import LowRank, Update, in_space, moves_texts, start_update
 
 
@@ -38,8 +38,7 @@ class Contrast(Objective):
         seed: int = 0,
     ) -> None:
         concepts = [value.concept for value in pictures]
-        others = other_names(known, concepts)
-        prompts = [NAME_PROMPT.format(name) for name in others]
+        prompts = known_prompts(known, concepts)
         if not prompts and config.loss == "bank" and len(concepts) == 1:
             raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
         self._config = config
@@ -53,7 +52,7 @@ class Contrast(Objective):
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, seed)
-        kept = replay if config.replay_batch else ()
+        kept, others = replay if config.replay_batch else (), other_names(known, concepts)
         self._lesson = _Lesson.prepare(model, self._update, pictures, kept, config, others)
         self._answers = _answers(self._lesson, fixed, self._temperature)
 

@@ -73,13 +73,9 @@ class Known:
     @torch.no_grad()
     def of(cls, model: DualEncoder, names: Sequence[str]) -> "Known":
         """By descriptions, if there are any for `described_names`; else by the names themselves."""
-        described = described_names(model, names)
-        if not described:
-            prompts = model.embed_texts([NAME_PROMPT.format(name) for name in names])
-            return cls(prompts, prompts)
-        prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described])
-        shipped = described_classes()
-        return cls(prompts, model.embed_texts([shipped[name] for name in described]))
+        described, shipped = described_names(model, names), described_classes()
+        prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described or names])
+        return cls(prompts, model.embed_texts([shipped[name] for name in described]) if described else prompts)
 
 
 def described_names(model: DualEncoder, names: Sequence[str]) -> list[str]:
@@ -116,7 +112,7 @@ def word_points(
         relaxed: weight of the words themselves; 0 leaves them out.
         blended: weight of their consensus; 0 leaves it out.
     """
-    found = Known.of(model, known) if known and blended else None
+    found: Known | None = None
     owners: list[int] = []
     rows, weights = [], []
     for owner, value in enumerate(pictures):
@@ -126,7 +122,8 @@ def word_points(
         if relaxed:
             rows.append(point)
             weights.append(relaxed)
-        if found is not None:
+        if known and blended:
+            found = found or Known.of(model, known)  # not before there are words to compare
             rows.append(consensus(point, found.names, found.keys))
             weights.append(blended)
         owners += [owner] * (len(rows) - len(owners))
