@@ -10,7 +10,7 @@ BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# one thread a process: small pictures gain nothing from more, and sums stay the same
+# one thread a process: small images gain nothing from more, and sums stay the same
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
 .PHONY: help install demo test check style bench

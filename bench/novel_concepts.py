@@ -3,18 +3,18 @@
     python bench/novel_concepts.py --data ../shared/data --seeds 3
     python bench/novel_concepts.py --data ../shared/data --seeds 1 --no-paper     # Molyneux's default alone
 
-Reads `novel-concepts/` (photos and `concepts.json`) and `imagenet1k-sample/` below --data. Inverted pictures are
+Reads `novel-concepts/` (photos and `concepts.json`) and `imagenet1k-sample/` below --data. Inverted images are
 cached in bench/cache by model, settings, concept and seed, rows by all these and Molyneux's code, so that a run can be
 continued and its parts shared among processes. Writes results.json, table.md and, with matplotlib,
 plot.png into --out.
 
 Rows: Molyneux's default, and the same at other strengths (shares of its change, so that it can be compared with
-others at equal price); the same on the pictures alone, without the points of the shared space that their words stand
-for, and on these alone; the same on noise, which has no words, and on another concept's pictures and words; the
+others at equal price); the same on the images alone, without the points of the shared space that their words stand
+for, and on these alone; the same on noise, which has no words, and on another concept's images and words; the
 description as prompt without teaching; the same teaching on ten real photos (the upper line; those ten are left out of
 its score); and the paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. The paper's
 recipe moves the whole tower, so its photos must be embedded anew for each run: it is scored on --paper-known known
-photos, evenly spread, and compared with the same model before teaching on the same photos. Its pictures have
+photos, evenly spread, and compared with the same model before teaching on the same photos. Its images have
 --paper-steps steps; those of --paper-full have 5,000 as well, in rows of their own, to show what the other steps would
 change.
 
@@ -47,17 +47,17 @@ from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.folders import PhotoFolder, read_folder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.photos import load_batch
-from molyneux.evaluation.features import PhotoFeatures, name_embeddings, photo_features
-from molyneux.evaluation.labels import LabelSet, label_set
-from molyneux.evaluation.results import Measurement
-from molyneux.evaluation.zero_shot import measure, score_photos
 from molyneux.files import write_bytes
+from molyneux.images.replay import replay_images
+from molyneux.images.sources import derangement
 from molyneux.inversion.invert import invert
-from molyneux.pipeline.pictures import derangement
-from molyneux.pipeline.replay import replay_pictures
 from molyneux.synthetic import noise_images
+from molyneux.tasks.classification.features import PhotoFeatures, name_embeddings, photo_features
+from molyneux.tasks.classification.labels import LabelSet, label_set
+from molyneux.tasks.classification.results import Measurement
+from molyneux.tasks.classification.zero_shot import measure, score_photos
+from molyneux.teaching.fine_tune import teach
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.teach import teach
 from molyneux.teaching.updates import Space
 
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
@@ -96,7 +96,7 @@ class Bench:
     replay: tuple[SyntheticImages, ...]
     cache: Path
 
-    def pictures(self, concept: Concept, config: InversionConfig, seed: int) -> SyntheticImages:
+    def images(self, concept: Concept, config: InversionConfig, seed: int) -> SyntheticImages:
         """Inverted once, then read from the cache."""
         text = repr((self.weights, asdict(config), concept, seed))
         folder = self.cache / hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -140,27 +140,27 @@ def default_rows(
     bench: Bench, config: TeachingConfig, inversion: InversionConfig, seed: int, photos: Path
 ) -> list[Row]:
     """Molyneux's default and its controls, each concept alone and all together."""
-    own = [bench.pictures(concept, inversion, seed) for concept in bench.concepts]
+    own = [bench.images(concept, inversion, seed) for concept in bench.concepts]
     size = own[0].pixels.shape[-1]
     places = derangement(len(own), seed)
     shuffled = [own[place].shown_as(c) for place, c in zip(places, bench.concepts, strict=True)]
     noise = [noise_images(c, len(own[0]), size, 1000 * seed + i) for i, c in enumerate(bench.concepts)]
-    real = [real_pictures(bench.model, photos, concept) for concept in bench.concepts]
+    real = [real_images(bench.model, photos, concept) for concept in bench.concepts]
     rest = without_first(bench.novel, HELD_OUT)
     rows: list[Row] = []
-    wordless = replace(config, relaxed=0.0, consensus=0.0)
+    without_descriptions = replace(config, relaxed=0.0, consensus=0.0)
     worded = replace(config, relaxed=1e6, consensus=1e6)
     sources = (
         ("ours", own, config, bench.novel),
-        ("pictures alone", own, wordless, bench.novel),
+        ("images alone", own, without_descriptions, bench.novel),
         ("words alone", own, worded, bench.novel),
         ("shuffled", shuffled, config, bench.novel),
         ("noise", noise, config, bench.novel),
         ("ten real photos", real, config, rest),
     )
-    for method, pictures, settings, novel in sources:
+    for method, images, settings, novel in sources:
         before = scored(bench, bench.model, novel)
-        for lesson in [*([one] for one in pictures), list(pictures)]:
+        for lesson in [*([one] for one in images), list(images)]:
             names = [one.concept.name for one in lesson]
             whole = replace(settings, interpolate=1.0)
             full = teach(bench.model, lesson, whole, known=imagenet_names(), replay=bench.replay, seed=seed)
@@ -173,11 +173,11 @@ def default_rows(
     return rows
 
 
-def real_pictures(model: DualEncoder, photos: Path, concept: Concept) -> SyntheticImages:
+def real_images(model: DualEncoder, photos: Path, concept: Concept) -> SyntheticImages:
     """The first ten photos of a concept, as they would be looked at."""
     paths = read_folder(photos, only=[concept.name]).paths[:HELD_OUT]
     pixels = load_batch(paths, model.image_size, model.crop_fraction)
-    return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", pictured=concept.name)
+    return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
 
 
 def without_first(features: PhotoFeatures, count: int) -> PhotoFeatures:
@@ -217,7 +217,7 @@ def paper_rows(
     some: PhotoFolder,
 ) -> list[Row]:
     """The paper's recipe on one concept: the whole tower moves, so photos are embedded for every run."""
-    pictures = bench.pictures(concept, inversion, seed)
+    images = bench.images(concept, inversion, seed)
     own = read_folder(data / "novel-concepts", only=[concept.name])
     labels = label_set(names=imagenet_names(), concepts=[concept.name])
     columns = name_embeddings(bench.model, labels.all)
@@ -229,7 +229,7 @@ def paper_rows(
     before = judged(bench.model)
     rows = []
     for rate in rates:
-        taught = teach(bench.model, [pictures], TeachingConfig.paper(rate), known=(), seed=seed)
+        taught = teach(bench.model, [images], TeachingConfig.paper(rate), known=(), seed=seed)
         rows.append(row(f"paper, {inversion.steps} steps, {rate:g}", concept.name, seed, before, judged(taught)))
     say(f"paper's recipe on {concept.name}, seed {seed}, {inversion.steps} steps: {len(rates)} rates")
     return rows
@@ -254,11 +254,11 @@ def code_digest(script: str) -> str:
 
 
 def similarity(bench: Bench, concepts: Sequence[Concept], config: InversionConfig, seed: int) -> float:
-    """Mean cosine, over concepts, of the pictures' mean feature to the real photos', both less the known mean."""
+    """Mean cosine, over concepts, of the images' mean feature to the real photos', both less the known mean."""
     centre = bench.known.features.mean(dim=0)
     found = []
     for concept in concepts:
-        pixels = bench.pictures(concept, config, seed).pixels
+        pixels = bench.images(concept, config, seed).pixels
         with torch.no_grad():
             own = bench.model.features(pixels).mean(dim=0)
         real = bench.novel.only([concept.name]).features.mean(dim=0)
@@ -309,7 +309,7 @@ def gap_table(rows: Sequence[Row]) -> str:
     """How much more recall than with each control, concept by concept and seed by seed."""
     lines = ["| ours less | gap in target recall | 95 % over concepts and seeds |", "|---|---|---|"]
     alone = {(one.method, one.concept, one.seed): one.recall for one in rows if not one.together}
-    for control in ("pictures alone", "words alone", "shuffled", "noise", "description as prompt"):
+    for control in ("images alone", "words alone", "shuffled", "noise", "description as prompt"):
         gaps: dict[str, list[float]] = {}
         for (method, concept, seed), recall in alone.items():
             other = alone.get((control, concept, 0 if control == "description as prompt" else seed))
@@ -436,13 +436,13 @@ def prepare(data: Path, cache: Path) -> Bench:
         columns=name_embeddings(model, labels.all),
         novel=seen(model, weights, read_folder(data / "novel-concepts"), cache),
         known=seen(model, weights, read_folder(data / "imagenet1k-sample"), cache),
-        replay=replay_pictures(model),
+        replay=replay_images(model),
         cache=cache,
     )
 
 
 def remember() -> None:
-    """From here on, lessons in the shared space look at the same pictures with the same tower once."""
+    """From here on, lessons in the shared space look at the same images with the same tower once."""
     read, kept = Space.read, {}
 
     def remembered(self: Space, pixels: Tensor) -> Tensor:
@@ -480,7 +480,7 @@ def write(out: Path, rows: Sequence[Row], notes: dict[str, float], options: dict
     (out / "results.json").write_text(
         json.dumps({"options": settings, "notes": notes, "rows": [asdict(one) for one in rows]}, indent=1)
     )
-    methods = ["description as prompt", "ours", "pictures alone", "words alone", "shuffled", "noise", "ten real photos"]
+    methods = ["description as prompt", "ours", "images alone", "words alone", "shuffled", "noise", "ten real photos"]
     lines = [
         table(rows),
         "",

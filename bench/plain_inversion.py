@@ -1,6 +1,6 @@
 """The published inversion as anybody would first write it: what speed is compared with.
 
-One picture at a time, thirteen augmented copies of it in every step, an affine map and then a resizing, each an
+One image at a time, thirteen augmented copies of it in every step, an affine map and then a resizing, each an
 interpolation of its own, and weights that still ask for gradients. The algorithm is that of Kazemi et al. (2024) as
 their script runs: Adam 0.1 at a constant rate for 3,400 steps, sides 64, 128 and 224 from steps 0, 900 and 1,800, the
 distance of unit embeddings plus 0.005 times four norms of neighbour differences, gradient norm at most 1.
@@ -21,7 +21,7 @@ COPIES = 13
 
 
 class PlainInversion:
-    """One picture between two steps."""
+    """One image between two steps."""
 
     def __init__(self, model: DualEncoder, target: Tensor, side: int, generator: Generator) -> None:
         model.native.requires_grad_(True)

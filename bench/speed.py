@@ -11,14 +11,14 @@ too slows both; medians are taken. Writes results.json, table.md and, with matpl
 against `InversionConfig.paper()` with 5,000 steps and `TeachingConfig.paper()`. The paper's steps are not all run: one
 is measured in each of the canvas's three sides, and multiplied with the steps that side lasts. Both run on Molyneux's
 code; against a plain implementation see (c). What is done once for a model is not in it: texts of known classes are
-read in the first round alone, of which a median takes no notice, and `mini` ships its replay pictures.
-`words_alone_ratio`: the same against teaching from words without pictures (`--images-from words`), which teaches less.
+read in the first round alone, of which a median takes no notice, and `mini` ships its replay images.
+`text_only_ratio`: the same against teaching from words without images (`--images-from words`), which teaches less.
 `step_over_limit` (b): one step of Molyneux's default inversion against forward and backward of the frozen tower alone,
 same batch and side, as its library computes them, in the faster of the two memory layouts.
-`finished_images_ratio` (c): seconds per finished picture of a plain implementation (plain_inversion.py, 3,400 steps)
+`finished_images_ratio` (c): seconds per finished image of a plain implementation (plain_inversion.py, 3,400 steps)
 against `InversionConfig.paper(3400)`: the same sides and number of steps. `finished_images_ratio_default`: against
 Molyneux's default.
-`memory_ratio` (d): largest over smallest peak memory of whole runs (`molyneux teach`, pictures, teaching, reading,
+`memory_ratio` (d): largest over smallest peak memory of whole runs (`molyneux teach`, images, teaching, reading,
 report; two inversion steps) with 1, 10 and 100 concepts, a process each.
 `ray_two_over_one`: time of the same jobs on one Ray worker over that on two, each with one core.
 """
@@ -45,11 +45,11 @@ from molyneux import InversionConfig, TeachingConfig, load, teach
 from molyneux.backends.base import DualEncoder, dual_encoder, frozen
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
+from molyneux.images.jobs import ImageMaker, Job
 from molyneux.inversion.invert import invert
-from molyneux.pipeline.jobs import Job, Workshop
-from molyneux.pipeline.run import teach_concepts
 from molyneux.pipeline.settings import TeachSettings
-from molyneux.synthetic import words_alone
+from molyneux.pipeline.teach_run import teach_concepts
+from molyneux.synthetic import description_only
 
 CONCEPT = Concept(
     "kangaroo",
@@ -65,9 +65,9 @@ TARGETS = {
 }
 MEANING = {
     "text_to_model_ratio": "(a) text to taught model, the paper's setting over ours",
-    "words_alone_ratio": "(a) the same, without pictures",
+    "text_only_ratio": "(a) the same, without images",
     "step_over_limit": "(b) an inversion step over the bare pass, forward and backward",
-    "finished_images_ratio": "(c) a finished picture, plain implementation over ours, same steps",
+    "finished_images_ratio": "(c) a finished image, plain implementation over ours, same steps",
     "finished_images_ratio_default": "(c) the same over Molyneux's default",
     "memory_ratio": "(d) peak memory of 1, 10 and 100 concepts, largest over smallest",
     "ray_two_over_one": "one Ray worker over two",
@@ -142,7 +142,7 @@ def paper_seconds(model: DualEncoder, config: InversionConfig, repeats: int) -> 
 
 
 def plain_seconds(model: DualEncoder, repeats: int) -> float:
-    """Of all steps of one picture by the plain implementation, from a few in each stage."""
+    """Of all steps of one image by the plain implementation, from a few in each stage."""
     target = model.embed_texts(CONCEPT.descriptions)[0]
     total = 0.0
     for side, length in STAGES:
@@ -160,11 +160,11 @@ def text_to_model(model: DualEncoder, rounds: int, repeats: int) -> dict[str, fl
     for turn in range(rounds):
         theirs.append(paper_seconds(model, paper, repeats))
         started = time.perf_counter()
-        pictures = invert(model, CONCEPT)
+        images = invert(model, CONCEPT)
         ours.append(time.perf_counter() - started)
-        teaching.append(timed(lambda: teach(model, [pictures])))  # noqa: B023
-        bare.append(timed(lambda: teach(model, [words_alone(CONCEPT)])))
-        their_teaching.append(timed(lambda: teach(model, [pictures], TeachingConfig.paper(), known=())))  # noqa: B023
+        teaching.append(timed(lambda: teach(model, [images])))  # noqa: B023
+        bare.append(timed(lambda: teach(model, [description_only(CONCEPT)])))
+        their_teaching.append(timed(lambda: teach(model, [images], TeachingConfig.paper(), known=())))  # noqa: B023
         plain.append(plain_seconds(model, max(2, repeats // 2)))
         same.append(paper_seconds(model, alike, repeats) / alike.images)
         say(f"round {turn + 1} of {rounds}: {ours[-1] + teaching[-1]:.1f} s against {theirs[-1]:.0f} s")
@@ -174,9 +174,9 @@ def text_to_model(model: DualEncoder, rounds: int, repeats: int) -> dict[str, fl
     images = InversionConfig().images
     return {
         "text_to_model_ratio": middle([p / o for p, o in zip(paper_whole, whole, strict=True)]),
-        "words_alone_ratio": middle([p / w for p, w in zip(paper_whole, bare, strict=True)]),
+        "text_only_ratio": middle([p / w for p, w in zip(paper_whole, bare, strict=True)]),
         "text_to_model_seconds": middle(whole),
-        "words_alone_seconds": middle(bare),
+        "text_only_seconds": middle(bare),
         "inversion_seconds": middle(ours),
         "teaching_seconds": middle(teaching),
         "paper_seconds": middle(paper_whole),
@@ -237,7 +237,7 @@ def ray_ratio(model: DualEncoder, steps: int) -> dict[str, Any]:
         import ray
     except ImportError:
         return {"ray_two_over_one": "not computed: ray is not installed (the extra 'ray' has it)"}
-    workshop = Workshop(model=model, name="mini", running=Running(), executor="ray")
+    image_maker = ImageMaker(model=model, name="mini", running=Running(), executor="ray")
     seconds = {}
     for workers in (1, 2):
         ray.init(num_cpus=workers, log_to_driver=False, include_dashboard=False, configure_logging=False)
@@ -250,8 +250,8 @@ def ray_ratio(model: DualEncoder, steps: int) -> dict[str, Any]:
                     for seed in range(count)
                 ]
 
-            workshop(jobs(1, 4 * workers))
-            seconds[workers] = timed(lambda: workshop(jobs(steps, 4)))
+            image_maker(jobs(1, 4 * workers))
+            seconds[workers] = timed(lambda: image_maker(jobs(steps, 4)))
         ray.shutdown()
     return {"ray_two_over_one": seconds[1] / seconds[2], "ray_one_seconds": seconds[1], "ray_two_seconds": seconds[2]}
 
@@ -279,9 +279,9 @@ def plot(found: dict[str, Any], path: Path) -> None:
     bars = {
         "ours, text to model": found["text_to_model_seconds"],
         "paper's setting, text to model": found["paper_seconds"],
-        "ours, a picture": found["default_seconds_per_image"],
-        "paper's 3,400 steps, a picture": found["same_steps_seconds_per_image"],
-        "plain implementation, a picture": found["plain_seconds_per_image"],
+        "ours, a image": found["default_seconds_per_image"],
+        "paper's 3,400 steps, a image": found["same_steps_seconds_per_image"],
+        "plain implementation, a image": found["plain_seconds_per_image"],
     }
     left.barh(list(bars), list(bars.values()))
     left.set_xscale("log")

@@ -8,9 +8,9 @@ that changes more than the projection is scored on --few known photos, evenly sp
 before teaching on the same photos. "At 0.01" is the recall at the strength of the change (`interpolate`) where neither
 known accuracy lost nor false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth
 at equal price. Beside the single concepts: all twelve at once, and one after the other with the earlier ones kept by
-replay of their own pictures. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
+replay of their own images. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
 
-Inverted pictures are cached as in `novel_concepts.py`, whose settings of data, seeds and tuned concepts hold here.
+Inverted images are cached as in `novel_concepts.py`, whose settings of data, seeds and tuned concepts hold here.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from molyneux.backends.base import DualEncoder
 from molyneux.concepts import Concept
 from molyneux.datasets.folders import read_folder
 from molyneux.datasets.imagenet import imagenet_names
-from molyneux.evaluation.features import name_embeddings, photo_features
-from molyneux.evaluation.labels import label_set
-from molyneux.evaluation.zero_shot import measure, score_photos
+from molyneux.images.replay import depicted, load_replay, save_replay
 from molyneux.inversion.invert import invert_each
-from molyneux.pipeline.replay import load_replay, pictured, save_replay
 from molyneux.pipeline.settings import ReplayConfig
 from molyneux.synthetic import noise_images
+from molyneux.tasks.classification.features import name_embeddings, photo_features
+from molyneux.tasks.classification.labels import label_set
+from molyneux.tasks.classification.zero_shot import measure, score_photos
 from molyneux.teaching.budget import teach_within
 from molyneux.teaching.config import Full, LoRA
+from molyneux.teaching.fine_tune import teach
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.teach import teach
 from molyneux.teaching.updates import shares_trunk
 
 BUDGET = 0.01
@@ -68,39 +68,39 @@ class Variant:
     nearest: int = 0
     """Negatives are this many known names, nearest to the description; 0 takes all."""
     replay: int = 80
-    """Replay pictures, of the first known classes of the set."""
+    """Replay images, of the first known classes of the set."""
     neighbours: str = ""
     """Replay of what the text is most like: 'chosen' from the set, 'added' to it, or '' for the set's own order."""
     bank: str = "names"
     """The negatives: 'names', or 'random' words (method of VR-LwF)."""
     source: str = "own"
-    """'own' pictures, 'noise', 'mixed': another seed's pictures added, or 'told': two more descriptions beside."""
+    """'own' images, 'noise', 'mixed': another seed's images added, or 'told': two more descriptions beside."""
 
 
 def variants() -> Iterator[Variant]:
     """All that is compared, in the order of the table."""
     default = TeachingConfig()
     yield Variant(group="default", name="default")
-    yield Variant(group="default", name="noise pictures (control)", source="noise")
+    yield Variant(group="default", name="noise images (control)", source="noise")
     for texts in ("definition", "names"):
         yield Variant(group="positives", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
-    yield Variant(group="positives", name="twice the pictures", source="mixed")
+    yield Variant(group="positives", name="twice the images", source="mixed")
     yield Variant(group="positives", name="three descriptions in place of one", source="told")
-    yield Variant(group="positives", name="no mixtures of pictures", teaching=replace(default, mixed=False))
+    yield Variant(group="positives", name="no mixtures of images", teaching=replace(default, mixed=False))
     words = {
-        "the pictures alone": (0.0, 0.0),
+        "the images alone": (0.0, 0.0),
         "without the consensus of names": (default.relaxed, 0.0),
         "without the description's own embedding": (0.0, default.consensus),
         "the description's own embedding alone": (1e6, 0.0),
         "the consensus of names alone": (0.0, 1e6),
-        "both of these, no pictures": (1e6, 1e6),
+        "both of these, no images": (1e6, 1e6),
     }
     for name, (relaxed, consensus) in words.items():
         changed = replace(default, relaxed=relaxed, consensus=consensus)
         yield Variant(group="words", name=name, teaching=changed)
     for contrast in (0.0, 2.0):
         changed = replace(default, contrast=contrast)
-        yield Variant(group="positives", name=f"contrast with replay pictures {contrast:g}", teaching=changed)
+        yield Variant(group="positives", name=f"contrast with replay images {contrast:g}", teaching=changed)
     yield Variant(group="negatives", name="authors' loss, no bank", teaching=replace(default, loss="anchors"))
     for nearest in (20, 100):
         yield Variant(group="negatives", name=f"the {nearest} names nearest to the text", nearest=nearest)
@@ -114,9 +114,9 @@ def variants() -> Iterator[Variant]:
         changed = replace(default, temperature=temperature)
         yield Variant(group="negatives", name=f"temperature {temperature:g}", teaching=changed)
     yield Variant(group="replay", name="no replay", teaching=replace(default, replay_batch=0, contrast=0.0))
-    yield Variant(group="replay", name="20 replay pictures", replay=20)
+    yield Variant(group="replay", name="20 replay images", replay=20)
     yield Variant(group="replay", name="the 20 of them nearest to the text", replay=20, neighbours="chosen")
-    yield Variant(group="replay", name="20 pictures of nearest known classes added", replay=100, neighbours="added")
+    yield Variant(group="replay", name="20 images of nearest known classes added", replay=100, neighbours="added")
     for weight in (0.3, 3.0):
         yield Variant(group="replay", name=f"replay weight {weight:g}", teaching=replace(default, replay_weight=weight))
     for decay in ("coupled", "decoupled"):
@@ -149,7 +149,7 @@ def variants() -> Iterator[Variant]:
         total_variation=0.005,
         variation_norm="frobenius",
     )
-    yield Variant(group="pictures", name="plain pixels, the paper's shape at 128 px, 100 steps", inversion=plain)
+    yield Variant(group="images", name="plain pixels, the paper's shape at 128 px, 100 steps", inversion=plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,7 @@ def computed(bench: Bench, variant: Variant, seed: int, data: Path, few: int) ->
     found = []
     shared = shares_trunk(variant.teaching)
     for place, concept in enumerate(bench.concepts):
-        own = pictures(bench, variant, place, seed)
+        own = images(bench, variant, place, seed)
         known = known_names(bench, variant, concept.descriptions[0])
         replay = replayed(bench, variant, concept) if variant.teaching.replay_batch else ()
         config = replace(variant.teaching, interpolate=1.0)
@@ -202,13 +202,13 @@ def computed(bench: Bench, variant: Variant, seed: int, data: Path, few: int) ->
     return found
 
 
-def pictures(bench: Bench, variant: Variant, place: int, seed: int) -> SyntheticImages:
+def images(bench: Bench, variant: Variant, place: int, seed: int) -> SyntheticImages:
     concept = bench.concepts[place]
-    own = bench.pictures(concept, variant.inversion, seed)
+    own = bench.images(concept, variant.inversion, seed)
     if variant.source == "noise":
         return noise_images(concept, len(own), own.pixels.shape[-1], 1000 * seed + place)
     if variant.source == "mixed":
-        more = bench.pictures(concept, variant.inversion, (seed + 1) % 3)
+        more = bench.images(concept, variant.inversion, (seed + 1) % 3)
         return replace(own, pixels=torch.cat([own.pixels, more.pixels]))
     if variant.source == "told":
         more = json.loads((Path(__file__).parent / "paraphrases.json").read_text())[concept.name]
@@ -218,7 +218,7 @@ def pictures(bench: Bench, variant: Variant, place: int, seed: int) -> Synthetic
 
 
 def replayed(bench: Bench, variant: Variant, concept: Concept) -> tuple[SyntheticImages, ...]:
-    """The replay pictures, the most alike first where the variant asks for neighbours."""
+    """The replay images, the most alike first where the variant asks for neighbours."""
     if not variant.neighbours:
         return bench.replay[: variant.replay]
     if variant.neighbours == "chosen":
@@ -230,7 +230,7 @@ def replayed(bench: Bench, variant: Variant, concept: Concept) -> tuple[Syntheti
     digest = hashlib.sha256(repr((bench.weights, asdict(config.inversion), names)).encode()).hexdigest()[:16]
     path = bench.cache / f"replay-{digest}.safetensors"
     if not path.exists():
-        made = invert_each(bench.model, [pictured(name) for name in names], config.inversion, seed=config.seed)
+        made = invert_each(bench.model, [depicted(name) for name in names], config.inversion, seed=config.seed)
         save_replay(made, path, config)
         say(f"inverted 20 neighbours of {concept.name}")
     return (*load_replay(path), *bench.replay)[: variant.replay]
@@ -322,7 +322,7 @@ def forecasts(bench: Bench, seeds: Sequence[int]) -> str:
         for seed in seeds:
             before = scored(bench, bench.model, bench.novel)
             for concept in bench.concepts:
-                own = bench.pictures(concept, InversionConfig(), seed)
+                own = bench.images(concept, InversionConfig(), seed)
                 taught, forecast = teach_within(
                     bench.model, [own], budget=budget, known=imagenet_names(), replay=bench.replay, seed=seed
                 )
@@ -349,13 +349,13 @@ def many(bench: Bench, seeds: Sequence[int]) -> str:
     for seed in seeds:
         model, replay = bench.model, list(bench.replay)
         for step, concept in enumerate(bench.concepts):
-            own = bench.pictures(concept, InversionConfig(), seed)
+            own = bench.images(concept, InversionConfig(), seed)
             earlier = tuple(one.name for one in bench.concepts[:step])
             known = (*imagenet_names(), *earlier)
             model = teach(model, [own], known=known, replay=replay, seed=seed)
             replay.append(own)
             kept.setdefault(step, []).append(joint(bench, model, bench.concepts[: step + 1]))
-        together = [bench.pictures(concept, InversionConfig(), seed) for concept in bench.concepts]
+        together = [bench.images(concept, InversionConfig(), seed) for concept in bench.concepts]
         at_once = teach(bench.model, together, known=imagenet_names(), replay=bench.replay, seed=seed)
         kept.setdefault(-1, []).append(joint(bench, at_once, bench.concepts))
     kept[-2] = [joint(bench, bench.model, bench.concepts)]
@@ -402,7 +402,7 @@ def main() -> None:
     for variant in variants():
         if options.only and variant.group not in options.only:
             continue
-        own = seeds if variant.group not in ("pictures", "what moves") else seeds[:1]
+        own = seeds if variant.group not in ("images", "what moves") else seeds[:1]
         new = points(bench, variant, own, options.data, options.few)
         found += new
         say(f"{variant.group}, {variant.name}: {at_budget(new):.3f} at the price of {BUDGET:g}")

@@ -19,8 +19,8 @@ options = parser.parse_args()
 
 model = molyneux.load("mini")
 concept = molyneux.Concept("sunflower", "A tall plant with a large round flower head and bright yellow petals.")
-pictures = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
-taught = molyneux.teach(model, [pictures])
+images = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
+taught = molyneux.teach(model, [images])
 
 sunflowers = as_tensor(draw_sunflowers(12, size=model.image_size, seed=0))
 others = as_tensor([shape for kind in SHAPES for shape in draw_shapes(kind, 2, size=model.image_size, seed=0)])

@@ -22,10 +22,10 @@ options = parser.parse_args()
 
 model = molyneux.load("mini")
 concept = molyneux.Concept("sunflower", "A tall plant with a large round flower head and bright yellow petals.")
-pictures = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
-uniform = torch.rand(pictures.pixels.shape, generator=torch.Generator().manual_seed(0))
-noise = molyneux.SyntheticImages(concept=concept, pixels=uniform, seed=0, source="noise", pictured="noise")
-models = {"untaught": model, "noise": molyneux.teach(model, [noise]), "words": molyneux.teach(model, [pictures])}
+images = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
+uniform = torch.rand(images.pixels.shape, generator=torch.Generator().manual_seed(0))
+noise = molyneux.SyntheticImages(concept=concept, pixels=uniform, seed=0, source="noise", depicted="noise")
+models = {"untaught": model, "noise": molyneux.teach(model, [noise]), "words": molyneux.teach(model, [images])}
 
 drawings = as_tensor(draw_sunflowers(12, size=model.image_size, seed=0))
 name = model.embed_texts(["a photo of a sunflower."])

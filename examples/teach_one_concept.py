@@ -2,7 +2,7 @@
 
     python examples/teach_one_concept.py [OUT]
 
-With OUT, a new folder, the taught model and its pictures are kept there.
+With OUT, a new folder, the taught model and its images are kept there.
 """
 
 import argparse
@@ -21,8 +21,8 @@ options = parser.parse_args()
 
 model = molyneux.load("mini")
 concept = molyneux.Concept("sunflower", "A tall plant with a large round flower head and bright yellow petals.")
-pictures = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
-taught = molyneux.teach(model, [pictures])
+images = molyneux.invert(model, concept, molyneux.InversionConfig(images=options.images, steps=options.steps))
+taught = molyneux.teach(model, [images])
 
 with tempfile.TemporaryDirectory() as folder:
     drawings = write_folder(Path(folder) / "drawings", {"sunflower": draw_sunflowers(12, size=256, seed=0)})
@@ -33,5 +33,5 @@ for when, measured in (("before", scores.before), ("after", scores.after)):
 
 if options.out is not None:
     taught.save(options.out / "model")
-    pictures.save(options.out / "pictures")
+    images.save(options.out / "images")
     print(f"kept in {options.out}")

@@ -1,4 +1,4 @@
-"""Make the replay set that ships with `mini`: inverted pictures of known classes, with the default settings.
+"""Make the replay set that ships with `mini`: inverted images of known classes, with the default settings.
 
     python scripts/make_mini_replay.py
 
@@ -10,15 +10,15 @@ from importlib import resources
 from pathlib import Path
 
 from molyneux import load
-from molyneux.pipeline.replay import FILE, make_replay, save_replay
+from molyneux.images.replay import FILE, make_replay, save_replay
 from molyneux.pipeline.settings import ReplayConfig
 
 
 def main() -> None:
     model, config = load("mini"), ReplayConfig()
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = make_replay(model, config, Path(scratch))
-    save_replay(pictures, Path(str(resources.files("molyneux") / "models" / "mini" / FILE)), config)
+        images = make_replay(model, config, Path(scratch))
+    save_replay(images, Path(str(resources.files("molyneux") / "models" / "mini" / FILE)), config)
 
 
 if __name__ == "__main__":

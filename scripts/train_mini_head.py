@@ -9,8 +9,8 @@ The two towers stay as published. The head learns to place a photo where its tex
   (name, prompt, definition, "A NAME is DEFINITION", and random mixtures of the four).
 - captions: contrast between photos and their human captions.
 
-Two things make the head fit for inversion: it sees features of 224-pixel and of 128-pixel pictures, and
-features at random scale (x 0.75 to 3.3), because the tower's features grow 2.6-fold when the picture
+Two things make the head fit for inversion: it sees features of 224-pixel and of 128-pixel images, and
+features at random scale (x 0.75 to 3.3), because the tower's features grow 2.6-fold when the image
 shrinks from 224 to 128 pixels, and a head that follows the length can be climbed by length alone.
 
 Needs in --data: `flickr8k-1k/` (images/, captions.csv), `coco-mini/` (images/, annotations.json),

@@ -2,11 +2,11 @@
 
 A small tower is fitted to eight drawn shapes, each of an outline (round, cornered, pointed) and a filling (solid,
 hollow, striped), by name and by those two words. The ninth, round and hollow, it never sees: it reads 'round hollow',
-makes its own pictures of it, and learns the name 'ring' from them. Over five seeds of the tower the share of rings
-called so rose from 0 to between 0.71 and 0.99. Noise pictures gave between 0.01 and 1: where the tower leans towards
+makes its own images of it, and learns the name 'ring' from them. Over five seeds of the tower the share of rings
+called so rose from 0 to between 0.71 and 0.99. Noise images gave between 0.01 and 1: where the tower leans towards
 the name already, any push is enough. Here it is the first seed, whose tower does not lean.
 
-The pictures are all that is learned from. This text tower is made by hand and knows no likeness between descriptions
+The images are all that is learned from. This text tower is made by hand and knows no likeness between descriptions
 and names, and there the points that words stand for take more than they give: with them, at their default weights, the
 share of rings stays at 0.01.
 """
@@ -19,13 +19,13 @@ import torch
 from torch import Generator
 from torch.nn.functional import cross_entropy
 
+from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert, invert_each
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.teach import teach
-from small_models import ConvModel
+from molyneux.teaching.fine_tune import teach
 
 SIZE = 24
 KNOWN = {
@@ -124,8 +124,8 @@ def fitted(seed: int) -> ConvModel:
     texts += [model.embed_texts([f"A {name} is {' '.join(words)}" for name, words in KNOWN.items()])]
     labels = torch.arange(len(KNOWN)).repeat_interleave(12)
     for _ in range(150):
-        pictures = torch.cat([draw(*words, 12, generator) for words in KNOWN.values()])
-        embedded = model.embed_images(pictures)
+        images = torch.cat([draw(*words, 12, generator) for words in KNOWN.values()])
+        embedded = model.embed_images(images)
         loss = torch.stack([cross_entropy(embedded @ rows.T / 0.1, labels) for rows in texts]).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -134,36 +134,36 @@ def fitted(seed: int) -> ConvModel:
     return model
 
 
-def named(model: ConvModel, pictures: torch.Tensor, name: str) -> float:
-    """The share of pictures that are nearer to the name than to any other of the nine."""
+def named(model: ConvModel, images: torch.Tensor, name: str) -> float:
+    """The share of images that are nearer to the name than to any other of the nine."""
     rows = model.embed_texts([f"a photo of a {name}." for name in NAMES])
-    return float(((model.embed_images(pictures) @ rows.T).argmax(dim=1) == NAMES.index(name)).float().mean())
+    return float(((model.embed_images(images) @ rows.T).argmax(dim=1) == NAMES.index(name)).float().mean())
 
 
 @dataclass
 class World:
-    """The model, what teaching needs, and pictures that none of it has seen."""
+    """The model, what teaching needs, and images that none of it has seen."""
 
     model: ConvModel
     replay: list[SyntheticImages]
     rings: torch.Tensor
     known: dict[str, torch.Tensor]
 
-    def taught(self, pictures: SyntheticImages) -> ConvModel:
-        return teach(self.model, [pictures], TEACHING, known=list(KNOWN), replay=self.replay)
+    def taught(self, images: SyntheticImages) -> ConvModel:
+        return teach(self.model, [images], TEACHING, known=list(KNOWN), replay=self.replay)
 
     def ring_recall(self, model: ConvModel) -> float:
         return named(model, self.rings, "ring")
 
     def known_accuracy(self, model: ConvModel) -> float:
-        return sum(named(model, pictures, name) for name, pictures in self.known.items()) / len(self.known)
+        return sum(named(model, images, name) for name, images in self.known.items()) / len(self.known)
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     model = fitted(seed=0)
     concepts = [Concept(name, " ".join(words)) for name, words in KNOWN.items()]
-    replay = [picture for seed in range(2) for picture in invert_each(model, concepts, INVERSION, seed=seed)]
+    replay = [image for seed in range(2) for image in invert_each(model, concepts, INVERSION, seed=seed)]
     generator = Generator().manual_seed(1000)
     rings = draw("round", "hollow", 100, generator)
     return World(model, replay, rings, {name: draw(*words, 60, generator) for name, words in KNOWN.items()})

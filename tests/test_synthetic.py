@@ -18,7 +18,7 @@ VALUE = SyntheticImages(
     pixels=PIXELS,
     seed=2**62 + 1,
     source="inverted",
-    pictured="ring",
+    depicted="ring",
     words=("A circle.",),
     trace=(TracePoint(step=1, plain=0.1, augmented=1 / 3), TracePoint(step=25, plain=0.7, augmented=0.2)),
     seconds=1.25,
@@ -30,16 +30,16 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
     again = SyntheticImages.load(tmp_path / "ring")
     assert torch.equal(again.pixels, VALUE.pixels)
     assert again.pixels.dtype == VALUE.pixels.dtype
-    for field in ("concept", "seed", "source", "pictured", "words", "trace", "seconds"):
+    for field in ("concept", "seed", "source", "depicted", "words", "trace", "seconds"):
         assert getattr(again, field) == getattr(VALUE, field)
 
 
 @pytest.mark.parametrize(
-    ("source", "pictured", "words"),
+    ("source", "depicted", "words"),
     [("inverted", "ring", RING.descriptions), ("inverted", "cross", ()), ("noise", "noise", ())],
 )
-def test_pictures_saved_before_words_were_kept_have_those_that_they_were_made_from(tmp_path, source, pictured, words):
-    replace(VALUE, source=source, pictured=pictured).save(tmp_path / "ring")
+def test_images_saved_before_words_were_kept_have_those_that_they_were_made_from(tmp_path, source, depicted, words):
+    replace(VALUE, source=source, depicted=depicted).save(tmp_path / "ring")
     about = json.loads((tmp_path / "ring" / "images.json").read_text())
     del about["words"]
     (tmp_path / "ring" / "images.json").write_text(json.dumps(about))
@@ -52,21 +52,21 @@ def test_pixels_that_are_not_contiguous_are_saved_too(tmp_path):
     assert torch.equal(SyntheticImages.load(tmp_path / "ring").pixels, turned.pixels)
 
 
-def test_there_is_a_png_per_picture_half_a_level_away_at_most(tmp_path):
+def test_there_is_a_png_per_image_half_a_level_away_at_most(tmp_path):
     VALUE.save(tmp_path / "ring")
     files = sorted((tmp_path / "ring").glob("*.png"))
     assert len(files) == len(VALUE) == 3
-    for file, picture in zip(files, PIXELS, strict=True):
+    for file, image in zip(files, PIXELS, strict=True):
         seen = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
-        assert (seen - picture).abs().max() <= 0.5 / 255 + 1e-6
+        assert (seen - image).abs().max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_png_is_clamped():
-    picture = torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1)
-    assert as_png(picture).getpixel((0, 0)) == (0, 128, 255)
+    image = torch.tensor([-1.0, 0.5, 2.0]).view(3, 1, 1)
+    assert as_png(image).getpixel((0, 0)) == (0, 128, 255)
 
 
-def test_saved_pictures_are_not_written_over(tmp_path):
+def test_saved_images_are_not_written_over(tmp_path):
     VALUE.save(tmp_path / "ring")
     with pytest.raises(OutputError, match="already exists"):
         VALUE.save(tmp_path / "ring")
@@ -123,7 +123,7 @@ def test_noise_is_seeded_uniform_and_called_noise():
     # uniform on [0, 1]: mean 1/2 and variance 1/12
     torch.testing.assert_close(noise.pixels.mean(), torch.tensor(0.5), atol=0.02, rtol=0.0)
     torch.testing.assert_close(noise.pixels.var(), torch.tensor(1 / 12), atol=0.01, rtol=0.0)
-    assert (noise.source, noise.pictured) == ("noise", "noise")
+    assert (noise.source, noise.depicted) == ("noise", "noise")
 
 
 def test_noise_draws_nothing_from_the_global_generator():
@@ -133,10 +133,10 @@ def test_noise_draws_nothing_from_the_global_generator():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_shuffled_control_keeps_the_pictures_and_says_whose_they_are():
+def test_the_shuffled_control_keeps_the_images_and_says_whose_they_are():
     cross = Concept("cross", "Two bars.")
     shown = VALUE.shown_as(cross)
     assert shown.concept == cross
-    assert shown.pictured == "ring"
+    assert shown.depicted == "ring"
     assert shown.pixels is VALUE.pixels
-    assert shown.shown_as(RING).pictured == "ring"
+    assert shown.shown_as(RING).depicted == "ring"

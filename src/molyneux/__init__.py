@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from molyneux.backends.load import load as load
+    from molyneux.citations import cite as cite
     from molyneux.concepts import Concept as Concept
-    from molyneux.evaluation.zero_shot import evaluate as evaluate
     from molyneux.inversion.config import InversionConfig as InversionConfig
     from molyneux.inversion.invert import invert as invert
-    from molyneux.pipeline.citations import cite as cite
     from molyneux.pipeline.public import teach as teach
     from molyneux.recipes.public import run as run
     from molyneux.recipes.schema import Recipe as Recipe
     from molyneux.report.html import write_report as write_report
     from molyneux.synthetic import SyntheticImages as SyntheticImages
+    from molyneux.tasks.classification.zero_shot import evaluate as evaluate
     from molyneux.teaching.config import Full as Full
     from molyneux.teaching.config import LoRA as LoRA
     from molyneux.teaching.config import TeachingConfig as TeachingConfig
@@ -37,8 +37,8 @@ _HOMES = {
     "Recipe": "molyneux.recipes.schema",
     "SyntheticImages": "molyneux.synthetic",
     "TeachingConfig": "molyneux.teaching.config",
-    "cite": "molyneux.pipeline.citations",
-    "evaluate": "molyneux.evaluation.zero_shot",
+    "cite": "molyneux.citations",
+    "evaluate": "molyneux.tasks.classification.zero_shot",
     "interpolate": "molyneux.teaching.interpolate",
     "invert": "molyneux.inversion.invert",
     "load": "molyneux.backends.load",

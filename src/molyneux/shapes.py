@@ -4,19 +4,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Images = Float[Tensor, "n 3 h w"]
-"""RGB pictures in [0, 1]; every backend normalises for itself."""
+"""RGB images in [0, 1]; every backend normalises for itself."""
 
 Features = Float[Tensor, "n f"]
 """What a vision tower computes before its projection."""
 
 Embeddings = Float[Tensor, "n d"]
-"""Rows of unit length in the space shared by pictures and texts."""
+"""Rows of unit length in the space shared by images and texts."""
 
 Memory = Float[Tensor, "n q k"]
-"""What a text decoder attends to of each picture: q vectors."""
+"""What a text decoder attends to of each image: q vectors."""
 
 Scores = Float[Tensor, " n"]
-"""One number for each picture."""
+"""One number for each image."""
 
 Labels = Int[Tensor, " n"]
 """Class indices."""

@@ -1,4 +1,4 @@
-"""Pictures that were computed, not taken: the one value in which inversion and teaching meet."""
+"""Images that were computed, not taken: the one value in which inversion and teaching meet."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,34 +22,34 @@ from molyneux.shapes import Images
 
 Source = Literal["inverted", "noise", "photos", "given", "generated", "words"]
 """Computed from the model's own weights; random; taken with a camera; from a person's folder, whatever it holds; made
-by a text-to-image model; or no pictures, only words."""
+by a text-to-image model; or no images, only words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePoint:
-    """How well the pictures match their text after `step` steps."""
+    """How well the images match their text after `step` steps."""
 
     step: int
     plain: float
-    """Mean similarity of the pictures as they are."""
+    """Mean similarity of the images as they are."""
     augmented: float
     """Mean similarity under fresh random views, which adversarial detail does not survive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticImages:
-    """The pictures of one concept, with where they come from."""
+    """The images of one concept, with where they come from."""
 
     concept: Concept
     pixels: Images
     """RGB in [0, 1], on the CPU."""
     seed: int
     source: Source = "inverted"
-    pictured: str = ""
-    """Whose description the pictures show; differs from the concept's name in the shuffled control alone."""
+    depicted: str = ""
+    """Whose description the images show; differs from the concept's name in the shuffled control alone."""
     words: tuple[str, ...] = ()
-    """The descriptions that the pictures were inverted from, or that stand for themselves, which may be another's;
-    none for pictures of any other source."""
+    """The descriptions that the images were inverted from, or that stand for themselves, which may be another's;
+    none for images of any other source."""
     origin: str = ""
     """What generated them, by its name."""
     trace: tuple[TracePoint, ...] = field(default=())
@@ -59,11 +59,11 @@ class SyntheticImages:
         return len(self.pixels)
 
     def shown_as(self, concept: Concept) -> "SyntheticImages":
-        """The same pictures under another concept's name: the shuffled control."""
-        return replace(self, concept=concept, pictured=self.pictured or self.concept.name)
+        """The same images under another concept's name: the shuffled control."""
+        return replace(self, concept=concept, depicted=self.depicted or self.concept.name)
 
     def save(self, folder: Path) -> None:
-        """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per picture for people."""
+        """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per image for people."""
         with new_folder(folder) as target:
             save_file({"pixels": self.pixels.contiguous()}, target / "images.safetensors")
             about = {
@@ -71,15 +71,15 @@ class SyntheticImages:
                 "descriptions": list(self.concept.descriptions),
                 "seed": self.seed,
                 "source": self.source,
-                "pictured": self.pictured,
+                "depicted": self.depicted,
                 "words": list(self.words),
                 "origin": self.origin,
                 "seconds": self.seconds,
                 "trace": [asdict(point) for point in self.trace],
             }
             (target / "images.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
-            for index, picture in enumerate(self.pixels):
-                as_png(picture).save(target / f"{index:02d}.png")
+            for index, image in enumerate(self.pixels):
+                as_png(image).save(target / f"{index:02d}.png")
 
     @staticmethod
     def load(folder: Path) -> "SyntheticImages":
@@ -99,7 +99,7 @@ class SyntheticImages:
                 pixels=pixels,
                 seed=about["seed"],
                 source=about["source"],
-                pictured=about["pictured"],
+                depicted=about["depicted"],
                 words=tuple(about.get("words", _words_before(about))),
                 origin=about.get("origin", ""),
                 seconds=about["seconds"],
@@ -110,14 +110,14 @@ class SyntheticImages:
 
 
 def _words_before(about: Mapping[str, Any]) -> list[str]:
-    """What pictures were made from that were saved before this was kept."""
-    own = about["source"] == "inverted" and about["pictured"] == about["name"]
+    """What images were made from that were saved before this was kept."""
+    own = about["source"] == "inverted" and about["depicted"] == about["name"]
     return about["descriptions"] if own else []
 
 
 @final
 class LazyImages(Sequence[SyntheticImages]):
-    """The pictures of several concepts, of which one concept's are in memory: each is read whenever it is asked for."""
+    """The images of several concepts, of which one concept's are in memory: each is read whenever it is asked for."""
 
     def __init__(self, readers: Sequence[Callable[[], SyntheticImages]]) -> None:
         self._readers = tuple(readers)
@@ -138,29 +138,29 @@ class LazyImages(Sequence[SyntheticImages]):
         return cls([partial(SyntheticImages.load, folder) for folder in folders])
 
 
-def as_png(picture: torch.Tensor) -> Image.Image:
-    """One picture, (3, h, w) in [0, 1], as an 8-bit image."""
-    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+def as_png(image: torch.Tensor) -> Image.Image:
+    """One image, (3, h, w) in [0, 1], as an 8-bit image."""
+    values = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(values.numpy()))
 
 
-def words_alone(concept: Concept) -> SyntheticImages:
-    """No picture, only the concept's words, from which a map of the shared space can be learned all the same."""
+def description_only(concept: Concept) -> SyntheticImages:
+    """No image, only the concept's words, from which a map of the shared space can be learned all the same."""
     nothing = torch.zeros(0, 3, 1, 1)
     return SyntheticImages(
-        concept=concept, pixels=nothing, seed=0, source="words", pictured=concept.name, words=concept.descriptions
+        concept=concept, pixels=nothing, seed=0, source="words", depicted=concept.name, words=concept.descriptions
     )
 
 
 def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:
-    """Uniform random pixels under a concept's name: the control for what pictures and words contribute."""
+    """Uniform random pixels under a concept's name: the control for what images and words contribute."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(count, 3, size, size, generator=generator)
-    return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", pictured="noise")
+    return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", depicted="noise")
 
 
 def resized(pixels: Images, size: int) -> Tensor:
-    """The pictures, (n, 3, size, size), bicubic and clamped to [0, 1]; as they are if they have that size."""
+    """The images, (n, 3, size, size), bicubic and clamped to [0, 1]; as they are if they have that size."""
     if pixels.shape[-2:] == (size, size):
         return pixels
     return interpolate(pixels, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)

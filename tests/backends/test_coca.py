@@ -1,7 +1,7 @@
 import pytest
 import torch
-from families_open_clip import COCA, TRANSFORMER, VIT, build_random, build_tiny_coca
 
+from helpers.families_open_clip import COCA, TRANSFORMER, VIT, build_random, build_tiny_coca
 from molyneux.backends.open_clip import CoCaModel, build
 from molyneux.errors import ModelError
 
@@ -13,7 +13,7 @@ def coca() -> CoCaModel:
     return build_tiny_coca()
 
 
-def pictures(count: int = 2) -> torch.Tensor:
+def sample_images(count: int = 2) -> torch.Tensor:
     return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
@@ -24,7 +24,7 @@ def vendors(coca: CoCaModel, images: torch.Tensor, tokens: torch.Tensor, **more)
 
 
 def test_logits_are_the_vendors_at_each_place(coca):
-    images, tokens = pictures(), coca.caption_tokens(TEXTS)
+    images, tokens = sample_images(), coca.caption_tokens(TEXTS)
     logits = coca.caption_logits(images, tokens)
     assert logits.shape == (*tokens.shape, 49408)
     unshifted = vendors(coca, images, tokens, output_labels=False)["logits"]
@@ -37,7 +37,7 @@ def test_logits_are_the_vendors_at_each_place(coca):
 
 def test_logits_are_those_of_the_tokens_padded_to_the_models_length(coca):
     """As the vendor's training does it, where places of padding are not counted."""
-    images, tokens = pictures(), coca.caption_tokens(TEXTS)
+    images, tokens = sample_images(), coca.caption_tokens(TEXTS)
     whole = coca._tokenizer(TEXTS)
     assert whole.shape == (2, 24)
     assert tokens.shape[1] < 24
@@ -46,15 +46,15 @@ def test_logits_are_those_of_the_tokens_padded_to_the_models_length(coca):
 
 
 def test_no_place_sees_what_comes_after_it(coca):
-    images, tokens = pictures(), coca.caption_tokens(TEXTS)
+    images, tokens = sample_images(), coca.caption_tokens(TEXTS)
     whole = coca.caption_logits(images, tokens)
     for place in range(1, tokens.shape[1] + 1):
         beginning = coca.caption_logits(images, tokens[:, :place])
         torch.testing.assert_close(beginning, whole[:, :place], atol=1e-5, rtol=0.0)
 
 
-def test_logits_depend_on_the_picture_and_pass_gradients_to_it(coca):
-    images, tokens = pictures().requires_grad_(), coca.caption_tokens(TEXTS)
+def test_logits_depend_on_the_image_and_pass_gradients_to_it(coca):
+    images, tokens = sample_images().requires_grad_(), coca.caption_tokens(TEXTS)
     logits = coca.caption_logits(images, tokens)
     assert not torch.allclose(logits, coca.caption_logits(images.flip(0), tokens), atol=1e-3)
     logits[0, 1, :10].sum().backward()
@@ -63,11 +63,11 @@ def test_logits_depend_on_the_picture_and_pass_gradients_to_it(coca):
 
 
 def test_a_look_is_the_embedding_and_what_the_decoder_reads(coca):
-    embedded, memory = coca.look(pictures())
-    assert torch.equal(embedded, coca.embed_images(pictures()))
+    embedded, memory = coca.look(sample_images())
+    assert torch.equal(embedded, coca.embed_images(sample_images()))
     assert memory.shape == (2, 4, 16)  # five queries, one of which is pooled
     tokens = coca.caption_tokens(TEXTS)
-    assert torch.equal(coca.next_logits(memory, tokens), coca.caption_logits(pictures(), tokens))
+    assert torch.equal(coca.next_logits(memory, tokens), coca.caption_logits(sample_images(), tokens))
 
 
 def test_tokens_are_start_text_end_and_padding(coca):
@@ -117,5 +117,5 @@ def test_a_coca_without_attention_pooling_is_one_too():
     coca = build_random("plain-coca", description)
     assert isinstance(coca, CoCaModel)
     tokens = coca.caption_tokens(TEXTS)
-    expected = vendors(coca, pictures(), tokens, output_labels=False)["logits"]
-    torch.testing.assert_close(coca.caption_logits(pictures(), tokens), expected, atol=1e-5, rtol=0.0)
+    expected = vendors(coca, sample_images(), tokens, output_labels=False)["logits"]
+    torch.testing.assert_close(coca.caption_logits(sample_images(), tokens), expected, atol=1e-5, rtol=0.0)

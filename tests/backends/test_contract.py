@@ -1,8 +1,8 @@
 """What every family must keep, over tiny random models of the real architectures, and over `mini`.
 
 A family takes part by a module `families_NAME.py` beside this file: FAMILIES says how its models are made, and VENDOR,
-how its library alone reads a saved folder and embeds pictures and texts (for a model without embeddings: how well
-each picture fits its text, and what it would write in each word's place).
+how its library alone reads a saved folder and embeds images and texts (for a model without embeddings: how well
+each image fits its text, and what it would write in each word's place).
 """
 
 import importlib
@@ -40,9 +40,9 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.fine_tune import teach
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.losses import bank_loss
-from molyneux.teaching.teach import teach
+from molyneux.teaching.objectives.losses import bank_loss
 
 MODULES = ("families_hf", "families_open_clip", "families_medclip", "families_vilt")
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet"]
@@ -89,7 +89,7 @@ def saved(model, tmp_path_factory) -> Path:
     return folder
 
 
-def pictures(model: VisionLanguageModel, count: int = 3, seed: int = 1) -> Tensor:
+def sample_images(model: VisionLanguageModel, count: int = 3, seed: int = 1) -> Tensor:
     """Patches of colour, as whole bytes."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     fine = resize(coarse, size=(model.image_size, model.image_size), mode="bilinear")
@@ -97,7 +97,7 @@ def pictures(model: VisionLanguageModel, count: int = 3, seed: int = 1) -> Tenso
 
 
 def scores(model: VisionLanguageModel, images: Tensor, texts: Sequence[str] = TEXTS) -> Tensor:
-    """How each picture fits the text beside it."""
+    """How each image fits the text beside it."""
     return model.alignment_each(texts).score(images)[0]
 
 
@@ -134,7 +134,7 @@ def test_everything_is_frozen_and_in_evaluation_mode(model):
 
 
 def test_pixels_receive_gradients_each_from_its_own_score_alone(model):
-    images = pictures(model).requires_grad_()
+    images = sample_images(model).requires_grad_()
     scores(model, images)[:2].sum().backward()
     assert images.grad.isfinite().all()
     assert (images.grad[:2].abs().sum(dim=(1, 2, 3)) > 0).all()
@@ -143,14 +143,14 @@ def test_pixels_receive_gradients_each_from_its_own_score_alone(model):
 
 def test_the_weights_receive_no_gradients_and_stay(model):
     before = weights_digest(model.native)
-    images = pictures(model).requires_grad_()
+    images = sample_images(model).requires_grad_()
     scores(model, images).sum().backward()
     assert all(parameter.grad is None for parameter in model.native.parameters())
     assert weights_digest(model.native) == before
 
 
 def test_a_permutation_of_the_batch_permutes_the_scores(model):
-    images, order = pictures(model), [2, 0, 1]
+    images, order = sample_images(model), [2, 0, 1]
     with torch.no_grad():
         straight = scores(model, images)
         permuted = scores(model, images[order], [TEXTS[place] for place in order])
@@ -160,16 +160,16 @@ def test_a_permutation_of_the_batch_permutes_the_scores(model):
     assert straight.unique().numel() == 3
 
 
-def test_pictures_for_inversion_are_read_in_their_own_size(model):
+def test_images_for_inversion_are_read_in_their_own_size(model):
     size = model.inversion_size
-    small = resize(pictures(model), size=(size, size), mode="bilinear")
+    small = resize(sample_images(model), size=(size, size), mode="bilinear")
     with torch.no_grad():
         assert scores(model, small).isfinite().all()
 
 
 def test_embeddings_are_rows_of_unit_length(encoder):
     with torch.no_grad():
-        rows, texts = encoder.embed_images(pictures(encoder)), encoder.embed_texts(TEXTS)
+        rows, texts = encoder.embed_images(sample_images(encoder)), encoder.embed_texts(TEXTS)
     assert rows.shape == texts.shape
     for found in (rows, texts):
         torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
@@ -178,7 +178,7 @@ def test_embeddings_are_rows_of_unit_length(encoder):
 
 
 def test_features_and_projection_compose_to_the_embedding(encoder):
-    images = pictures(encoder)
+    images = sample_images(encoder)
     with torch.no_grad():
         features = encoder.features(images)
         assert features.ndim == 2
@@ -192,7 +192,7 @@ def divided(encoder) -> Explainable:
 
 
 def test_what_lies_below_a_block_and_what_above_compose_to_the_embedding_at_every_block(divided):
-    images = pictures(divided)
+    images = sample_images(divided)
     whole = divided.embed_images(images)
     assert divided.block_count >= 2
     for block in range(divided.block_count + 1):
@@ -202,7 +202,7 @@ def test_what_lies_below_a_block_and_what_above_compose_to_the_embedding_at_ever
 
 
 def test_gradients_pass_both_halves_of_a_divided_tower(divided):
-    images, target = pictures(divided), divided.embed_texts(TEXTS)
+    images, target = sample_images(divided), divided.embed_texts(TEXTS)
     whole, cut = (images.clone().requires_grad_() for _ in range(2))
     hidden = divided.lower(cut, 1)
     hidden.retain_grad()
@@ -212,9 +212,9 @@ def test_gradients_pass_both_halves_of_a_divided_tower(divided):
     torch.testing.assert_close(cut.grad, whole.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_a_hidden_state_lies_over_the_picture(divided):
-    """A change in the picture's lower right corner is seen there most, before places have heard of each other."""
-    images = pictures(divided)[:1]
+def test_a_hidden_state_lies_over_the_image(divided):
+    """A change in the image's lower right corner is seen there most, before places have heard of each other."""
+    images = sample_images(divided)[:1]
     changed, edge = images.clone(), divided.image_size // 2
     changed[:, :, edge:, edge:] = 1 - changed[:, :, edge:, edge:]
     for block in range(divided.block_count + 1):
@@ -230,7 +230,7 @@ def test_a_hidden_state_lies_over_the_picture(divided):
 
 def test_a_block_that_is_not_there_is_refused(divided):
     with pytest.raises(ConfigError, match=f"expected 0 to {divided.block_count}"):
-        divided.lower(pictures(divided)[:1], divided.block_count + 1)
+        divided.lower(sample_images(divided)[:1], divided.block_count + 1)
 
 
 def test_trunk_and_projection_share_out_the_vision_tower(encoder):
@@ -244,7 +244,7 @@ def test_trunk_and_projection_share_out_the_vision_tower(encoder):
 
 def test_the_projection_uses_no_weight_of_the_trunk_and_the_text_tower_none_of_either(encoder):
     twin = encoder.copy()
-    images = pictures(encoder)
+    images = sample_images(encoder)
     with torch.no_grad():
         features, embeddings, texts = encoder.features(images), encoder.embed_images(images), twin.embed_texts(TEXTS)
         for value in twin.projection_module().parameters():
@@ -258,7 +258,7 @@ def test_batch_norms_are_those_of_the_vision_tower_in_order(model):
     layers, seen = model.vision_batch_norms(), []
     handles = [layer.register_forward_pre_hook(lambda module, _: seen.append(module)) for layer in layers]
     with torch.no_grad():
-        scores(model, pictures(model))
+        scores(model, sample_images(model))
     for handle in handles:
         handle.remove()
     assert list(dict.fromkeys(seen)) == layers
@@ -299,7 +299,7 @@ def test_a_remap_follows_the_projection(encoder):
     twin, change = encoder.copy(), change_of(encoder)
     twin.remap(change)
     with torch.no_grad():
-        before, after = (one.embed_images(pictures(encoder)) for one in (encoder, twin))
+        before, after = (one.embed_images(sample_images(encoder)) for one in (encoder, twin))
     torch.testing.assert_close(after, normalize(before + before @ change.T, dim=1), **TOLERANCE)
 
 
@@ -358,7 +358,7 @@ def test_inversion_raises_the_score_it_climbs(synthetic):
     assert synthetic.trace[-1].plain > synthetic.trace[0].plain
 
 
-def test_teaching_lowers_its_loss_on_inverted_pictures(encoder, synthetic):
+def test_teaching_lowers_its_loss_on_inverted_images(encoder, synthetic):
     student = teach(encoder, [synthetic], lesson("projection"), known=KNOWN, seed=0)
     size = encoder.image_size
     shown = resize(synthetic.pixels, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
@@ -375,7 +375,9 @@ def test_teaching_lowers_its_loss_on_inverted_pictures(encoder, synthetic):
 def test_a_saved_folder_is_loaded_to_the_same_scores(model, saved):
     again = load(saved)
     with torch.no_grad():
-        torch.testing.assert_close(scores(again, pictures(model)), scores(model, pictures(model)), **TOLERANCE)
+        torch.testing.assert_close(
+            scores(again, sample_images(model)), scores(model, sample_images(model)), **TOLERANCE
+        )
     assert type(again) is type(model)
     assert again.image_size == model.image_size
     assert again.inversion_size == model.inversion_size
@@ -395,9 +397,9 @@ def outputs(model: VisionLanguageModel, images: Tensor) -> tuple[Tensor, Tensor]
 
 def test_a_saved_folder_is_loaded_by_the_vendor_to_the_same_outputs(family, model, saved):
     reading = VENDOR["open_clip-timm-bert" if family == "mini" else family]
-    read, own = reading(saved, pictures(model), TEXTS), list(outputs(model, pictures(model)))
+    read, own = reading(saved, sample_images(model), TEXTS), list(outputs(model, sample_images(model)))
     if read[0].dtype == torch.float64:
-        own[0] = in_double(model, pictures(model))
+        own[0] = in_double(model, sample_images(model))
     for found, expected in zip(read, own, strict=True):
         scale = max(1.0, float(expected.abs().max()))
         torch.testing.assert_close(found / scale, expected / scale, **TOLERANCE, check_dtype=False)
@@ -405,7 +407,7 @@ def test_a_saved_folder_is_loaded_by_the_vendor_to_the_same_outputs(family, mode
 
 @torch.no_grad()
 def in_double(encoder: DualEncoder, images: Tensor) -> Tensor:
-    """The embeddings of pictures in double precision; the weights are as they were afterwards, to the bit."""
+    """The embeddings of images in double precision; the weights are as they were afterwards, to the bit."""
     encoder.native.double()
     try:
         return encoder.embed_images(images.double())
@@ -419,9 +421,9 @@ def test_the_vendors_need_nothing_of_molyneux(tmp_path):
     for family in ("hf clip", "open_clip-vit", "vilt"):
         model, folder = FAMILIES[family](), tmp_path / family
         model.save(folder)
-        save_file({"images": pictures(model)}, tmp_path / f"{family}.images")
+        save_file({"images": sample_images(model)}, tmp_path / f"{family}.images")
         calls.append((VENDOR[family].__name__, family))
-        expected[family] = outputs(model, pictures(model))
+        expected[family] = outputs(model, sample_images(model))
     code = (
         "import sys, pathlib, vendors\n"
         "from safetensors.torch import load_file, save_file\n"
@@ -446,7 +448,7 @@ def test_a_taught_model_is_saved_and_loaded_as_it_is(encoder, tmp_path):
     student.save(tmp_path / "model")
     again = load(tmp_path / "model")
     with torch.no_grad():
-        images = pictures(encoder)
+        images = sample_images(encoder)
         torch.testing.assert_close(again.embed_images(images), student.embed_images(images), **TOLERANCE)
 
 

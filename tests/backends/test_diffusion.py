@@ -1,4 +1,4 @@
-"""Stable Diffusion XL as a source of pictures: a tiny random one; no published weights were at hand."""
+"""Stable Diffusion XL as a source of images: a tiny random one; no published weights were at hand."""
 
 import json
 import warnings
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_sdxl import SIDE, save_tiny_sdxl
 
+from helpers.tiny_sdxl import SIDE, save_tiny_sdxl
 from molyneux.backends import diffusion
-from molyneux.backends.diffusion import PictureGenerator, check_generator
+from molyneux.backends.diffusion import ImageGenerator, check_generator
 from molyneux.backends.options import Generation
 from molyneux.errors import ConfigError, ModelError
 
@@ -23,20 +23,20 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def generator(folder) -> PictureGenerator:
-    return PictureGenerator.load(str(folder))
+def generator(folder) -> ImageGenerator:
+    return ImageGenerator.load(str(folder))
 
 
-def test_pictures_are_of_the_texts_in_turn_each_from_its_own_seed(generator):
-    pictures = generator.generate(TEXTS, QUICK, seed=1)
-    assert pictures.shape == (3, 3, SIDE, SIDE)
-    assert 0 <= pictures.min() < pictures.max() <= 1
+def test_images_are_of_the_texts_in_turn_each_from_its_own_seed(generator):
+    images = generator.generate(TEXTS, QUICK, seed=1)
+    assert images.shape == (3, 3, SIDE, SIDE)
+    assert 0 <= images.min() < images.max() <= 1
     again = generator.generate(TEXTS, Generation(images=2, steps=2), seed=1)
-    torch.testing.assert_close(again, pictures[:2], rtol=0, atol=0)
-    assert not torch.equal(pictures[0], pictures[2])
-    assert not torch.equal(generator.generate(TEXTS, QUICK, seed=2)[0], pictures[0])
+    torch.testing.assert_close(again, images[:2], rtol=0, atol=0)
+    assert not torch.equal(images[0], images[2])
+    assert not torch.equal(generator.generate(TEXTS, QUICK, seed=2)[0], images[0])
     others = generator.generate(TEXTS[::-1], QUICK, seed=1)
-    assert not torch.equal(others[0], pictures[0])
+    assert not torch.equal(others[0], images[0])
 
 
 def test_they_are_diffusers_own(generator):
@@ -54,8 +54,8 @@ def test_they_are_diffusers_own(generator):
 def test_a_size_and_progress_are_taken_notice_of(generator):
     told = []
     config = Generation(images=2, steps=1, size=16)
-    pictures = generator.generate(TEXTS, config, seed=0, on_step=lambda done, total: told.append((done, total)))
-    assert pictures.shape == (2, 3, 16, 16)
+    images = generator.generate(TEXTS, config, seed=0, on_step=lambda done, total: told.append((done, total)))
+    assert images.shape == (2, 3, 16, 16)
     assert told == [(1, 2), (2, 2)]
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_such_model_is_named(folder, tmp_path, monkeypatch):
     check_generator("stabilityai/sdxl-turbo")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
     with pytest.raises(ModelError, match="cannot load"):
-        PictureGenerator.load(str(tmp_path))
+        ImageGenerator.load(str(tmp_path))
     monkeypatch.setattr(diffusion, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"molyneux\[sdxl\]"):
         check_generator(str(folder))

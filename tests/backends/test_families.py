@@ -68,7 +68,7 @@ def test_the_token_limit_is_that_of_the_librarys_own_configuration(name):
 
 
 @pytest.mark.parametrize("name", PIXELS)
-def test_the_librarys_own_size_of_pictures_is_among_those_listed(name):
+def test_the_librarys_own_size_of_images_is_among_those_listed(name):
     assert PIXELS[name]() in BY_NAME[name].image_size
 
 

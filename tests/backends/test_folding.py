@@ -2,17 +2,17 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from families_hf import resnet_bert
-from families_medclip import RESNET as MEDCLIP_RESNET
-from families_medclip import tiny_medclip
-from families_open_clip import BERT, RESNET, VIT, build_random, describe
 from torch import Tensor, nn
 
+from helpers.families_hf import resnet_bert
+from helpers.families_medclip import RESNET as MEDCLIP_RESNET
+from helpers.families_medclip import tiny_medclip
+from helpers.families_open_clip import BERT, RESNET, VIT, build_random, describe
+from helpers.small_models import ConvModel
 from molyneux.backends.base import DualEncoder, frozen
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.folding import LayerStatistics, folded
 from molyneux.inversion.priors import batch_norm_moments, statistics_distance
-from small_models import ConvModel
 
 EFFICIENTNET = describe(
     {"timm_model_name": "test_efficientnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
@@ -38,7 +38,7 @@ def model(request) -> Iterator[DualEncoder]:
         yield found
 
 
-def pictures(model: DualEncoder) -> Tensor:
+def sample_images(model: DualEncoder) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     images = torch.rand(3, 3, *[model.inversion_size] * 2, generator=generator, dtype=torch.float64)
     return images.contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -46,7 +46,7 @@ def pictures(model: DualEncoder) -> Tensor:
 
 def answers(model: DualEncoder, expected: list[LayerStatistics]) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings, the distance of the statistics, and the gradient of both with respect to the pixels."""
-    images = pictures(model)
+    images = sample_images(model)
     with batch_norm_moments(model.vision_batch_norms()) as seen:
         embedded = model.embed_images(images)
     distance = statistics_distance(seen, expected)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from families_hf import FAMILIES, bert_tokenizer
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity
 
+from helpers.families_hf import FAMILIES, bert_tokenizer
 from molyneux.backends.hugging_face import HuggingFaceModel, as_tensor, load_folder, quiet, text_limit
-from molyneux.backends.hugging_face_pictures import picture_rules
+from molyneux.backends.hugging_face_preprocess import image_preprocessing
 from molyneux.backends.hugging_face_towers import blocks_of, patch_inputs
 from molyneux.backends.load import load
 from molyneux.errors import ModelError
@@ -38,7 +38,7 @@ def mine(saved, tmp_path) -> Path:
     return shutil.copytree(saved, tmp_path / "mine")
 
 
-def pictures(size: int = 32, count: int = 3) -> torch.Tensor:
+def sample_images(size: int = 32, count: int = 3) -> torch.Tensor:
     bytes_ = torch.randint(0, 256, (count, 3, size, size), generator=torch.Generator().manual_seed(1))
     return bytes_ / 255
 
@@ -58,8 +58,8 @@ def test_cosines_over_the_temperature_are_the_vendors_logits(models, name):
     tokens = tokenizer(TEXTS, return_tensors="pt", **padding)
     tokens.pop("token_type_ids", None)
     with torch.no_grad():
-        expected = native(pixel_values=model.rules.normalized(pictures()), **tokens).logits_per_image
-        found = model.embed_images(pictures()) @ model.embed_texts(TEXTS).T / model.temperature
+        expected = native(pixel_values=model.rules.normalized(sample_images()), **tokens).logits_per_image
+        found = model.embed_images(sample_images()) @ model.embed_texts(TEXTS).T / model.temperature
     bias = native.logit_bias if name == "siglip" else 0.0
     torch.testing.assert_close(found + bias, expected, atol=1e-4, rtol=1e-5)
 
@@ -67,7 +67,7 @@ def test_cosines_over_the_temperature_are_the_vendors_logits(models, name):
 @pytest.mark.parametrize("name", ["clip", "siglip", "siglip2"])
 def test_features_and_projection_are_the_vendors_image_features_before_unit_length(models, name):
     model = models[name]
-    pixels = model.rules.normalized(pictures())
+    pixels = model.rules.normalized(sample_images())
     inputs = patch_inputs(pixels, 8) if name == "siglip2" else {"pixel_values": pixels}
     with torch.no_grad():
         expected = as_tensor(model.native.get_image_features(**inputs))
@@ -107,19 +107,19 @@ def test_a_text_of_siglip_is_padded_to_its_full_length(models):
 )
 def test_views_of_other_sizes_are_read_too(models, name, size):
     with torch.no_grad():
-        rows = models[name].embed_images(pictures(size))
+        rows = models[name].embed_images(sample_images(size))
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
 
 
 def test_a_view_that_cannot_be_cut_into_patches_is_refused(models):
     with pytest.raises(ModelError, match="20 x 20 pixels cannot be cut into patches of 8 x 8"):
-        models["siglip2"].embed_images(pictures(20))
+        models["siglip2"].embed_images(sample_images(20))
 
 
 def test_patches_are_those_of_the_vendors_processor(models):
     model = models["siglip2"]
-    expected = model._image_processor([(image * 255).round().byte() for image in pictures()], return_tensors="pt")
-    found = patch_inputs(model.rules.normalized(pictures()), 8)
+    expected = model._image_processor([(image * 255).round().byte() for image in sample_images()], return_tensors="pt")
+    found = patch_inputs(model.rules.normalized(sample_images()), 8)
     assert found.keys() == expected.keys()
     for key, value in found.items():
         torch.testing.assert_close(value, expected[key].to(value.dtype), atol=1e-6, rtol=0.0)
@@ -140,12 +140,12 @@ PROCESSORS = {
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_pictures_are_read_as_the_vendors_processor_reads_them(name):
+def test_images_are_read_as_the_vendors_processor_reads_them(name):
     make, settings, expected = PROCESSORS[name]
     processor = make(**settings)
-    rules = picture_rules(processor.to_dict())
+    rules = image_preprocessing(processor.to_dict())
     assert (rules.size, rules.fit, rules.crop) == expected
-    image = pictures(rules.size, 1)
+    image = sample_images(rules.size, 1)
     found = rules.normalized(image)
     seen = processor([(image[0] * 255).round().byte()], return_tensors="pt", do_resize=False, do_center_crop=False)
     if name == "siglip2":
@@ -165,13 +165,13 @@ def test_pictures_are_read_as_the_vendors_processor_reads_them(name):
     ],
 )
 def test_a_processor_of_another_kind_is_refused(settings):
-    with pytest.raises(ModelError, match="does not make square pictures of one size"):
-        picture_rules({"rescale_factor": 1 / 255} | settings)
+    with pytest.raises(ModelError, match="does not make square images of one size"):
+        image_preprocessing({"rescale_factor": 1 / 255} | settings)
 
 
 def test_a_processor_without_its_colours_is_refused():
     with pytest.raises(ModelError, match="image_mean is None: expected three numbers"):
-        picture_rules({"rescale_factor": 1 / 255, "size": {"height": 32, "width": 32}})
+        image_preprocessing({"rescale_factor": 1 / 255, "size": {"height": 32, "width": 32}})
 
 
 def test_the_vendors_processor_reads_what_was_saved(models, tmp_path):
@@ -179,12 +179,12 @@ def test_the_vendors_processor_reads_what_was_saved(models, tmp_path):
         model.save(tmp_path / name)
         with quiet():
             processor = transformers.AutoProcessor.from_pretrained(tmp_path / name)
-        image = (pictures(32, 1)[0] * 255).round().byte()
+        image = (sample_images(32, 1)[0] * 255).round().byte()
         inputs = processor(text=["a ring."], images=[image], return_tensors="pt")
         tokens = model._tokenizer("a ring.")["input_ids"]
         assert inputs["input_ids"][0, : len(tokens)].tolist() == tokens
         if name != "siglip2":
-            expected = model.rules.normalized(pictures(32, 1))
+            expected = model.rules.normalized(sample_images(32, 1))
             torch.testing.assert_close(inputs["pixel_values"], expected, atol=1e-6, rtol=0.0)
 
 
@@ -220,7 +220,7 @@ def test_half_a_tokenizer_is_none(mine, left):
     assert "has no tokenizer: expected tokenizer.json, or vocab.json with merges.txt" in refused(mine)
 
 
-def test_a_processor_file_that_speaks_of_no_pictures_is_none(mine):
+def test_a_processor_file_that_speaks_of_no_images_is_none(mine):
     (mine / "preprocessor_config.json").rename(mine / "processor_config.json")
     (mine / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
     assert "has no preprocessor_config.json" in refused(mine)
@@ -236,7 +236,7 @@ def test_a_damaged_description_is_one_clear_error(mine, name, content):
 def test_a_pickle_of_tensors_is_read(mine, models):
     torch.save(load_file(mine / "model.safetensors"), mine / "pytorch_model.bin")
     (mine / "model.safetensors").unlink()
-    assert torch.equal(load(mine).embed_images(pictures()), models["clip"].embed_images(pictures()))
+    assert torch.equal(load(mine).embed_images(sample_images()), models["clip"].embed_images(sample_images()))
 
 
 class Mischief:
@@ -263,7 +263,7 @@ def test_weights_in_several_files_are_read_and_each_is_checked(mine, models):
         model.save_pretrained(mine, max_shard_size="20KB")
     shards = sorted(mine.glob("model-*.safetensors"))
     assert len(shards) > 1
-    assert torch.equal(load(mine).embed_images(pictures()), models["clip"].embed_images(pictures()))
+    assert torch.equal(load(mine).embed_images(sample_images()), models["clip"].embed_images(sample_images()))
     shards[-1].write_bytes(shards[-1].read_bytes()[:-1])
     assert f"the weights {shards[-1]} cannot be read" in refused(mine)
 
@@ -304,7 +304,7 @@ def test_a_processor_of_another_size_than_the_tower_is_refused(mine):
     path = mine / "preprocessor_config.json"
     other = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}
     path.write_text(json.dumps(json.loads(path.read_text()) | other))
-    assert "makes pictures of 64 pixels and its vision tower reads 32" in refused(mine)
+    assert "makes images of 64 pixels and its vision tower reads 32" in refused(mine)
 
 
 def test_a_tokenizer_of_more_words_than_the_tower_knows_is_refused(models):
@@ -331,8 +331,8 @@ def test_a_tower_that_gives_no_vector_is_refused_when_it_is_used(models):
     )
     native = transformers.VisionTextDualEncoderModel(config)
     odd = HuggingFaceModel("odd", native, model._tokenizer, model._image_processor)
-    with pytest.raises(ModelError, match=r"gives \(3, 16, 1, 1\) for 3 pictures: expected \(3, 16\)"):
-        odd.embed_images(pictures())
+    with pytest.raises(ModelError, match=r"gives \(3, 16, 1, 1\) for 3 images: expected \(3, 16\)"):
+        odd.embed_images(sample_images())
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import torch
-from families_hf import FAMILIES
 
+from helpers.families_hf import FAMILIES
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.load import LOADERS, MARKS, TYPES, load, reader_of
 from molyneux.errors import ModelError

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from families_medclip import FAMILIES, SWIN, old_names, tokenizer, write_vocabulary
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from helpers.families_medclip import FAMILIES, SWIN, old_names, tokenizer, write_vocabulary
 from molyneux.backends.checkpoints import PICKLED, SAFE
 from molyneux.backends.load import load
 from molyneux.backends.medclip import (
@@ -53,7 +53,7 @@ def mine(saved, tmp_path) -> Path:
     return shutil.copytree(saved["medclip-swin"], tmp_path / "mine")
 
 
-def pictures(model: MedClipModel, count: int = 3) -> torch.Tensor:
+def sample_images(model: MedClipModel, count: int = 3) -> torch.Tensor:
     return torch.rand(count, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(1))
 
 
@@ -108,10 +108,10 @@ def test_the_published_architecture_is_the_default():
 
 
 @VARIANTS
-def test_only_the_lightness_of_a_picture_is_seen(models, kind):
+def test_only_the_lightness_of_a_image_is_seen(models, kind):
     model = models[kind]
-    grey = pictures(model).mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(model.embed_images(grey), model.embed_images(pictures(model)), atol=1e-6, rtol=0.0)
+    grey = sample_images(model).mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(model.embed_images(grey), model.embed_images(sample_images(model)), atol=1e-6, rtol=0.0)
 
 
 def test_a_text_is_read_the_same_in_any_company(models):
@@ -137,7 +137,7 @@ def test_the_trunk_is_listed_whole_and_in_order(models, kind):
     seen: list[nn.Module] = []
     blocks = model.trunk_modules()
     handles = [block.register_forward_pre_hook(lambda module, _: seen.append(module)) for block in blocks]
-    model.features(pictures(model))
+    model.features(sample_images(model))
     for handle in handles:
         handle.remove()
     assert seen == blocks
@@ -145,7 +145,7 @@ def test_the_trunk_is_listed_whole_and_in_order(models, kind):
     assert listed == {id(p) for p in model.vision_module().parameters()}
 
 
-def test_the_residual_network_reads_pictures_of_another_size(models):
+def test_the_residual_network_reads_images_of_another_size(models):
     model = models["medclip-resnet"]
     assert model.inversion_size == 32
     assert len(model.vision_batch_norms()) == 17
@@ -159,7 +159,7 @@ def test_the_residual_network_reads_pictures_of_another_size(models):
 def test_a_saved_model_is_loaded_to_the_bit(models, saved, kind):
     model = models[kind]
     for again in (load(saved[kind]), load_named(str(saved[kind])), load(f"medclip:{saved[kind]}")):
-        assert torch.equal(again.embed_images(pictures(model)), model.embed_images(pictures(model)))
+        assert torch.equal(again.embed_images(sample_images(model)), model.embed_images(sample_images(model)))
         assert torch.equal(again.embed_texts(TEXTS), unread(model).embed_texts(TEXTS))
         assert again.image_size == model.image_size
 
@@ -184,10 +184,10 @@ def published(models, tmp_path) -> Path:
 def test_a_pickle_of_tensors_is_read_from_a_folder_a_file_and_an_archive(models, published):
     with zipfile.ZipFile(published / "medclip-vit-pretrained.zip", "w") as archive:
         archive.write(published / PICKLED, "medclip-vit/" + PICKLED)
-    expected = models["medclip-swin"].embed_images(pictures(models["medclip-swin"]))
+    expected = models["medclip-swin"].embed_images(sample_images(models["medclip-swin"]))
     for path in (published, published / PICKLED, published / "medclip-vit-pretrained.zip"):
         model = load_medclip(path)
-        assert torch.equal(model.embed_images(pictures(model)), expected)
+        assert torch.equal(model.embed_images(sample_images(model)), expected)
         assert model.name == str(path)
 
 
@@ -204,7 +204,7 @@ def test_a_release_that_stores_its_constants_with_the_weights_loads_the_same(mod
     model = models["medclip-swin"]
     again = load(saved["medclip-swin"])
     assert any(key.endswith("relative_position_index") for key in again.native.state_dict())
-    assert torch.equal(again.embed_images(pictures(model)), model.embed_images(pictures(model)))
+    assert torch.equal(again.embed_images(sample_images(model)), model.embed_images(sample_images(model)))
     assert published_state(again.native).keys() == published_state(model.native).keys()
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from families_open_clip import WORDS, write_text_tower
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
+from helpers.families_open_clip import WORDS, write_text_tower
 from molyneux.backends.load import load
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, load_folder
 from molyneux.errors import ModelError
@@ -72,13 +72,13 @@ def unread(model: OpenClipModel) -> OpenClipModel:
     return OpenClipModel(model.name, model.native, model._tokenizer, DESCRIPTION)
 
 
-def pictures(count: int = 3, size: int = 56) -> torch.Tensor:
+def images(count: int = 3, size: int = 56) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
 def test_a_saved_model_is_loaded_to_the_bit(tiny, saved):
     again = load(saved)
-    assert torch.equal(again.embed_images(pictures()), tiny.embed_images(pictures()))
+    assert torch.equal(again.embed_images(images()), tiny.embed_images(images()))
     assert torch.equal(again.embed_texts(TEXTS), unread(tiny).embed_texts(TEXTS))
     assert again.temperature == tiny.temperature
     assert (again.image_size, again.name) == (56, str(saved))
@@ -88,7 +88,7 @@ def test_a_saved_model_can_be_moved_and_saved_again(tiny, saved, tmp_path):
     moved = shutil.copytree(saved, tmp_path / "moved")
     load_folder(moved).save(tmp_path / "again")
     again = load_folder(tmp_path / "again")
-    assert torch.equal(again.embed_images(pictures()), tiny.embed_images(pictures()))
+    assert torch.equal(again.embed_images(images()), tiny.embed_images(images()))
     assert (tmp_path / "again" / WEIGHTS).read_bytes() == (saved / WEIGHTS).read_bytes()
 
 
@@ -117,11 +117,11 @@ def test_a_copy_shares_the_text_tower_and_nothing_of_the_vision_tower(tiny):
     mine = {value.data_ptr() for value in tiny.native.visual.state_dict().values()}
     assert not mine & {value.data_ptr() for value in twin.native.visual.state_dict().values()}
     assert twin.native.logit_scale is not tiny.native.logit_scale
-    before = tiny.embed_images(pictures())
-    assert torch.equal(twin.embed_images(pictures()), before)
+    before = tiny.embed_images(images())
+    assert torch.equal(twin.embed_images(images()), before)
     twin.remap(torch.eye(16).flip(0))
-    assert not torch.allclose(twin.embed_images(pictures()), before, atol=1e-3)
-    assert torch.equal(tiny.embed_images(pictures()), before)
+    assert not torch.allclose(twin.embed_images(images()), before, atol=1e-3)
+    assert torch.equal(tiny.embed_images(images()), before)
 
 
 def test_models_of_two_text_towers_are_mixed_and_stay_as_they_are(tiny, saved):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from families_open_clip import BERT, FAMILIES, VIT, build_random, describe
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
+from helpers.families_open_clip import BERT, FAMILIES, VIT, build_random, describe
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipEncoder, load_folder, load_weights
 from molyneux.backends.open_clip.towers import vision_tower
 from molyneux.concepts import Concept
@@ -20,7 +20,7 @@ from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.teach import teach
+from molyneux.teaching.fine_tune import teach
 
 TEXTS = ["a ring.", "two dark bars that meet", "a circle with a hole"]
 RING = Concept("ring", "a circle with a hole")
@@ -73,7 +73,7 @@ def tower(request) -> OpenClipEncoder:
     return timm_tower(request.param) if request.param in TIMM else family(f"open_clip-{request.param}")
 
 
-def pictures(model: OpenClipEncoder, count: int = 3) -> torch.Tensor:
+def sample_images(model: OpenClipEncoder, count: int = 3) -> torch.Tensor:
     size = model.image_size
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
@@ -94,7 +94,7 @@ def vendors(native: torch.nn.Module, model: OpenClipEncoder, images: torch.Tenso
 
 
 def test_trunk_and_projection_compose_to_the_towers_own_embedding(tower):
-    images = pictures(tower)
+    images = sample_images(tower)
     features = tower.features(images)
     assert features.ndim == 2
     assert float(torch.cdist(tower.project(features), tower.project(features)).max()) > 1e-3
@@ -102,7 +102,7 @@ def test_trunk_and_projection_compose_to_the_towers_own_embedding(tower):
 
 
 def test_a_head_of_each_kind_passes_gradients_and_shares_out_the_tower(tower):
-    images = pictures(tower).requires_grad_()
+    images = sample_images(tower).requires_grad_()
     tower.embed_images(images)[:2, 0].sum().backward()
     assert (images.grad[:2].abs().sum(dim=(1, 2, 3)) > 0).all()
     assert not images.grad[2].any()
@@ -118,7 +118,7 @@ def test_the_blocks_run_in_the_order_in_which_they_are_listed(tower):
     seen: list[int] = []
     leaves = [m for block in tower.trunk_modules() for m in block.modules() if not list(m.children())]
     handles = [m.register_forward_pre_hook(lambda m, _: seen.append(places[id(m)])) for m in leaves]
-    tower.features(pictures(tower))
+    tower.features(sample_images(tower))
     for handle in handles:
         handle.remove()
     assert len(set(seen)) >= 3
@@ -130,7 +130,7 @@ def test_a_remap_follows_the_projection(tower):
         with pytest.raises(ModelError, match="cannot be merged"):
             tower.remap(torch.eye(64))
         return
-    twin, images = tower.copy(), pictures(tower)
+    twin, images = tower.copy(), sample_images(tower)
     change = 0.3 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
     before = tower.embed_images(images)
     twin.remap(change)
@@ -190,7 +190,7 @@ def folder(model, tmp_path) -> Path:
 def test_a_saved_folder_is_loaded_and_saved_again_to_the_bit(model, folder, tmp_path):
     again = load_folder(folder)
     assert type(again) is type(model)
-    assert torch.equal(again.embed_images(pictures(model)), model.embed_images(pictures(model)))
+    assert torch.equal(again.embed_images(sample_images(model)), model.embed_images(sample_images(model)))
     assert changed(weights(again), weights(model)) == set()
     again.save(tmp_path / "again")
     assert (tmp_path / "again" / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
@@ -264,7 +264,7 @@ def test_weights_of_older_versions_are_brought_over(state, tmp_path):
     load_weights(custom, tmp_path / "old.safetensors")
     plain = build_random("plain", describe(VIT["model_cfg"]["vision_cfg"], VIT["model_cfg"]["text_cfg"]), seed=2)
     load_weights(plain, tmp_path / "old.safetensors")
-    images = pictures(plain)
+    images = sample_images(plain)
     assert torch.equal(custom.embed_images(images), plain.embed_images(images))
     assert torch.equal(custom.embed_texts(TEXTS), plain.embed_texts(TEXTS))
 
@@ -357,4 +357,6 @@ def test_a_moved_folder_is_read(tmp_path):
     model = family("open_clip-timm-bert")
     model.save(tmp_path / "model")
     moved = shutil.move(tmp_path / "model", tmp_path / "moved")
-    assert torch.equal(load_folder(Path(moved)).embed_images(pictures(model)), model.embed_images(pictures(model)))
+    assert torch.equal(
+        load_folder(Path(moved)).embed_images(sample_images(model)), model.embed_images(sample_images(model))
+    )

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from families_open_clip import BIOMED, COCA, VIT, build_random, write_text_tower
 from safetensors.torch import save_file
 
+from helpers.families_open_clip import BIOMED, COCA, VIT, build_random, write_text_tower
 from molyneux.backends.abilities import captioner
 from molyneux.backends.open_clip import CoCaModel, load_named
 from molyneux.backends.open_clip.weights import CONFIG
@@ -78,7 +78,7 @@ def test_a_file_for_an_architecture_with_several_constants_is_refused(tiny_names
 
     different = {"left": TAGS["left"], "right": {**TAGS["right"], "mean": (0.5, 0.5, 0.5)}}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-quickgelu", different)
-    with pytest.raises(ModelError, match="normalise pictures in several ways"):
+    with pytest.raises(ModelError, match="normalise images in several ways"):
         load_named(f"tiny-quickgelu/{weights}")
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.small_models import ConvModel
+from helpers.small_sam import SIDE, tiny_sam, tiny_sam2
 from molyneux.backends.hugging_face import quiet
 from molyneux.backends.sam import load_segmenter
 from molyneux.errors import ModelError
-from small_models import ConvModel
-from small_sam import SIDE, tiny_sam, tiny_sam2
 
 MAKERS = {"sam": tiny_sam, "sam2": tiny_sam2}
 
@@ -26,13 +26,13 @@ def saved(segmenter, tmp_path):
     return tmp_path / "sam"
 
 
-def picture(width: int = 48, height: int = 32) -> Image.Image:
+def image(width: int = 48, height: int = 32) -> Image.Image:
     pixels = torch.rand(height, width, 3, generator=torch.Generator().manual_seed(0))
     return Image.fromarray((255 * pixels).byte().numpy())
 
 
-def test_masks_have_the_picture_s_size_one_for_each_box(segmenter):
-    seen = segmenter.look(picture())
+def test_masks_have_the_image_s_size_one_for_each_box(segmenter):
+    seen = segmenter.look(image())
     assert (seen.size, max(seen.read)) == ((32, 48), SIDE)
     boxes = torch.tensor([[0, 0, 20, 20], [10, 5, 47, 31]])
     masks = segmenter.in_boxes(seen, boxes)
@@ -43,20 +43,20 @@ def test_masks_have_the_picture_s_size_one_for_each_box(segmenter):
 
 def test_it_is_what_transformers_processor_and_model_give(segmenter):
     box = [4.0, 6.0, 30.0, 25.0]
-    inputs = segmenter._processor(images=picture(), input_boxes=[[box]], return_tensors="pt")
+    inputs = segmenter._processor(images=image(), input_boxes=[[box]], return_tensors="pt")
     sizes = [inputs[key] for key in ("original_sizes", "reshaped_input_sizes") if key in inputs]
     prompts = {"pixel_values": inputs["pixel_values"], "input_boxes": inputs["input_boxes"].float()}
     with torch.no_grad():
         found = segmenter.native(**prompts, multimask_output=False).pred_masks
     (expected,) = segmenter._processor.post_process_masks(found, *sizes)
-    masks = segmenter.in_boxes(segmenter.look(picture()), torch.tensor([box]))
+    masks = segmenter.in_boxes(segmenter.look(image()), torch.tensor([box]))
     assert torch.equal(masks, expected[:, 0])
 
 
 def test_a_saved_folder_is_loaded_to_the_same_masks(segmenter, saved):
     again = load_segmenter(str(saved))
     boxes = torch.tensor([[0, 0, 20, 20]])
-    masks = [one.in_boxes(one.look(picture()), boxes) for one in (segmenter, again)]
+    masks = [one.in_boxes(one.look(image()), boxes) for one in (segmenter, again)]
     assert torch.equal(*masks)
     assert not any(parameter.requires_grad for parameter in again.native.parameters())
     assert again.name == str(saved)

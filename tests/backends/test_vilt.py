@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from families_medclip import tokenizer, write_vocabulary
-from families_vilt import FAMILIES
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import log_softmax
 
+from helpers.families_medclip import tokenizer, write_vocabulary
+from helpers.families_vilt import FAMILIES
 from molyneux.backends.abilities import captioner, log_match
 from molyneux.backends.base import dual_encoder
 from molyneux.backends.checkpoints import PICKLED, SAFE
@@ -50,7 +50,7 @@ def mine(saved, tmp_path) -> Path:
     return shutil.copytree(saved, tmp_path / "mine")
 
 
-def pictures(count: int = 3, size: int = 56) -> torch.Tensor:
+def sample_images(count: int = 3, size: int = 56) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
@@ -71,7 +71,7 @@ def test_transformers_itself_loads_what_was_saved(vilt, saved):
 
     words = BertTokenizerFast.from_pretrained(saved)
     encoded = words(TEXTS, padding=True, return_tensors="pt")
-    images = (pictures() - 0.5) / 0.5
+    images = (sample_images() - 0.5) / 0.5
     body, report = ViltModel.from_pretrained(saved, output_loading_info=True)
     assert not report["missing_keys"]
     masked, report = ViltForMaskedLM.from_pretrained(saved, output_loading_info=True)
@@ -83,20 +83,20 @@ def test_transformers_itself_loads_what_was_saved(vilt, saved):
         logits = pooled @ state["itm_score.fc.weight"].T + state["itm_score.fc.bias"]
         filled = masked.eval()(**encoded, pixel_values=images).logits
     # transformers shuffles the patches, so sums are taken in another order
-    torch.testing.assert_close(vilt.match_logits(pictures(), TEXTS), logits, atol=1e-5, rtol=0.0)
-    own = vilt.masked_logits(pictures(), encoded["input_ids"])
+    torch.testing.assert_close(vilt.match_logits(sample_images(), TEXTS), logits, atol=1e-5, rtol=0.0)
+    own = vilt.masked_logits(sample_images(), encoded["input_ids"])
     torch.testing.assert_close(own, filled, atol=1e-5, rtol=1e-5)
     processor = ViltImageProcessor.from_pretrained(saved)
-    shown = processor([pictures()[0]], do_rescale=False, return_tensors="pt")["pixel_values"]
+    shown = processor([sample_images()[0]], do_rescale=False, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(shown, images[:1], atol=1e-5, rtol=0.0)
 
 
-def test_a_picture_of_another_size_is_read_as_transformers_reads_it(vilt, saved):
+def test_a_image_of_another_size_is_read_as_transformers_reads_it(vilt, saved):
     from transformers import ViltModel
 
     assert (vilt.image_size, vilt.inversion_size) == (56, 32)
     encoded = tokenizer()(TEXTS, padding=True, return_tensors="pt")
-    images = pictures(size=32)
+    images = sample_images(size=32)
     with torch.no_grad():
         body = ViltModel.from_pretrained(saved).eval()
         seen = body(**encoded, pixel_values=images * 2 - 1, pixel_mask=torch.ones(3, 32, 32))
@@ -115,19 +115,19 @@ def test_the_weights_have_their_published_names(saved):
 def test_the_answers_are_the_same_every_time_and_draw_nothing(vilt):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = vilt.match_logits(pictures(), TEXTS)
-    assert torch.equal(vilt.match_logits(pictures(), TEXTS), first)
+    first = vilt.match_logits(sample_images(), TEXTS)
+    assert torch.equal(vilt.match_logits(sample_images(), TEXTS), first)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_scores_are_those_of_every_pair_judged_alone(vilt, monkeypatch):
     monkeypatch.setattr("molyneux.backends.vilt.PAIRS_AT_ONCE", 2)
-    scores = vilt.match_scores(pictures(2), TEXTS)
+    scores = vilt.match_scores(sample_images(2), TEXTS)
     assert scores.shape == (2, 3)
     assert not scores.requires_grad
     for row in range(2):
         for column, text in enumerate(TEXTS):
-            logits = vilt.match_logits(pictures(2)[row : row + 1], [text])
+            logits = vilt.match_logits(sample_images(2)[row : row + 1], [text])
             expected = log_softmax(logits, dim=1)[0, 1]
             torch.testing.assert_close(scores[row, column], expected, atol=1e-5, rtol=0.0)
 
@@ -138,12 +138,12 @@ def test_texts_of_one_length_are_judged_together_and_scores_stay_in_their_places
     seen: list[tuple[int, ...]] = []
     words = vilt.native.vilt.embeddings.text_embeddings
     handle = words.register_forward_hook(lambda module, inputs, made: seen.append(tuple(made.shape[:2])))
-    scores = vilt.match_scores(pictures(1), texts)
+    scores = vilt.match_scores(sample_images(1), texts)
     handle.remove()
     (few, short), (many, long) = seen
     assert (few, many) == (2, 2)
     assert short < long / 2
-    alone = torch.cat([vilt.match_scores(pictures(1), [text]) for text in texts], dim=1)
+    alone = torch.cat([vilt.match_scores(sample_images(1), [text]) for text in texts], dim=1)
     torch.testing.assert_close(scores, alone, atol=1e-5, rtol=0.0)
 
 
@@ -151,14 +151,14 @@ def test_texts_are_read_anew_only_where_they_differ(vilt, monkeypatch):
     read, seen = Vilt._tokens, []
     monkeypatch.setattr(Vilt, "_tokens", lambda self, texts: (seen.append(texts), read(self, texts))[1])
     twin = vilt.copy()
-    first = twin.match_scores(pictures(1), TEXTS)
-    torch.testing.assert_close(twin.match_scores(pictures(1), TEXTS), first)
+    first = twin.match_scores(sample_images(1), TEXTS)
+    torch.testing.assert_close(twin.match_scores(sample_images(1), TEXTS), first)
     assert len(seen) == 1
-    torch.testing.assert_close(twin.match_scores(pictures(1), TEXTS[::-1]), first.flip(1), atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(twin.match_scores(sample_images(1), TEXTS[::-1]), first.flip(1), atol=1e-5, rtol=0.0)
     with pytest.raises(ModelError, match="tokens"):
-        twin.match_scores(pictures(1), ["ring " * 60])
+        twin.match_scores(sample_images(1), ["ring " * 60])
     twin.long_text = "truncate"
-    assert twin.match_scores(pictures(1), ["ring " * 60]).shape == (1, 1)
+    assert twin.match_scores(sample_images(1), ["ring " * 60]).shape == (1, 1)
     assert len(seen) == 4
 
 
@@ -182,32 +182,32 @@ def test_photos_get_the_shape_of_the_published_preprocessing(size):
     assert build("vilt", config, tokenizer()).photo_shape(*size) == tuple(made.shape[-2:])
 
 
-def test_a_picture_is_cut_into_patches_once_for_all_texts(vilt):
+def test_a_image_is_cut_into_patches_once_for_all_texts(vilt):
     seen: list[int] = []
     layer = vilt.native.vilt.embeddings.patch_embeddings
     handle = layer.register_forward_hook(lambda *call: seen.append(len(call[1][0])))
-    vilt.match_scores(pictures(2), [*TEXTS, *TEXTS])
+    vilt.match_scores(sample_images(2), [*TEXTS, *TEXTS])
     handle.remove()
     assert seen == [2]
 
 
 def test_alignment_is_the_log_probability_of_a_match(vilt):
-    own = log_softmax(vilt.match_logits(pictures(), TEXTS), dim=1)[:, 1]
-    scores, together = vilt.alignment_each(TEXTS).score(pictures())
+    own = log_softmax(vilt.match_logits(sample_images(), TEXTS), dim=1)[:, 1]
+    scores, together = vilt.alignment_each(TEXTS).score(sample_images())
     torch.testing.assert_close(scores, own)
     torch.testing.assert_close(together, own.mean())
-    scores, together = vilt.alignment(TEXTS).score(pictures())
-    torch.testing.assert_close(scores, vilt.match_scores(pictures(), TEXTS).mean(dim=1), atol=1e-5, rtol=0.0)
+    scores, together = vilt.alignment(TEXTS).score(sample_images())
+    torch.testing.assert_close(scores, vilt.match_scores(sample_images(), TEXTS).mean(dim=1), atol=1e-5, rtol=0.0)
     torch.testing.assert_close(together, scores.mean())
-    loss = nn.functional.cross_entropy(vilt.match_logits(pictures(), TEXTS), torch.ones(3, dtype=torch.long))
-    torch.testing.assert_close(-vilt.alignment_each(TEXTS).score(pictures())[1], loss)
+    loss = nn.functional.cross_entropy(vilt.match_logits(sample_images(), TEXTS), torch.ones(3, dtype=torch.long))
+    torch.testing.assert_close(-vilt.alignment_each(TEXTS).score(sample_images())[1], loss)
 
 
 def test_inversion_raises_the_probability_of_a_match(vilt):
     config = replace(InversionConfig.paper_vilt(steps=12), images=3, size=32, view=32, growth=())
     made = invert(vilt, RING, config, seed=1)
     assert made.trace[-1].plain > made.trace[0].plain + 0.2
-    # without affine views, colour shifts and noise a view is the picture itself
+    # without affine views, colour shifts and noise a view is the image itself
     assert made.trace[-1].augmented == pytest.approx(made.trace[-1].plain, abs=0.2)
     assert torch.equal(made.pixels, invert(vilt, RING, config, seed=1).pixels)
     each = invert_each(vilt, [RING, Concept("cross", "Two bars that meet.")], config, seed=1)
@@ -230,7 +230,7 @@ def test_the_blocks_are_listed_in_order_and_hold_no_words_and_no_heads(vilt):
     seen: list[nn.Module] = []
     blocks = [*vilt.fused_blocks(), *vilt.readout_modules()]
     handles = [block.register_forward_pre_hook(lambda module, _: seen.append(module)) for block in blocks]
-    vilt.match_logits(pictures(1), ["a ring"])
+    vilt.match_logits(sample_images(1), ["a ring"])
     for handle in handles:
         handle.remove()
     assert seen == blocks
@@ -242,7 +242,7 @@ def test_the_blocks_are_listed_in_order_and_hold_no_words_and_no_heads(vilt):
 
 def test_a_saved_model_is_loaded_to_the_bit_by_any_of_its_names(vilt, saved):
     for again in (load(saved), load(f"vilt:{saved}"), load_named(str(saved)), load_folder(saved)):
-        assert torch.equal(again.match_logits(pictures(), TEXTS), vilt.match_logits(pictures(), TEXTS))
+        assert torch.equal(again.match_logits(sample_images(), TEXTS), vilt.match_logits(sample_images(), TEXTS))
         assert all(torch.equal(value, weights(vilt)[key]) for key, value in weights(again).items())
     assert load(f"vilt:{saved}").name == f"vilt:{saved}"
 
@@ -256,7 +256,7 @@ def test_one_matrix_stays_one_and_two_stay_two(vilt, saved, tmp_path, caplog):
     again = load_folder(tmp_path / "two")
     assert torch.equal(again.native.mlm_score.decoder.weight, vilt.native.mlm_score.decoder.weight.flip(0))
     tokens, _ = vilt.masked_tokens(TEXTS)
-    assert torch.equal(again.masked_logits(pictures(), tokens), two.masked_logits(pictures(), tokens))
+    assert torch.equal(again.masked_logits(sample_images(), tokens), two.masked_logits(sample_images(), tokens))
     from transformers import ViltForMaskedLM
 
     with caplog.at_level(logging.CRITICAL):
@@ -273,7 +273,7 @@ def test_weights_of_older_releases_are_read(vilt, mine):
     state[DECODER] = state[WORDS].clone()
     torch.save(state, mine / PICKLED)
     again = load_folder(mine)
-    assert torch.equal(again.match_logits(pictures(), TEXTS), vilt.match_logits(pictures(), TEXTS))
+    assert torch.equal(again.match_logits(sample_images(), TEXTS), vilt.match_logits(sample_images(), TEXTS))
     native = again.native
     assert native.mlm_score.decoder.weight is native.vilt.embeddings.text_embeddings.word_embeddings.weight
     del state["mlm_score.decoder.bias"]
@@ -298,7 +298,7 @@ def test_a_release_that_has_the_words_bias_under_two_names_saves_and_loads_the_s
     again = load_folder(tmp_path / "older")
     assert again.native.mlm_score.bias is again.native.mlm_score.decoder.bias
     tokens, _ = vilt.masked_tokens(TEXTS)
-    assert torch.equal(again.masked_logits(pictures(), tokens), vilt.masked_logits(pictures(), tokens))
+    assert torch.equal(again.masked_logits(sample_images(), tokens), vilt.masked_logits(sample_images(), tokens))
 
 
 def test_the_ends_of_an_interpolation_are_the_parents_and_a_copy_is_independent(vilt):
@@ -425,14 +425,14 @@ def test_the_hubs_weights_are_joined_by_the_tokenizer_of_the_other_repository(mo
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(places[name]))
     model = load("vilt:dandelin/vilt-b32-mlm-itm")
     assert model.name == "vilt:dandelin/vilt-b32-mlm-itm"
-    assert torch.equal(model.match_logits(pictures(), TEXTS), vilt.match_logits(pictures(), TEXTS))
+    assert torch.equal(model.match_logits(sample_images(), TEXTS), vilt.match_logits(sample_images(), TEXTS))
 
 
 def test_a_text_that_is_too_long_is_refused_with_its_count_and_what_would_be_lost(vilt):
     fits = "a " * 37 + "ring"
-    vilt.match_logits(pictures(1), [fits])
+    vilt.match_logits(sample_images(1), [fits])
     for ask in (
-        lambda text: vilt.match_logits(pictures(1), [text]),
+        lambda text: vilt.match_logits(sample_images(1), [text]),
         lambda text: vilt.alignment([text]),
         lambda text: vilt.alignment_each([text]),
         lambda text: vilt.masked_tokens([text]),
@@ -448,8 +448,8 @@ def test_a_text_that_is_too_long_is_cut_where_that_is_asked_for(saved):
     fits = "a " * 37 + "ring"
     long = fits + " cross bars"
     assert torch.equal(cut.masked_tokens([long])[0], cut.masked_tokens([fits])[0])
-    assert torch.equal(cut.copy().match_logits(pictures(1), [long]), cut.match_logits(pictures(1), [fits]))
-    assert torch.equal(cut.alignment([long]).score(pictures())[0], cut.alignment([fits]).score(pictures())[0])
+    assert torch.equal(cut.copy().match_logits(sample_images(1), [long]), cut.match_logits(sample_images(1), [fits]))
+    assert torch.equal(cut.alignment([long]).score(sample_images())[0], cut.alignment([fits]).score(sample_images())[0])
 
 
 def test_what_it_cannot_do_is_said(vilt):

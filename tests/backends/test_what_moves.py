@@ -6,14 +6,14 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from families_hf import FAMILIES as HUGGING_FACE
-from families_medclip import FAMILIES as MEDCLIP
-from families_open_clip import COCA, VIT, build_random, describe
-from families_open_clip import FAMILIES as OPEN_CLIP
-from families_vilt import FAMILIES as VILT
-from test_contract import VENDOR, in_double, pictures
+from test_contract import VENDOR, in_double, sample_images
 from torch import Tensor, nn
 
+from helpers.families_hf import FAMILIES as HUGGING_FACE
+from helpers.families_medclip import FAMILIES as MEDCLIP
+from helpers.families_open_clip import COCA, VIT, build_random, describe
+from helpers.families_open_clip import FAMILIES as OPEN_CLIP
+from helpers.families_vilt import FAMILIES as VILT
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import check_precision, load
@@ -24,8 +24,8 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
+from molyneux.teaching.fine_tune import teach
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.teach import teach
 
 ENCODERS = HUGGING_FACE | OPEN_CLIP | MEDCLIP
 FAMILIES = ENCODERS | VILT
@@ -81,7 +81,7 @@ def takes_space(model: DualEncoder) -> bool:
 
 def seen(model: DualEncoder) -> Tensor:
     with torch.no_grad():
-        return model.embed_images(pictures(model))
+        return model.embed_images(sample_images(model))
 
 
 def test_the_text_tower_is_apart_and_all_that_texts_pass_through(model):
@@ -171,9 +171,11 @@ def test_an_adapter_is_what_the_merged_model_is_and_peft_reads_it(family, model,
     torch.testing.assert_close(seen(with_adapter(model, tmp_path / "adapter")), seen(student), atol=1e-6, rtol=0)
     # and the merged model is read by its own library
     student.save(tmp_path / "model")
-    read, _ = VENDOR[family](tmp_path / "model", pictures(model), TEXTS) if family in VENDOR else (seen(student), 0)
+    read, _ = (
+        VENDOR[family](tmp_path / "model", sample_images(model), TEXTS) if family in VENDOR else (seen(student), 0)
+    )
     precise = family in VENDOR and read.dtype == torch.float64
-    expected = in_double(student, pictures(model)) if precise else seen(student)
+    expected = in_double(student, sample_images(model)) if precise else seen(student)
     torch.testing.assert_close(read, expected, atol=1e-6, rtol=0)
     assert not moved(student, load(tmp_path / "model"))
 
@@ -184,7 +186,7 @@ def test_adapters_answer_as_their_merged_weights_and_every_one_learns(model):
     generator = torch.Generator().manual_seed(0)
     for value in adapters.parameters():
         value.requires_grad_().data.add_(0.1 * torch.randn(value.shape, generator=generator))
-    adapters.model.embed_images(pictures(model))[:, 0].sum().backward()
+    adapters.model.embed_images(sample_images(model))[:, 0].sum().backward()
     assert all(value.grad is not None and value.grad.any() for value in adapters.parameters())
     assert len(adapters.parameters()) == 2 * len(adaptable_layers(model))
     twin = model.copy()
@@ -205,7 +207,7 @@ def test_half_precision_is_near_single_precision_and_weights_stay_single(family,
     exact, texts = seen(model), model.encode_texts(TEXTS)
     twin = model.copy()
     twin.precision = "bf16"
-    images = pictures(model).requires_grad_()
+    images = sample_images(model).requires_grad_()
     near = twin.embed_images(images)
     near[:, 0].sum().backward()
     assert images.grad.isfinite().all()
@@ -251,7 +253,7 @@ def test_a_number_that_is_none_stops_inversion_and_teaching(family):
 
 def test_vilt_in_half_precision():
     model = VILT["vilt"]()
-    images = pictures(model).requires_grad_()
+    images = sample_images(model).requires_grad_()
     exact = model.match_logits(images, ["a ring."] * 3)
     tokens, _ = model.masked_tokens(["a ring."] * 3)
     words = model.masked_logits(images, tokens)

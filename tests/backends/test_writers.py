@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from families_hf import quiet
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
+from helpers.families_hf import quiet
 from molyneux.backends.writers import KEY, endpoint_writer, local_writer
 from molyneux.errors import ConfigError, ModelError
 

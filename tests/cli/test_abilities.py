@@ -7,24 +7,23 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from command import RING, Command, check_refused
-from runs import use_tiny, write_photos
 from safetensors.torch import load_file
 
-from small_models import load_tiny
+from helpers.command import RING, Command, check_refused
+from helpers.runs import use_tiny, write_photos
+from helpers.small_models import load_tiny
 
 sys.path.append(str(Path(__file__).parents[1] / "backends"))
 
-from families_open_clip import build_tiny_coca
-from families_vilt import tiny_vilt
-
+from helpers.families_open_clip import build_tiny_coca
+from helpers.families_vilt import tiny_vilt
 from molyneux.backends.load import load
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.toy import draw_shapes, write_folder
-from molyneux.pipeline import pictures, run, scoring
+from molyneux.pipeline import images, run, scoring
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.teach import teach
+from molyneux.teaching.fine_tune import teach
 
 DESCRIPTION = "A round hole."
 SMALL = ("--inversion.images=2", "--inversion.steps=6", "--inversion.size=32", "--inversion.view=32")
@@ -68,7 +67,7 @@ def asked(model: Path, photos: Path) -> tuple[object, ...]:
 
 def test_vilt_is_taught_and_scored_by_the_contract_of_all(molyneux, monkeypatch, vilt, photos, tmp_path):
     # this tokenizer spells most words in letters
-    monkeypatch.setattr(pictures, "STAND_IN", Concept("windsock", "A cloth tube."))
+    monkeypatch.setattr(images, "STAND_IN", Concept("windsock", "A cloth tube."))
     out = tmp_path / "out"
     ended = molyneux(
         *("teach", "ring", "--description", DESCRIPTION, *asked(vilt, photos), "--out", out, "--json", "--quiet"),
@@ -80,7 +79,7 @@ def test_vilt_is_taught_and_scored_by_the_contract_of_all(molyneux, monkeypatch,
     assert scores["protocol"]["score"].startswith("log-probability")
     assert scores["concepts"]["ring"]["target_recall"].keys() == {"before", "after"}
     assert scores["controls"].keys() == {"noise", "shuffled", "description_prompt"}
-    assert scores["replay"] == {"pictures": 0, "names": 0}
+    assert scores["replay"] == {"images": 0, "names": 0}
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert (config["teaching"]["loss"], config["teaching"]["weight_decay"], config["replay"]) == (
         "matching",
@@ -98,7 +97,7 @@ def test_vilt_is_taught_and_scored_by_the_contract_of_all(molyneux, monkeypatch,
 
 
 def test_vilt_is_taught_many_concepts_at_once_for_retrieval(molyneux, vilt, tmp_path):
-    """Tab. 5 in small: an epoch over all concepts' pictures, whose negatives are the batch's other texts."""
+    """Tab. 5 in small: an epoch over all concepts' images, whose negatives are the batch's other texts."""
     described = {"ring": "A round hole.", "bar": "A dark line.", "cup": "A bowl.", "hat": "A cone.", "dot": "A spot."}
     (tmp_path / "concepts.json").write_text(json.dumps(described))
     (tmp_path / "names.txt").write_text("circle\nsquare\n")
@@ -118,7 +117,7 @@ def test_vilt_is_taught_many_concepts_at_once_for_retrieval(molyneux, vilt, tmp_
     assert (out / "report.html").is_file()
 
     def margin(model: Path) -> float:
-        """By how much a picture's own text matches better than the others'."""
+        """By how much a image's own text matches better than the others'."""
         judge = load(model)
         shown = [SyntheticImages.load(out / "synthetic" / name) for name in described]
         rows = judge.match_scores(torch.cat([one.pixels for one in shown]), [one.concept.captions[0] for one in shown])
@@ -143,7 +142,7 @@ def test_vilt_is_taught_many_concepts_at_once_for_retrieval(molyneux, vilt, tmp_
 
 @pytest.mark.parametrize("control", ["shuffled", "noise"])
 def test_a_captioners_lesson_has_controls_that_keep_the_templates(molyneux, tmp_path, control):
-    """11.12: what the style of the templates alone does to captions is seen on pictures that show something else."""
+    """11.12: what the style of the templates alone does to captions is seen on images that show something else."""
     coca = tmp_path / "coca"
     build_tiny_coca().save(coca)
     described = {"ring": "A round hole.", "bar": "A dark line."}
@@ -159,7 +158,7 @@ def test_a_captioners_lesson_has_controls_that_keep_the_templates(molyneux, tmp_
     shown = [SyntheticImages.load(tmp_path / "out" / "synthetic" / name) for name in described]
     assert [one.concept for one in shown] == list(concepts)
     if control == "shuffled":
-        assert [one.pictured for one in shown] == ["bar", "ring"]
+        assert [one.depicted for one in shown] == ["bar", "ring"]
     else:
         assert [one.source for one in shown] == ["noise", "noise"]
     expected = teach(base, shown, TeachingConfig.paper_captioning(), known=("circle", "square"))
@@ -171,7 +170,7 @@ def test_a_captioners_lesson_has_controls_that_keep_the_templates(molyneux, tmp_
 
 
 def test_implicit_transfer_is_masked_words_beside_noise(molyneux, vilt, tmp_path):
-    """D.3: ten noise pictures, batches of four, three steps, and no picture inverted for the lesson."""
+    """D.3: ten noise images, batches of four, three steps, and no image inverted for the lesson."""
     names, out = tmp_path / "names.txt", tmp_path / "out"
     names.write_text("circle\nsquare\n")
     ended = molyneux(
@@ -201,7 +200,7 @@ def test_implicit_transfer_is_masked_words_beside_noise(molyneux, vilt, tmp_path
 def test_lessons_that_vilt_cannot_take_are_refused_before_anything_is_made(
     molyneux, monkeypatch, vilt, tmp_path, flags, words
 ):
-    monkeypatch.setattr(run, "run_pictures", lambda *_: pytest.fail("inverted"))
+    monkeypatch.setattr(run, "run_images", lambda *_: pytest.fail("inverted"))
     out = tmp_path / "out"
     ended = molyneux("teach", "ring", "--description", DESCRIPTION, "--model", vilt, "--out", out, *flags)
     check_refused(ended, *words, str(vilt))
@@ -219,7 +218,7 @@ def test_a_loss_that_the_model_cannot_follow_is_refused_before_anything_is_made(
     molyneux, monkeypatch, tmp_path, loss, what
 ):
     use_tiny(monkeypatch, tmp_path / "cache")
-    monkeypatch.setattr(run, "run_pictures", lambda *_: pytest.fail("inverted"))
+    monkeypatch.setattr(run, "run_images", lambda *_: pytest.fail("inverted"))
     out = tmp_path / "out"
     check_refused(molyneux("teach", *RING, "--out", out, f"--teaching.loss={loss}"), what, "'tiny'")
     assert not out.exists()

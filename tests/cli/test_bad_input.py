@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from command import QUICK, RING, Command, check_refused
 from PIL import Image
-from runs import use_tiny, write_photos
+
+from helpers.command import QUICK, RING, Command, check_refused
+from helpers.runs import use_tiny, write_photos
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_words_for_classes_that_cannot_be_used(molyneux, tmp_path, photos):
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_that_cannot_be_taught_on(molyneux, tmp_path, photos):
+def test_images_that_cannot_be_taught_on(molyneux, tmp_path, photos):
     for given, words in (
         (("--images-from", tmp_path / "nowhere"), ("nowhere",)),
         (("--images-from", photos / "known"), ("'ring'",)),
@@ -138,7 +139,7 @@ def test_photos_that_cannot_be_read_or_are_gigantic(molyneux, tmp_path, verb, op
     photo = root / kind / "x.png"
     photo.parent.mkdir(exist_ok=True)
     (root / "ring").rmdir() if kind == "circle" else None
-    photo.write_bytes(b"no picture at all")
+    photo.write_bytes(b"no image at all")
     check_refused(molyneux(*start, option, root), "x.png", "no JPEG, PNG or WebP")
     Image.new("1", (9000, 9000)).save(photo)
     check_refused(molyneux(*start, option, root), "x.png", "25 megapixels")
@@ -168,7 +169,7 @@ def test_a_name_beyond_the_limit_is_met_before_the_photos_are_read(molyneux, tmp
 
 
 def test_a_place_where_writing_is_not_allowed(molyneux, tmp_path, monkeypatch):
-    monkeypatch.setattr("molyneux.pipeline.run_folder.os.access", lambda *_: False)
+    monkeypatch.setattr("molyneux.runs.folder.os.access", lambda *_: False)
     check_refused(molyneux("teach", *RING, "--out", tmp_path / "run"), "cannot write into")
     assert list(tmp_path.iterdir()) == []
 
@@ -248,7 +249,7 @@ def test_lists_of_names_that_cannot_be_used(molyneux, tmp_path, photos):
 
 
 def test_unexpected_errors_keep_their_traceback(molyneux, tmp_path, monkeypatch):
-    monkeypatch.setattr("molyneux.pipeline.run.prepare", lambda _: 1 / 0)
+    monkeypatch.setattr("molyneux.pipeline.teach_run.prepare", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         molyneux("teach", *RING, "--out", tmp_path / "run")
 

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import Command, check_refused
 from PIL import Image
-from runs import Counter, Killed, contents
+
+from helpers.command import Command, check_refused
+from helpers.runs import Counter, Killed, contents
 
 sys.path.append(str(Path(__file__).parents[1] / "captioning"))
 
-from small_captioner import build_letters
-
-from molyneux.captioning.config import CaptioningConfig
-from molyneux.captioning.decode import write_captions
+from helpers.small_captioner import build_letters
+from helpers.small_models import load_tiny
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import load_batch
-from molyneux.evaluation.caption_java import java_version
-from molyneux.evaluation.caption_scores import CaptionScores, score_captions
 from molyneux.pipeline import captions
-from small_models import load_tiny
+from molyneux.tasks.captioning.config import CaptioningConfig
+from molyneux.tasks.captioning.decode import write_captions
+from molyneux.tasks.captioning.java import java_version
+from molyneux.tasks.captioning.scores import CaptionScores, score_captions
 
 SHORT = "--captioning.longest=8"
 
@@ -234,7 +234,7 @@ def test_with_java_meteor_is_computed_and_orders_the_samples(molyneux, whole):
     assert 0 <= found["scores"]["after"]["meteor"]["value"] <= 1
     change = found["scores"]["change"]["meteor"]
     assert change["value"] == found["scores"]["after"]["meteor"]["value"] - found["scores"]["before"]["meteor"]["value"]
-    low, high = change["over_pictures"]["interval"]
-    assert low <= change["over_pictures"]["value"] <= high
+    low, high = change["over_images"]["interval"]
+    assert low <= change["over_images"]["value"] <= high
     assert found["samples"]["by"] == "meteor"
     assert found["protocol"]["java"] == java_version()

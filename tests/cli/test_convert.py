@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import Command, check_refused
 from safetensors.torch import load_file
+
+from helpers.command import Command, check_refused
 
 sys.path.append(str(Path(__file__).parents[1] / "backends"))
 
-from families_medclip import FAMILIES, write_vocabulary
-from families_vilt import tiny_vilt
-
+from helpers.families_medclip import FAMILIES, write_vocabulary
+from helpers.families_vilt import tiny_vilt
 from molyneux.backends.checkpoints import PICKLED, SAFE
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load

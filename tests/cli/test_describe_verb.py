@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from command import Command, check_refused
 
+from helpers.command import Command, check_refused
 from molyneux.pipeline import describe
 
 

@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from command import Command, check_refused
 from PIL import Image
 
+from helpers.command import Command, check_refused
+from helpers.small_models import ConvModel, load_tiny
 from molyneux.pipeline import segmentation
-from small_models import ConvModel, load_tiny
 
 FLAGS = ("--model=tiny", "--saliency.steps=1", "--saliency.draws=1", "--quiet")
 
@@ -39,7 +39,7 @@ def test_json_is_what_is_written_down(molyneux, images, tmp_path):
     scores = json.loads(ended.out)
     assert scores == json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["protocol"]["texts"] == ["a ring", "a block"]
-    assert scores["protocol"]["pictures"] == 2
+    assert scores["protocol"]["images"] == 2
     check_refused(molyneux("localise", *flags), "finished run")
 
 

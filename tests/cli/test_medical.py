@@ -1,13 +1,13 @@
-"""Medical pictures through the command line: what was done to them is said, and nobody in them is named."""
+"""Medical images through the command line: what was done to them is said, and nobody in them is named."""
 
 import json
 
 import numpy as np
 import pytest
-from command import RING, Command
-from runs import use_tiny
 
-from scan_files import SECRETS, write_dicom, write_nifti
+from helpers.command import RING, Command
+from helpers.runs import use_tiny
+from helpers.scan_files import SECRETS, write_dicom, write_nifti
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_run_on_scans_says_how_they_were_shown_and_names_nobody(molyneux, scan
     assert "center 2000 and width 3000; MONOCHROME1 inverted; of volumes slice 1" in scores["protocol"]["scans"]
     assert scores["protocol"]["use"].startswith("for research only")
     page = (out / "report.html").read_text()
-    assert "The pictures or the model are medical: for research only" in page
+    assert "The images or the model are medical: for research only" in page
     assert "for research only: not a medical device" in ended.out
     written = [path for path in out.rglob("*") if path.is_file()]
     assert len([path for path in written if path.suffix == ".jpg"]) == 3
@@ -49,7 +49,7 @@ def test_a_run_on_scans_says_how_they_were_shown_and_names_nobody(molyneux, scan
 
 
 def test_photos_are_not_called_medical(molyneux, tmp_path):
-    from runs import write_photos
+    from helpers.runs import write_photos
 
     photos = write_photos(tmp_path / "photos")
     protocol = json.loads(molyneux("evaluate", "--model=tiny", "--known", photos / "known", "--json", "--quiet").out)

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from command import Command, check_refused
 
+from helpers.command import Command, check_refused
 from molyneux.recipes.schema import Recipe, recipe_names
 
 
@@ -14,7 +14,7 @@ def molyneux(capsys):
 def test_a_recipe_in_miniature_prints_its_table(molyneux, tmp_path):
     ended = molyneux("run", "paper/figure-7", "--miniature", "--out", tmp_path / "run", "--quiet")
     assert ended.code == 0, ended.err
-    assert "| pictures | seconds | paper | MiB |" in ended.out
+    assert "| images | seconds | paper | MiB |" in ended.out
     assert "mean nothing" in ended.out
     ended = molyneux("run", "paper/figure-7", "--miniature", "--out", tmp_path / "other", "--quiet", "--json")
     assert json.loads(ended.out)["recipe"] == "paper/figure-7"

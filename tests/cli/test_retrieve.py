@@ -2,14 +2,14 @@ import json
 
 import pytest
 import torch
-from command import Command, check_refused
-from families_vilt import tiny_vilt
 from PIL import Image
 
+from helpers.command import Command, check_refused
+from helpers.families_vilt import tiny_vilt
+from helpers.small_models import ConvModel, load_tiny
 from molyneux.datasets.captioned import read_captioned
-from molyneux.evaluation.retrieval import retrieve
 from molyneux.pipeline import retrieval
-from small_models import ConvModel, load_tiny
+from molyneux.tasks.retrieval.scores import retrieve
 
 
 @pytest.fixture
@@ -76,5 +76,5 @@ def test_what_cannot_be_read_is_named(molyneux, data, tmp_path):
     check_refused(molyneux("retrieve", "--model", "nothing-such", "--data", data), "nothing-such")
     (tmp_path / "captions.csv").write_text("image,caption\nx.png,a cup\n")
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "x.png").write_text("no picture")
+    (tmp_path / "images" / "x.png").write_text("no image")
     check_refused(molyneux("retrieve", "--model", "tiny", "--data", tmp_path), "x.png")

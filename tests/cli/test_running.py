@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 import torch
 import yaml
-from command import RING, Command
 from pydantic import TypeAdapter
-from runs import use_tiny
 
+from helpers.command import RING, Command
+from helpers.runs import use_tiny
 from molyneux.backends.lora import with_adapter
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
 
@@ -71,7 +71,7 @@ def test_an_update_is_of_one_kind(molyneux, tmp_path):
 
 
 def test_only_the_adapter_is_saved(taught, tmp_path):
-    from small_models import ConvModel
+    from helpers.small_models import ConvModel
 
     config, scores = taught("--teaching.update.rank", "2", "--adapter-only")
     folder = tmp_path / "run" / "adapter"

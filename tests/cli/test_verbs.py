@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import RING, Command, check_refused
-from runs import use_tiny, write_photos
 
+from helpers.command import RING, Command, check_refused
+from helpers.runs import use_tiny, write_photos
 from molyneux.backends.families import FAMILIES
 from molyneux.cli.show import print_scores
 from molyneux.inversion.config import InversionConfig
@@ -121,7 +121,7 @@ def test_teach_scores_with_the_words_it_is_given(molyneux, tmp_path, photos):
 
 def test_progress_goes_to_stderr(molyneux, tmp_path):
     ended = molyneux("teach", *(flag for flag in RING if flag != "--quiet"), "--out", tmp_path / "run", "--json")
-    assert "pictures of ring: 6 of 6" in ended.err.splitlines()
+    assert "images of ring: 6 of 6" in ended.err.splitlines()
     json.loads(ended.out)
 
 
@@ -132,18 +132,18 @@ def test_an_interruption_says_how_to_continue(molyneux, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("molyneux.pipeline.jobs.invert", interrupted)
+        patch.setattr("molyneux.images.jobs.invert", interrupted)
         ended = molyneux("teach", *RING, "--out", out)
     assert ended.code == 130
     assert ended.err == f"molyneux: interrupted; the same command continues the run in {out}\n"
     assert molyneux("teach", *RING, "--out", out).code == 0
 
 
-def test_invert_writes_pictures_for_people_and_programs(molyneux, tmp_path):
-    out = tmp_path / "pictures"
+def test_invert_writes_images_for_people_and_programs(molyneux, tmp_path):
+    out = tmp_path / "images"
     ended = molyneux("invert", *RING[:6], "--inversion.steps=4", "--inversion.images=2", "--out", out, "--json")
     found = json.loads(ended.out)["concepts"]["ring"]
-    assert found["pictures"] == 2
+    assert found["images"] == 2
     assert sorted(path.name for path in Path(found["folder"]).iterdir()) == [
         "00.png",
         "01.png",
@@ -251,10 +251,10 @@ def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
 
 
 def test_the_demo_says_what_it_does_not_show(molyneux, tmp_path, monkeypatch):
-    from small_models import ConvModel
+    from helpers.small_models import ConvModel
 
-    monkeypatch.setattr("molyneux.pipeline.run.load", lambda name, **_: ConvModel(name=str(name)))
-    monkeypatch.setattr("molyneux.pipeline.run.replay_pictures", lambda *_, **__: ())
+    monkeypatch.setattr("molyneux.pipeline.teach_run.load", lambda name, **_: ConvModel(name=str(name)))
+    monkeypatch.setattr("molyneux.pipeline.teach_run.replay_images", lambda *_, **__: ())
     ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")
     assert ended.code == 0
     assert "No photos come with Molyneux" in ended.out

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from PIL import Image
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets.captioned import read_captioned, read_captions_csv, read_coco_captions, read_karpathy
 from molyneux.errors import DataError
 

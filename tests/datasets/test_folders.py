@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets.folders import class_name, read_folder
 from molyneux.errors import DataError
 

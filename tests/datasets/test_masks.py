@@ -1,11 +1,11 @@
-"""Pairs of picture and mask."""
+"""Pairs of image and mask."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets.masks import read_mask, read_masks, resize_mask, true_masks
 from molyneux.errors import DataError
 
@@ -37,9 +37,9 @@ def test_files_are_paired_by_name_and_not_by_order(folder):
     assert rows == [[0], [1], [2]]
 
 
-def test_a_mask_without_a_picture_is_named(folder):
+def test_a_mask_without_a_image_is_named(folder):
     (folder / "images" / "b.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 3 masks in .* have no picture in .*, the first is 'b'"):
+    with pytest.raises(DataError, match=r"1 of 3 masks in .* have no image in .*, the first is 'b'"):
         read_masks(folder)
 
 
@@ -60,9 +60,9 @@ def test_an_empty_mask_is_refused_unless_allowed(folder):
     assert read_mask(path, bright=0).all()
 
 
-def test_a_mask_of_another_size_than_its_picture_is_refused(folder):
+def test_a_mask_of_another_size_than_its_image_is_refused(folder):
     save(folder / "masks" / "a.png", np.full((6, 4), 255))
-    with pytest.raises(DataError, match="has 4 x 6 pixels: expected its picture's 6 x 4"):
+    with pytest.raises(DataError, match="has 4 x 6 pixels: expected its image's 6 x 4"):
         list(true_masks(read_masks(folder).pairs))
 
 
@@ -83,7 +83,7 @@ def test_a_mask_doubled_and_halved_is_itself():
 @pytest.mark.real_data
 @needs_samples
 @pytest.mark.parametrize(("name", "count"), [("breast-ultrasound", 80), ("brain-mri", 40), ("lung-ct", 24)])
-def test_the_samples_have_a_mask_for_each_picture(name, count):
+def test_the_samples_have_a_mask_for_each_image(name, count):
     found = read_masks(SAMPLES / "medical" / name)
     assert len(found) == count
     assert not found.unmasked

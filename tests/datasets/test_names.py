@@ -3,8 +3,8 @@
 import csv
 
 import pytest
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets.imagenet import imagenet_names, imagenet_wnids, name_of_wnid
 from molyneux.datasets.names import read_names
 from molyneux.errors import DataError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets import photos
 from molyneux.datasets.photos import batches, check_headers, load_batch, photo_size, read_photo, square
 from molyneux.errors import DataError
@@ -19,12 +19,12 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def picture(random: np.random.Generator, width: int, height: int) -> Image.Image:
+def image(random: np.random.Generator, width: int, height: int) -> Image.Image:
     return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG's head for a picture of any size, without the pixels."""
+    """A PNG's head for a photo of any size, without the pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = zlib.crc32(kind + content)
@@ -36,17 +36,15 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(5001, 5000), (10_000, 10_000), (60_000, 60_000), (1, 25_000_001)])
 @pytest.mark.parametrize("read", [read_photo, lambda path: check_headers([path])])
-def test_a_gigantic_picture_is_refused_before_it_is_decoded(tmp_path, read, width, height):
+def test_a_gigantic_image_is_refused_before_it_is_decoded(tmp_path, read, width, height):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_that_claims(width, height))  # decoding would fail otherwise: there are no pixels
     with pytest.raises(DataError, match=r"bomb\.png.*megapixels"):
         read(path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", png_that_claims(0, 5)]
-)
-def test_a_file_that_is_no_picture_is_named(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"not a image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", png_that_claims(0, 5)])
+def test_a_file_that_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "odd.jpg"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"odd\.jpg") as caught:
@@ -59,7 +57,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path, content):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_truncated_file_is_refused(tmp_path, random, kind):
     path = tmp_path / "cut.jpg"
-    picture(random, 90, 80).save(path, format=kind)
+    image(random, 90, 80).save(path, format=kind)
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(DataError, match=r"cut\.jpg"):
         read_photo(path)
@@ -68,7 +66,7 @@ def test_a_truncated_file_is_refused(tmp_path, random, kind):
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
 def test_other_formats_are_refused_whatever_the_suffix(tmp_path, random, kind):
     path = tmp_path / "photo.jpg"
-    picture(random, 20, 20).save(path, format=kind)
+    image(random, 20, 20).save(path, format=kind)
     with pytest.raises(DataError, match="no JPEG, PNG or WebP"):
         read_photo(path)
 
@@ -82,7 +80,7 @@ def test_a_missing_file_and_a_folder_are_no_photos(tmp_path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
 def test_every_mode_becomes_rgb(tmp_path, random, mode):
     path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
-    picture(random, 30, 20).convert(mode).save(path)
+    image(random, 30, 20).convert(mode).save(path)
     photo = read_photo(path)
     assert (photo.mode, photo.size) == ("RGB", (30, 20))
 
@@ -110,7 +108,7 @@ def test_the_exif_orientation_is_applied(tmp_path, random, orientation):
     path = tmp_path / "turned.png"
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture(random, 7, 5).save(path, exif=exif)
+    image(random, 7, 5).save(path, exif=exif)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(np.asarray(read_photo(path)), expected)
@@ -126,7 +124,7 @@ def test_of_an_animation_the_first_frame_counts(tmp_path):
 @pytest.mark.parametrize("shape", [(100, 100), (160, 90), (91, 203), (20, 31), (1000, 40)])
 @pytest.mark.parametrize("crop", [0.875, 1.0])
 def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shape, crop):
-    image, size = picture(random, *shape), 32
+    image, size = image(random, *shape), 32
     shorter = round(size / crop)
     scale = shorter / min(shape)
     wide, high = (max(shorter, int(side * scale + 1e-9)) for side in shape)
@@ -138,13 +136,13 @@ def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shap
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
-def test_a_hair_thin_picture_costs_no_memory(random, fit):
-    assert square(picture(random, 100_000, 1), 64, fit=fit).size == (64, 64)
+def test_a_hair_thin_image_costs_no_memory(random, fit):
+    assert square(image(random, 100_000, 1), 64, fit=fit).size == (64, 64)
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (160, 90), (91, 203), (64, 20), (20, 31)])
-def test_padding_is_a_black_square_around_the_whole_picture(random, shape):
-    image = picture(random, *shape)
+def test_padding_is_a_black_square_around_the_whole_image(random, shape):
+    image = image(random, *shape)
     side = max(32, *shape)
     canvas = np.zeros((side, side, 3), dtype=np.uint8)
     left, top = (side - shape[0]) // 2, (side - shape[1]) // 2
@@ -153,7 +151,7 @@ def test_padding_is_a_black_square_around_the_whole_picture(random, shape):
     np.testing.assert_array_equal(np.asarray(square(image, 32, fit="pad")), np.asarray(expected))
 
 
-def test_squashing_keeps_the_borders_of_a_picture_of_any_shape():
+def test_squashing_keeps_the_borders_of_a_image_of_any_shape():
     wide = Image.new("RGB", (90, 30), "red")
     wide.paste("blue", (45, 0, 90, 30))
     squashed = np.asarray(square(wide, 32, fit="squash"))
@@ -161,14 +159,14 @@ def test_squashing_keeps_the_borders_of_a_picture_of_any_shape():
     np.testing.assert_array_equal(squashed[:, 18:], np.broadcast_to([0, 0, 255], (32, 14, 3)))
 
 
-def test_a_small_picture_is_padded_and_not_enlarged(random):
-    image = picture(random, 10, 6)
+def test_a_small_image_is_padded_and_not_enlarged(random):
+    image = image(random, 10, 6)
     padded = np.asarray(square(image, 32, fit="pad"))
     np.testing.assert_array_equal(padded[13:19, 11:21], np.asarray(image))
     assert padded.sum() == np.asarray(image).sum()
 
 
-def test_a_huge_picture_is_padded_as_a_smaller_one_would_be(monkeypatch):
+def test_a_huge_image_is_padded_as_a_smaller_one_would_be(monkeypatch):
     image = Image.linear_gradient("L").convert("RGB").resize((240, 120))
     whole = np.asarray(square(image, 32, fit="pad")).astype(int)
     monkeypatch.setattr(photos, "LARGEST_PHOTO", 100 * 100)
@@ -176,9 +174,9 @@ def test_a_huge_picture_is_padded_as_a_smaller_one_would_be(monkeypatch):
     assert np.abs(whole - shrunk).mean() < 1
 
 
-def test_batches_are_fitted_as_single_pictures_are(tmp_path, random):
+def test_batches_are_fitted_as_single_images_are(tmp_path, random):
     path = tmp_path / "wide.png"
-    image = picture(random, 60, 20)
+    image = image(random, 60, 20)
     image.save(path)
     expected = torch.from_numpy(np.array(square(image, 16, fit="pad"))).permute(2, 0, 1) / 255
     assert torch.equal(load_batch([path], 16, fit="pad")[0], expected)
@@ -187,11 +185,11 @@ def test_batches_are_fitted_as_single_pictures_are(tmp_path, random):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
-def test_batching_does_not_change_the_pictures(tmp_path, random, count):
+def test_batching_does_not_change_the_images(tmp_path, random, count):
     paths = []
     for index in range(7):
         paths.append(tmp_path / f"{index}.png")
-        picture(random, 20 + index, 30).save(paths[-1])
+        image(random, 20 + index, 30).save(paths[-1])
     whole = load_batch(paths, 16)
     parts = list(batches(paths, 16, count=count))
     assert [len(part) for part in parts] == [min(count, 7 - start) for start in range(0, 7, count)]
@@ -207,7 +205,7 @@ def test_no_photos_make_no_batches_and_an_empty_tensor():
 
 def test_a_broken_photo_in_a_batch_is_named(tmp_path, random):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    picture(random, 20, 20).save(good)
+    image(random, 20, 20).save(good)
     bad.write_bytes(b"broken")
     with pytest.raises(DataError, match=r"bad\.png"):
         list(batches([good] * 5 + [bad], 16, count=2))
@@ -223,7 +221,7 @@ def test_a_colour_survives_reading_resizing_and_scaling(tmp_path):
 
 def test_headers_are_read_and_nothing_is_decoded(tmp_path, random):
     path = tmp_path / "cut.png"
-    picture(random, 90, 80).save(path)
+    image(random, 90, 80).save(path)
     path.write_bytes(path.read_bytes()[:100])
     check_headers([path])
     with pytest.raises(DataError):
@@ -234,7 +232,7 @@ def test_headers_are_read_and_nothing_is_decoded(tmp_path, random):
 
 def test_the_cap_is_twenty_five_megapixels(tmp_path, monkeypatch, random):
     path = tmp_path / "photo.png"
-    picture(random, 10, 10).save(path)
+    image(random, 10, 10).save(path)
     monkeypatch.setattr(photos, "LARGEST_PHOTO", 100)
     assert read_photo(path).size == (10, 10)
     monkeypatch.setattr(photos, "LARGEST_PHOTO", 99)
@@ -255,12 +253,12 @@ def test_real_photos_are_read():
 def test_the_size_in_the_header_is_that_of_the_upright_photo(random, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture(random, 12, 20).save(tmp_path / "turned.jpg", exif=exif)
+    image(random, 12, 20).save(tmp_path / "turned.jpg", exif=exif)
     assert photo_size(tmp_path / "turned.jpg") == read_photo(tmp_path / "turned.jpg").size
 
 
 def test_a_given_height_and_width_is_met_without_a_cut(random, tmp_path):
-    picture(random, 30, 20).save(tmp_path / "a.png")
+    image(random, 30, 20).save(tmp_path / "a.png")
     (found,) = batches([tmp_path / "a.png"] * 2, (8, 16))
     expected = np.array(Image.open(tmp_path / "a.png").resize((16, 8), Image.Resampling.BICUBIC)) / 255
     assert found.shape == (2, 3, 8, 16)

@@ -1,25 +1,25 @@
-"""DICOM and NIfTI to pictures: against pydicom's own windowing, and nothing of what identifies a person comes along."""
+"""DICOM and NIfTI to images: against pydicom's own windowing, and nothing of what identifies a person comes along."""
 
 import numpy as np
 import pytest
 
+from helpers.scan_files import SECRETS, by_pydicom, write_dicom, write_nifti
 from molyneux.datasets import scans
 from molyneux.datasets.folders import photos_below, read_folder
 from molyneux.datasets.photos import check_headers, load_batch, photo_size, read_photo
 from molyneux.datasets.sets import read_set
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError, DataError
-from scan_files import SECRETS, by_pydicom, write_dicom, write_nifti
 
 GREYS = np.random.default_rng(0).integers(0, 4000, (6, 9))
 
 
 def greys(path, window=None):
-    picture = read_photo(path, window or Window())
-    assert picture.mode == "RGB"
-    assert picture.info == {}
-    assert len(picture.getexif()) == 0
-    values = np.asarray(picture)
+    image = read_photo(path, window or Window())
+    assert image.mode == "RGB"
+    assert image.info == {}
+    assert len(image.getexif()) == 0
+    values = np.asarray(image)
     assert (values == values[..., :1]).all()
     return values[..., 0]
 

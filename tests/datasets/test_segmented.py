@@ -1,4 +1,4 @@
-"""Drawn miniatures of the layouts in which marked pictures are published."""
+"""Drawn miniatures of the layouts in which marked images are published."""
 
 import json
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import SETS, data_set
 from molyneux.errors import DataError
@@ -47,7 +47,7 @@ def test_two_folders_are_paired_by_name(tmp_path, name, folders):
     assert [item.name for item in found.items] == ["000001", "000002"]
     assert [rows_of(item) for item in found.items] == [[1], [0]]
     assert found.left_out == 1
-    assert found.items[1].picture().size == (9, 6)
+    assert found.items[1].image().size == (9, 6)
     assert [item.name for item in read_marked(tmp_path).items] == ["000001", "000002"]
 
 
@@ -59,14 +59,14 @@ def busi(root):
     return root
 
 
-def test_busi_unites_the_lesions_of_a_picture_and_leaves_healthy_ones_out(tmp_path):
+def test_busi_unites_the_lesions_of_a_image_and_leaves_healthy_ones_out(tmp_path):
     found = read_marked(busi(tmp_path))
     assert [item.name for item in found.items] == ["benign/benign (1)", "malignant/malignant (1)"]
     assert [rows_of(item) for item in found.items] == [[2, 4], [2]]
     assert found.left_out == 1
 
 
-def test_busi_names_a_mask_whose_picture_is_missing(tmp_path):
+def test_busi_names_a_mask_whose_image_is_missing(tmp_path):
     (busi(tmp_path) / "benign" / "benign (1).png").unlink()
     with pytest.raises(DataError, match=r"'benign \(1\).png'.*busi is expected as .* had from scholar.cu.edu.eg"):
         read_marked(f"busi:{tmp_path}")
@@ -94,7 +94,7 @@ def test_siim_runs_go_down_the_columns_each_from_the_last_one_s_end(tmp_path):
 
 def test_siim_names_what_is_missing_or_cannot_be_read(tmp_path):
     (siim(tmp_path) / "images" / "1.2.3.png").rename(tmp_path / "images" / "other.png")
-    with pytest.raises(DataError, match=r"no picture of '1.2.3' .*siim is expected as train-rle.csv"):
+    with pytest.raises(DataError, match=r"no image of '1.2.3' .*siim is expected as train-rle.csv"):
         read_marked(tmp_path)
     siim(tmp_path)
     for broken in ("1024 x", "1048570 100", "1 2 3"):
@@ -125,7 +125,7 @@ def test_brats_gives_the_slices_with_a_tumour(tmp_path):
     assert [item.name for item in found.items] == ["BraTS-GLI-00001-000-002"]
     assert found.left_out == 3
     assert found.items[0].truth().nonzero().tolist() == [[1, 5], [2, 5]]
-    grey = np.asarray(found.items[0].picture())
+    grey = np.asarray(found.items[0].image())
     assert grey.shape == (6, 8, 3)
     assert grey[1, 5, 0] == 255 > grey[0, 0, 0] > 0
 
@@ -171,7 +171,7 @@ def test_coco_names_what_cannot_be_read(tmp_path):
     found = read_marked(coco(tmp_path, [(1, {"counts": "PPYo0", "size": [6, 9]})]))
     with pytest.raises(DataError, match="compressed runs"):
         found.items[0].truth()
-    with pytest.raises(DataError, match="has no marked pictures; coco-instances is expected as"):
+    with pytest.raises(DataError, match="has no marked images; coco-instances is expected as"):
         read_marked(coco(tmp_path, []))
     (tmp_path / "annotations.json").write_text('{"images": []}')
     with pytest.raises(DataError, match="not laid out as COCO's instances"):
@@ -204,4 +204,4 @@ def test_the_sample_photos_are_marked_with_what_their_categories_say():
     assert len(found) > 300
     assert found.items[0].sought
     for item in found.items[::60]:
-        assert item.truth().shape == item.picture().size[::-1]
+        assert item.truth().shape == item.image().size[::-1]

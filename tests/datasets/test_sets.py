@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sample_folder import SAMPLES, needs_samples
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.datasets.folders import PhotoFolder, read_folder
 from molyneux.datasets.imagenet import imagenet_names, imagenet_wnids
 from molyneux.datasets.imagenet_sets import read_imagenet

@@ -1,4 +1,4 @@
-"""Drawn pictures: the same from the same seed, others from another, and recognisable by simple measures."""
+"""Drawn images: the same from the same seed, others from another, and recognisable by simple measures."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def test_a_shape_depends_on_its_seed_and_index_alone(kind):
     three, five = draw_shapes(kind, 3, 32, seed=1), draw_shapes(kind, 5, 32, seed=1)
     torch.testing.assert_close(as_tensor(three), as_tensor(five[:3]), rtol=0, atol=0)
     assert not torch.equal(as_tensor(five[:3]), as_tensor(draw_shapes(kind, 3, 32, seed=2)))
-    assert all(picture.size == (32, 32) and picture.mode == "RGB" for picture in five)
-    assert len({picture.tobytes() for picture in five}) == 5
+    assert all(image.size == (32, 32) and image.mode == "RGB" for image in five)
+    assert len({image.tobytes() for image in five}) == 5
 
 
 def test_kinds_of_one_seed_differ():
@@ -55,8 +55,8 @@ def test_sunflowers_are_yellow_round_a_dark_middle():
 
 def test_sunflowers_repeat_with_their_seed_and_vary_without():
     first, again = draw_sunflowers(2, 48, seed=5), draw_sunflowers(3, 48, seed=5)
-    assert [picture.tobytes() for picture in first] == [picture.tobytes() for picture in again[:2]]
-    assert len({picture.tobytes() for picture in again}) == 3
+    assert [image.tobytes() for image in first] == [image.tobytes() for image in again[:2]]
+    assert len({image.tobytes() for image in again}) == 3
     assert draw_sunflowers(0, 48, seed=5) == []
 
 

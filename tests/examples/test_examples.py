@@ -27,7 +27,7 @@ def test_there_are_three_short_examples():
 @pytest.mark.parametrize(
     ("name", "said", "kept"),
     [
-        ("teach_one_concept", r"before: .* of 12 drawings.*\nafter: .* of 12 drawings", ("model", "pictures")),
+        ("teach_one_concept", r"before: .* of 12 drawings.*\nafter: .* of 12 drawings", ("model", "images")),
         ("compare_with_noise", r"untaught .*\nnoise .*\nwords ", ("scores.json",)),
         ("blend_old_and_new", r"  0% new: .* moved by -?0\.000\n(.* new: .*\n){4}", ("open_clip_model.safetensors",)),
     ],

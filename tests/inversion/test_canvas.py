@@ -22,7 +22,7 @@ def test_the_values_have_the_finished_size(kind, size):
 
 
 @pytest.mark.parametrize("kind", sorted(CANVASES))
-def test_a_picture_starts_from_its_own_stream(kind):
+def test_a_image_starts_from_its_own_stream(kind):
     config = InversionConfig(canvas=kind, growth=())
     together = CANVASES[kind](config, 16, streams(0, 1, 2), CPU).values()
     assert torch.equal(together[[2, 0]], CANVASES[kind](config, 16, streams(2, 0), CPU).values())
@@ -46,7 +46,7 @@ def test_the_pixels_never_outgrow_the_finished_size():
     assert canvas.values().shape[-1] == 16
 
 
-def test_growing_is_a_bicubic_step_that_stays_a_picture():
+def test_growing_is_a_bicubic_step_that_stays_a_image():
     canvas = Pixels(GROWING, 32, streams(0), CPU)
     before = canvas.values().detach()
     assert canvas.advance(50, 100)

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from helpers.small_models import ConvModel
 from molyneux.backends.base import Alignment
 from molyneux.backends.folding import LayerStatistics
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
-from molyneux.inversion.invert import invert, invert_each, learning_rate, picture_seed
+from molyneux.inversion.invert import image_seed, invert, invert_each, learning_rate
 from molyneux.inversion.priors import batch_norm_moments, statistics_distance, total_variation
 from molyneux.synthetic import SyntheticImages
-from small_models import ConvModel
 
 RING = Concept("ring", ("A circle with a hole.", "A round band."))
 CROSS = Concept("cross", "Two bars that meet.")
@@ -74,7 +74,7 @@ class Interrupt:
 
 
 class Interrupting(ConvModel):
-    """Ctrl-C while a picture is scored, in the middle of a step."""
+    """Ctrl-C while a image is scored, in the middle of a step."""
 
     calls = -1
 
@@ -101,13 +101,13 @@ def uninterrupted(config: InversionConfig) -> SyntheticImages:
 
 
 @BOTH
-def test_the_pictures_are_as_many_and_as_large_as_asked_and_in_range(model, config):
+def test_the_images_are_as_many_and_as_large_as_asked_and_in_range(model, config):
     made = uninterrupted(config)
     assert made.pixels.shape == (config.images, 3, model.inversion_size, model.inversion_size)
     assert made.pixels.dtype == torch.float32
     assert made.pixels.min() >= 0
     assert made.pixels.max() <= 1
-    assert (made.concept, made.source, made.pictured, made.seed) == (RING, "inverted", "ring", 0)
+    assert (made.concept, made.source, made.depicted, made.seed) == (RING, "inverted", "ring", 0)
     larger = invert(model, RING, replace(config, steps=2, size=20, growth=()))
     assert larger.pixels.shape[-2:] == (20, 20)
 
@@ -143,7 +143,7 @@ def test_the_batch_norm_prior_draws_the_statistics_nearer(model):
 
 
 @pytest.mark.parametrize("norm", ["mean", "frobenius"])
-def test_total_variation_makes_the_pictures_smoother(model, norm):
+def test_total_variation_makes_the_images_smoother(model, norm):
     def roughness(weight: float) -> float:
         config = replace(PYRAMID, images=2, steps=30, total_variation=weight, variation_norm=norm)
         return float(total_variation(invert(model, RING, config).pixels).mean())
@@ -162,14 +162,14 @@ def test_a_job_gives_the_same_pixels_alone_and_after_another(model, config):
     assert alone.trace == again.trace
 
 
-def test_seeds_concepts_and_pictures_have_streams_of_their_own(model):
+def test_seeds_concepts_and_images_have_streams_of_their_own(model):
     short = replace(PYRAMID, steps=2)
     made = [invert(model, RING, short).pixels, invert(model, RING, short, seed=1).pixels]
     made.append(invert(model, Concept("hoop", RING.descriptions), short).pixels)
     assert not torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
     assert not torch.equal(made[0][0], made[0][1])
-    seeds = {picture_seed(seed, concept, i) for seed in (0, 1) for concept in (RING, CROSS) for i in range(10)}
+    seeds = {image_seed(seed, concept, i) for seed in (0, 1) for concept in (RING, CROSS) for i in range(10)}
     assert len(seeds) == 40
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -282,18 +282,18 @@ def test_a_similarity_that_is_no_number_stops_with_the_step():
         invert(Broken(), RING, PIXELS)
 
 
-def test_each_concept_gets_one_picture_of_its_own(model):
+def test_each_concept_gets_one_image_of_its_own(model):
     made = invert_each(model, [RING, CROSS], replace(PYRAMID, steps=80, batch_norm=0.0, images=99))
     assert [value.concept for value in made] == [RING, CROSS]
     assert all(value.pixels.shape == (1, 3, 16, 16) for value in made)
-    pictures = torch.cat([value.pixels for value in made])
+    images = torch.cat([value.pixels for value in made])
     texts = model.embed_texts([RING.descriptions[0], CROSS.descriptions[0]])
-    cosines = model.embed_images(pictures) @ texts.T
+    cosines = model.embed_images(images) @ texts.T
     assert cosines[0, 0] > cosines[0, 1] + 0.1
     assert cosines[1, 1] > cosines[1, 0] + 0.1
 
 
-def test_a_lone_concept_is_the_first_picture_of_its_own_job(model):
+def test_a_lone_concept_is_the_first_image_of_its_own_job(model):
     config = replace(PYRAMID, images=1)
     each = invert_each(model, [CROSS], config, seed=4)
     torch.testing.assert_close(each[0].pixels, invert(model, CROSS, config, seed=4).pixels, atol=1e-3, rtol=0.0)

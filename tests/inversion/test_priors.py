@@ -32,12 +32,12 @@ def trained_norm(channels: int, seed: int = 0) -> nn.BatchNorm2d:
 
 @pytest.mark.parametrize("variation", [total_variation, frobenius_variation])
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_a_flat_picture_does_not_vary(variation, value):
+def test_a_flat_image_does_not_vary(variation, value):
     torch.testing.assert_close(variation(torch.full((2, 3, 9, 7), value)), torch.zeros(2), atol=1e-5, rtol=0.0)
 
 
 @pytest.mark.parametrize("size", [2, 8, 32])
-def test_a_checkerboard_is_the_roughest_picture_at_any_size(size):
+def test_a_checkerboard_is_the_roughest_image_at_any_size(size):
     torch.testing.assert_close(total_variation(checkerboard(size)), torch.tensor([2.0]))
 
 
@@ -57,10 +57,10 @@ def test_the_frobenius_variation_of_a_checkerboard_grows_with_its_side(size):
 def test_frobenius_variation_equals_a_slow_loop():
     images = seeded(2, 3, 5, 6)
     expected = []
-    for picture in images.tolist():
+    for image in images.tolist():
         total = 0.0
         for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
-            for channel in picture:
+            for channel in image:
                 squares = 0.0
                 for y in range(5):
                     for x in range(6):
@@ -79,7 +79,7 @@ def test_variation_does_not_see_a_constant_shift_or_a_mirror(variation):
     torch.testing.assert_close(variation(images)[[2, 0]], variation(images[[2, 0]]))
 
 
-def test_the_gradient_of_the_frobenius_variation_is_finite_on_a_flat_picture():
+def test_the_gradient_of_the_frobenius_variation_is_finite_on_a_flat_image():
     flat = torch.full((1, 3, 6, 6), 0.5, requires_grad=True)
     frobenius_variation(flat).sum().backward()
     assert flat.grad.isfinite().all()

@@ -11,7 +11,7 @@ from molyneux.inversion.views import Draw, _matrix, draw_views, view
 STRONG = InversionConfig(rotation=30.0, translation=0.2, scale=(0.6, 1.5), color_shift=0.5)
 
 
-def pictures(count: int, size: int, seed: int = 0) -> torch.Tensor:
+def sample_images(count: int, size: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=Generator().manual_seed(seed))
 
 
@@ -29,19 +29,19 @@ IDENTITY = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize("size", [8, 15])
-def test_the_identity_view_is_the_picture(size):
-    images = pictures(2, size)
+def test_the_identity_view_is_the_image(size):
+    images = sample_images(2, size)
     torch.testing.assert_close(view(images, by_matrix(IDENTITY, IDENTITY), size), images, atol=1e-5, rtol=0.0)
 
 
-def test_views_without_chance_are_the_pictures():
-    images = pictures(3, 12)
+def test_views_without_chance_are_the_images():
+    images = sample_images(3, 12)
     still = InversionConfig(affine_probability=0.0, color_shift=0.0)
     torch.testing.assert_close(view(images, draw_views(still, 12, 0.0, streams(1, 2, 3)), 12), images)
 
 
 def test_the_identity_view_at_another_size_is_the_plain_resize():
-    images = pictures(1, 12)
+    images = sample_images(1, 12)
     expected = interpolate(images, size=(24, 24), mode="bilinear", align_corners=False)
     torch.testing.assert_close(view(images, by_matrix(IDENTITY), 24), expected, atol=1e-5, rtol=0.0)
 
@@ -50,7 +50,7 @@ def test_the_identity_view_at_another_size_is_the_plain_resize():
 @pytest.mark.parametrize("size", [8, 11])
 def test_a_quarter_turn_moves_every_pixel_to_its_place(turns, size):
     cos, sin = round(math.cos(turns * math.pi / 2)), round(math.sin(turns * math.pi / 2))
-    images = pictures(1, size)
+    images = sample_images(1, size)
     turned = view(images, by_matrix([[float(cos), float(sin), 0.0], [float(-sin), float(cos), 0.0]]), size)
     expected = {k: torch.rot90(images, k, dims=(2, 3)) for k in (turns, -turns)}
     assert any(torch.allclose(turned, other, atol=1e-5) for other in expected.values())
@@ -58,7 +58,7 @@ def test_a_quarter_turn_moves_every_pixel_to_its_place(turns, size):
 
 def test_a_drawn_rotation_of_ninety_degrees_is_a_quarter_turn_either_way():
     only_turns = InversionConfig(rotation=90.0, translation=0.0, scale=(1.0, 1.0), affine_probability=1.0)
-    images = pictures(1, 9)
+    images = sample_images(1, 9)
     seen = set()
     for first in (0.0, 1.0):
         matrix = _matrix(only_turns, [0.0, first, 0.5, 0.5, 0.5])
@@ -67,10 +67,10 @@ def test_a_drawn_rotation_of_ninety_degrees_is_a_quarter_turn_either_way():
     assert seen == {1, -1}
 
 
-def test_a_view_zoomed_out_shows_the_picture_small_and_repeats_its_border():
-    images = pictures(1, 16)
+def test_a_view_zoomed_out_shows_the_image_small_and_repeats_its_border():
+    images = sample_images(1, 16)
     small = view(images, by_matrix([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]), 16)
-    # each inner pixel lies in the middle of four of the picture's
+    # each inner pixel lies in the middle of four of the image's
     torch.testing.assert_close(small[..., 4:12, 4:12], torch.nn.functional.avg_pool2d(images, 2))
     torch.testing.assert_close(small[..., 0, :4], images[..., 0, :1].expand(1, 3, 4))
     torch.testing.assert_close(small[..., 4:12, 0], small[..., 4:12, 3])
@@ -80,27 +80,27 @@ def test_a_view_zoomed_out_shows_the_picture_small_and_repeats_its_border():
 def test_borders_are_repeated_as_grid_sample_repeats_them(canvas, size):
     draw = draw_views(STRONG, size, 0.0, streams(*range(20)))
     plain = Draw(matrices=draw.matrices, shift=0 * draw.shift, gain=0 * draw.gain + 1, noise=None)
-    images = pictures(20, canvas)
+    images = sample_images(20, canvas)
     grid = affine_grid(draw.matrices, [20, 3, size, size], align_corners=False)
     expected = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     torch.testing.assert_close(view(images, plain, size), expected, atol=1e-5, rtol=0.0)
 
 
-def test_a_view_never_leaves_the_range_of_the_picture_unless_its_colours_shift():
+def test_a_view_never_leaves_the_range_of_the_image_unless_its_colours_shift():
     draw = draw_views(STRONG, 16, 0.0, streams(*range(20)))
     flat = torch.full((20, 3, 16, 16), 0.7)
     plain = Draw(matrices=draw.matrices, shift=0 * draw.shift, gain=0 * draw.gain + 1, noise=None)
     torch.testing.assert_close(view(flat, plain, 16), flat)
 
 
-def test_every_picture_has_a_draw_of_its_own():
+def test_every_image_has_a_draw_of_its_own():
     matrices = draw_views(STRONG, 8, 0.1, streams(*range(30))).matrices
     assert len({tuple(matrix.flatten().tolist()) for matrix in matrices}) == 30
 
 
 @pytest.mark.parametrize("config", [STRONG, InversionConfig(affine_probability=0.5)])
-def test_a_picture_is_seen_the_same_whatever_company_it_has(config):
-    images = pictures(5, 12)
+def test_a_image_is_seen_the_same_whatever_company_it_has(config):
+    images = sample_images(5, 12)
     together = view(images, draw_views(config, 10, 0.2, streams(0, 1, 2, 3, 4)), 10)
     some = [3, 0, 4]
     apart = view(images[some], draw_views(config, 10, 0.2, streams(*some)), 10)
@@ -137,7 +137,7 @@ def test_draws_stay_within_the_settings():
     torch.testing.assert_close(matrices[:, 0, 1], -matrices[:, 1, 0])
 
 
-def test_a_view_zoomed_in_lies_anywhere_inside_the_picture():
+def test_a_view_zoomed_in_lies_anywhere_inside_the_image():
     config = InversionConfig(rotation=0.0, translation=0.0, scale=(2.0, 2.0), affine_probability=1.0)
     matrices = draw_views(config, 8, 0.0, streams(*range(300))).matrices
     corners = torch.cat([matrices[:, :, 2] - 0.5, matrices[:, :, 2] + 0.5])
@@ -149,7 +149,7 @@ def test_a_view_zoomed_in_lies_anywhere_inside_the_picture():
 
 def test_colours_shift_about_the_middle_grey():
     draw = draw_views(InversionConfig(affine_probability=0.0, color_shift=0.4), 8, 0.0, streams(0, 1))
-    images = pictures(2, 8)
+    images = sample_images(2, 8)
     expected = (images - 0.5 - draw.shift) * draw.gain + 0.5
     torch.testing.assert_close(view(images, draw, 8), expected)
     assert draw.shift.abs().max() <= 0.4
@@ -164,6 +164,6 @@ def test_noise_has_the_deviation_that_was_asked_for():
 
 
 def test_pixels_receive_gradients_through_a_view():
-    images = pictures(2, 8).requires_grad_()
+    images = sample_images(2, 8).requires_grad_()
     view(images, draw_views(STRONG, 16, 0.1, streams(0, 1)), 16).sum().backward()
     assert images.grad.abs().sum() > 0

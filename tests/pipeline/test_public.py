@@ -3,14 +3,14 @@ import sys
 from dataclasses import replace
 
 import pytest
-from families_vilt import tiny_vilt
-from runs import QUICK, RING, write_photos
 
 import molyneux
+from helpers.families_vilt import tiny_vilt
+from helpers.runs import QUICK, RING, write_photos
+from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import noise_images
-from small_models import ConvModel
 
 
 def test_importing_the_package_and_naming_settings_loads_no_torch():
@@ -30,63 +30,63 @@ def test_every_public_name_is_there():
 
 def test_three_lines_teach():
     model = ConvModel()
-    pictures = molyneux.invert(model, RING, QUICK)
+    images = molyneux.invert(model, RING, QUICK)
     lesson = molyneux.TeachingConfig(steps=40, learning_rate=0.03, texts="names")
-    taught = molyneux.teach(model, [pictures], lesson, known=("circle", "square"), replay=())
+    taught = molyneux.teach(model, [images], lesson, known=("circle", "square"), replay=())
 
     texts = model.embed_texts([f"a photo of a {name}." for name in ("ring", "circle", "square")])
-    before, after = ((one.embed_images(pictures.pixels) @ texts.T).mean(dim=0) for one in (model, taught))
+    before, after = ((one.embed_images(images.pixels) @ texts.T).mean(dim=0) for one in (model, taught))
     assert after[0] - after[1:].max() > before[0] - before[1:].max()
 
 
-def test_teaching_takes_the_names_and_pictures_that_a_whole_run_would(monkeypatch):
+def test_teaching_takes_the_names_and_images_that_a_whole_run_would(monkeypatch):
     model, seen = ConvModel(), {}
-    pictures = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
-    replay = tuple(pictures.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
-    monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: replay)
+    images = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
+    replay = tuple(images.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
+    monkeypatch.setattr("molyneux.pipeline.public.replay_images", lambda _: replay)
     monkeypatch.setattr(
-        "molyneux.pipeline.public.teach_with", lambda model, pictures, config, **given: seen.update(given) or model
+        "molyneux.pipeline.public.teach_with", lambda model, images, config, **given: seen.update(given) or model
     )
-    molyneux.teach(model, [pictures])
+    molyneux.teach(model, [images])
     assert [one.concept.name for one in seen["replay"]] == ["goldfish"]
     assert "tench" not in seen["known"]
     assert "goldfish" in seen["known"]
 
 
-def test_a_lesson_that_cannot_be_taught_is_refused_before_replay_pictures_are_made(monkeypatch):
-    monkeypatch.setattr("molyneux.pipeline.public.replay_pictures", lambda _: pytest.fail("slow work began"))
+def test_a_lesson_that_cannot_be_taught_is_refused_before_replay_images_are_made(monkeypatch):
+    monkeypatch.setattr("molyneux.pipeline.public.replay_images", lambda _: pytest.fail("slow work began"))
     model = ConvModel()
-    pictures = [noise_images(RING, 2, 16, seed=0)]
+    images = [noise_images(RING, 2, 16, seed=0)]
     with pytest.raises(ModelError, match="judges pairs"):
-        molyneux.teach(model, pictures, molyneux.TeachingConfig.paper_matching())
+        molyneux.teach(model, images, molyneux.TeachingConfig.paper_matching())
     with pytest.raises(ModelError, match="paper-matching"):
-        molyneux.teach(tiny_vilt(), pictures)
+        molyneux.teach(tiny_vilt(), images)
 
     def refuse():
         raise ModelError("no weights can hold it")
 
     monkeypatch.setattr(model, "check_remap", refuse)
     with pytest.raises(ModelError, match="no weights can hold it"):
-        molyneux.teach(model, pictures)
+        molyneux.teach(model, images)
 
 
-def test_replay_pictures_without_known_names_are_refused():
-    pictures = noise_images(RING, 2, 16, seed=0)
+def test_replay_images_without_known_names_are_refused():
+    images = noise_images(RING, 2, 16, seed=0)
     replay = [noise_images(Concept("tench", "A green fish."), 2, 16, seed=1)]
     for loss in ("bank", "anchors"):
         for known in ((), ("Ring",)):
             with pytest.raises(ConfigError, match="known"):
-                molyneux.teach(ConvModel(), [pictures], molyneux.TeachingConfig(loss=loss), known=known, replay=replay)
+                molyneux.teach(ConvModel(), [images], molyneux.TeachingConfig(loss=loss), known=known, replay=replay)
     # where replay is turned off they are of no account
     config = molyneux.TeachingConfig(loss="anchors", replay_batch=0, steps=1)
-    assert molyneux.teach(ConvModel(), [pictures], config, known=(), replay=replay).name == "tiny"
+    assert molyneux.teach(ConvModel(), [images], config, known=(), replay=replay).name == "tiny"
 
 
 def test_a_model_that_judges_pairs_takes_the_same_three_calls(tmp_path):
     photos, model = write_photos(tmp_path), tiny_vilt()
     config = replace(molyneux.InversionConfig.paper_vilt(steps=4), images=2, size=32, view=32, growth=())
-    pictures = molyneux.invert(model, RING, config)
-    taught = molyneux.teach(model, [pictures], molyneux.TeachingConfig.paper_matching(learning_rate=0.01))
+    images = molyneux.invert(model, RING, config)
+    taught = molyneux.teach(model, [images], molyneux.TeachingConfig.paper_matching(learning_rate=0.01))
     scores = molyneux.evaluate(
         taught, base=model, novel=photos / "novel", known=photos / "known", concepts=["ring"]
     ).as_dict()

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from runs import RING, settings_for, use_tiny, write_photos
 
-from molyneux.evaluation.zero_shot import evaluate
-from molyneux.pipeline.run import teach_concepts
+from helpers.runs import RING, settings_for, use_tiny, write_photos
+from helpers.small_models import load_tiny
+from molyneux.pipeline.teach_run import teach_concepts
+from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.teaching.config import Full, TeachingConfig
-from small_models import load_tiny
 
 
 @pytest.mark.parametrize("part", ["text", "both"])

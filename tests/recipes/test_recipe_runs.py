@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runs import Counter, Killed
 
 import molyneux
+from helpers.runs import Counter, Killed
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.recipes.run import RecipeSettings, run_recipe
@@ -87,7 +87,7 @@ def test_a_run_leaves_its_table_its_numbers_and_a_plot(whole, place):
     assert {path.name for path in result.folder.iterdir()} == {
         "config.yaml",
         "environment.json",
-        "pictures",
+        "images",
         "plot.png",
         "results.json",
         "stages",
@@ -101,14 +101,14 @@ def test_a_run_leaves_its_table_its_numbers_and_a_plot(whole, place):
     assert [row["values"]["recall"]["paper"] for row in rows] == [50, 60, 70, None, None, None]
     # one baseline serves both concepts
     assert len(list((result.folder / "stages").iterdir())) == 5
-    assert len(list((result.folder / "pictures").iterdir())) == 2
+    assert len(list((result.folder / "images").iterdir())) == 2
 
 
 def test_the_numbers_are_those_of_teaching_by_hand(whole, place):
     model = molyneux.load("tiny:clip")
     first, *_ = molyneux.concepts.read_concepts(place / "concepts.yaml")
-    pictures = molyneux.invert(model, first, molyneux.InversionConfig(images=2, steps=28, trace_every=28))
-    taught = molyneux.teach(model, [pictures], molyneux.TeachingConfig.paper(0.01))
+    images = molyneux.invert(model, first, molyneux.InversionConfig(images=2, steps=28, trace_every=28))
+    taught = molyneux.teach(model, [images], molyneux.TeachingConfig.paper(0.01))
     scores = molyneux.evaluate(taught, novel=place / "novel", known=place / "known", concepts=["ring"]).as_dict()
     row = whole[0].results["rows"][2]
     assert row["at"] == {"concept": "ring", "learning rate": "0.01"}
@@ -152,7 +152,7 @@ def test_a_recipe_that_was_killed_ends_with_the_same_scores(whole, place, tmp_pa
         "from molyneux.recipes.schema import Recipe\n"
         "place, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "def end(what, done, total):\n"
-        "    if what.startswith('[5/6] pictures') and done == 27:\n"
+        "    if what.startswith('[5/6] images') and done == 27:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "data = {'novel': place / 'novel', 'known': place / 'known'}\n"
         "run_recipe(RecipeSettings(recipe=Recipe.read(place / 'recipe.yaml'), out=out, data=data), on_step=end)\n"

@@ -49,7 +49,7 @@ def weights_of(lesson):
     yield lesson.model
     if getattr(lesson.evaluate, "sam", None):
         yield f"sam:{lesson.evaluate.sam}"
-    if lesson.pictures == "sdxl":
+    if lesson.images == "sdxl":
         yield f"sdxl:{SDXL}"
 
 

@@ -1,4 +1,4 @@
-"""A run folder as the pipeline writes it, with drawn pictures and made-up numbers."""
+"""A run folder as the pipeline writes it, with drawn images and made-up numbers."""
 
 import json
 from collections.abc import Callable
@@ -22,14 +22,14 @@ def drawn(seed: int, size: int = 64) -> Image.Image:
     """Soft blobs with stripes: something that has colour and edges, and is no photo."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:size, 0:size] / size
-    picture = np.ones((size, size, 3)) * generator.uniform(0.3, 0.8, 3)
+    image = np.ones((size, size, 3)) * generator.uniform(0.3, 0.8, 3)
     for _ in range(9):
         x, y, radius = generator.uniform(0, 1), generator.uniform(0, 1), generator.uniform(0.08, 0.35)
         weight = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * radius**2))[..., None]
-        picture = picture * (1 - weight) + generator.uniform(0, 1, 3) * weight
+        image = image * (1 - weight) + generator.uniform(0, 1, 3) * weight
     stripes = (np.sin(2 * np.pi * (9 * rows + 3 * columns * generator.uniform(-1, 1))) > 0.2)[..., None]
-    picture = np.where(stripes & (columns > 0.55)[..., None], picture * 0.35, picture)
-    return Image.fromarray((255 * picture).astype(np.uint8)).filter(ImageFilter.GaussianBlur(size / 160))
+    image = np.where(stripes & (columns > 0.55)[..., None], image * 0.35, image)
+    return Image.fromarray((255 * image).astype(np.uint8)).filter(ImageFilter.GaussianBlur(size / 160))
 
 
 def trace(steps: int = 200) -> list[dict[str, float]]:
@@ -92,7 +92,7 @@ def write_run(
     scores: dict[str, Any] | None = None,
     with_predictions: bool = True,
     control: str | None = None,
-    pictures: int = 10,
+    images: int = 10,
 ) -> Path:
     """Write a whole run; `scores` replaces the default scores of the first concept's run."""
     concepts = {"okapi": [OKAPI]} if concepts is None else concepts
@@ -126,12 +126,12 @@ def write_run(
             "descriptions": texts,
             "seed": 1234 + number,
             "source": "noise" if control == "noise" else "inverted",
-            "pictured": "noise" if control == "noise" else "",
+            "depicted": "noise" if control == "noise" else "",
             "seconds": 41.0,
             "trace": trace(),
         }
         (target / "images.json").write_text(json.dumps(about), encoding="utf-8")
-        for index in range(pictures):
+        for index in range(images):
             drawn(100 * number + index).save(target / f"{index:02d}.png")
     (folder / "scores.json").write_text(json.dumps(scores or default_scores(list(concepts))), encoding="utf-8")
     if with_predictions:
@@ -168,7 +168,7 @@ def default_scores(names: list[str]) -> dict[str, Any]:
             "shuffled": {name: scored(0, 3, 30, 0.001, (214, 71)) for name in names},
             "description_prompt": {name: scored(0, 5, 30, 0.011, (214, 12)) for name in names},
         },
-        "replay": {"pictures": 120, "names": 120},
+        "replay": {"images": 120, "names": 120},
     }
 
 

@@ -19,7 +19,7 @@ from molyneux.report import write_report
 HOSTILE = "<script>alert('a')</script>\"'&"
 VOID = {"meta", "img", "input", "br"}
 SECTIONS = (
-    "The pictures",
+    "The images",
     "How they came about",
     "Before and after",
     "Photo by photo",
@@ -203,15 +203,15 @@ def test_no_photo_is_shown_twice(make_run: MakeRun, count: int, shown: int) -> N
     def keep(content: dict[str, Any]) -> None:
         content["okapi"] = content["okapi"][:count]
 
-    page = Page(write_report(edited(make_run(pictures=0), "predictions.json", keep)))
+    page = Page(write_report(edited(make_run(images=0), "predictions.json", keep)))
     assert page.count("img") == shown
 
 
 def test_a_thumbnail_that_is_absent_broken_or_elsewhere_is_left_blank(make_run: MakeRun) -> None:
-    folder = make_run(pictures=0)
+    folder = make_run(images=0)
     outside = folder.parent / "outside.png"
     (folder / "photos" / slug("okapi") / "00.jpg").rename(outside)
-    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+    (folder / "photos" / "broken.jpg").write_bytes(b"no image")
 
     def point(content: dict[str, Any]) -> None:
         content["okapi"] = content["okapi"][:3]
@@ -248,7 +248,7 @@ def test_a_recorded_command_is_shown_as_it_was_given(make_run: MakeRun) -> None:
         ("predictions.json", '{"okapi": [{"after": {"top3": [["name"]]}}]}'),
         ("environment.json", '{"timings": [1]}'),
         ("synthetic/okapi/images.json", '{"trace": 3}'),
-        ("synthetic/okapi/00.png", "no picture"),
+        ("synthetic/okapi/00.png", "no image"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_an_error_of_one_line(
@@ -289,7 +289,7 @@ def test_a_run_scored_on_drawings_says_so_and_shows_no_real_photo(make_run: Call
         (folder / told_by).write_text(yaml.safe_dump(config))
     else:
         scores = json.loads((folder / told_by).read_text())
-        scores["protocol"]["novel_pictures"] = "drawings, not photos"
+        scores["protocol"]["novel_images"] = "drawings, not photos"
         (folder / told_by).write_text(json.dumps(scores))
     drawings = Page(write_report(folder)).text
     assert "the model now recognises it in 13 of 30 drawings (before: 0)" in drawings

@@ -3,13 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.budget import RATES, _StandIns, check_budget, teach_within
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.teach import teach
-from small_models import ConvModel
+from molyneux.teaching.fine_tune import teach
 
 RING = noise_images(Concept("ring", "A circle with a hole."), 5, 16, seed=1)
 KNOWN = ("cat", "dog", "tree", "house", "red car")
@@ -47,12 +47,12 @@ def test_the_model_that_is_returned_has_the_share_of_the_change_that_was_forecas
         assert torch.equal(old, new)
 
 
-def test_stand_ins_lie_as_near_to_their_targets_as_replay_pictures_to_their_names(model):
+def test_stand_ins_lie_as_near_to_their_targets_as_replay_images_to_their_names(model):
     stand_ins = _StandIns.prepare(model, [RING], KNOWN, REPLAY)
     cosines = (stand_ins.known * stand_ins.names[stand_ins.answers]).sum(dim=1)
     names = model.embed_texts([f"a photo of a {name}." for name in KNOWN])
-    pictures = torch.stack([model.embed_images(one.pixels) for one in REPLAY])
-    nearness = (pictures * names[:, None]).sum(dim=-1).mean().clamp(0, 1)
+    images = torch.stack([model.embed_images(one.pixels) for one in REPLAY])
+    nearness = (images * names[:, None]).sum(dim=-1).mean().clamp(0, 1)
     assert torch.allclose(cosines, nearness, atol=1e-5)
     assert torch.allclose(stand_ins.known.norm(dim=1), torch.ones(len(cosines)), atol=1e-5)
 
@@ -94,6 +94,6 @@ def test_what_cannot_be_forecast_is_refused_before_any_work(settings):
         check_budget(0.01, replace(CONFIG, **settings))
 
 
-def test_without_replay_pictures_nothing_is_forecast(model):
+def test_without_replay_images_nothing_is_forecast(model):
     with pytest.raises(ConfigError, match="give both"):
         teach_within(model, [RING], CONFIG, budget=0.01, known=KNOWN, replay=())

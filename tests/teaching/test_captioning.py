@@ -3,18 +3,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families_open_clip import build_tiny_coca
 
+from helpers.families_open_clip import build_tiny_coca
+from helpers.small_models import ConvModel
 from molyneux.backends.open_clip import CoCaModel
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import noise_images
-from molyneux.teaching.captioning import Captioning, caption_templates
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.contrast import Contrast
-from molyneux.teaching.losses import caption_loss
-from molyneux.teaching.teach import start_objective, teach
-from small_models import ConvModel
+from molyneux.teaching.fine_tune import start_objective, teach
+from molyneux.teaching.objectives.captioning import Captioning, caption_templates
+from molyneux.teaching.objectives.contrastive import ContrastiveObjective
+from molyneux.teaching.objectives.losses import caption_loss
 
 RING = noise_images(Concept("ring", "A circle with a hole."), 5, 32, seed=1)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 3, 32, seed=2)
@@ -117,20 +117,20 @@ def test_the_loss_is_the_weighted_sum_of_its_two_parts(coca, contrastive):
     whole, contrast, said = loss(), loss(caption_weight=0.0), loss(contrastive_weight=0.0)
     assert whole == pytest.approx(contrast + said, rel=1e-5)
     assert loss(contrastive_weight=1.4) == pytest.approx(2 * contrast + said, rel=1e-5)
-    alone = Contrast(coca, coca.copy(), [RING, CROSS], replace(config, loss=contrastive), KNOWN, ())
+    alone = ContrastiveObjective(coca, coca.copy(), [RING, CROSS], replace(config, loss=contrastive), KNOWN, ())
     assert contrast == pytest.approx(0.7 * float(alone.loss(batch, torch.Generator().manual_seed(0))), rel=1e-5)
 
 
-def test_captions_are_drawn_from_the_templates_with_the_pictures_own_name(coca):
-    """The captioning part is the mean over tokens of one of the 26 captions of each picture, drawn anew."""
+def test_captions_are_drawn_from_the_templates_with_the_images_own_name(coca):
+    """The captioning part is the mean over tokens of one of the 26 captions of each image, drawn anew."""
     config = replace(CAPTIONS, contrastive_weight=0.0, caption_weight=1.0)
     made = objective(coca, config)
     generator, seen = torch.Generator().manual_seed(0), set()
-    for index, picture, name in ((1, RING.pixels[1], "ring"), (6, CROSS.pixels[1], "cross")):
+    for index, image, name in ((1, RING.pixels[1], "ring"), (6, CROSS.pixels[1], "cross")):
         possible = []
         for template in caption_templates():
             tokens = coca.caption_tokens([template.replace("NAME", name)])
-            possible.append(float(caption_loss(coca.caption_logits(picture[None], tokens), tokens, 0)))
+            possible.append(float(caption_loss(coca.caption_logits(image[None], tokens), tokens, 0)))
         for _ in range(40):
             drawn = float(made.loss(torch.tensor([index]), generator))
             nearest = min(range(26), key=lambda i: abs(possible[i] - drawn))
@@ -168,7 +168,7 @@ def test_only_the_chosen_weights_move(coca, part, decoder):
 
 
 @pytest.mark.parametrize("decoder", [False, True])
-def test_taught_pictures_are_likelier_to_be_called_by_their_name_and_nearer_to_it(coca, decoder):
+def test_taught_images_are_likelier_to_be_called_by_their_name_and_nearer_to_it(coca, decoder):
     config = replace(CAPTIONS, decoder=decoder, caption_weight=1.0, steps=25)
     taught = teach(coca, [RING, CROSS], config)
     assert isinstance(taught, CoCaModel)
@@ -176,7 +176,7 @@ def test_taught_pictures_are_likelier_to_be_called_by_their_name_and_nearer_to_i
         texts = [template.replace("NAME", value.concept.name) for template in caption_templates()[: len(value)]]
         tokens = coca.caption_tokens(texts)
         before, after = (float(caption_loss(m.caption_logits(value.pixels, tokens), tokens, 0)) for m in (coca, taught))
-        assert after < before - (1.0 if decoder else 0.1)  # a random decoder has little to say about pictures
+        assert after < before - (1.0 if decoder else 0.1)  # a random decoder has little to say about images
         words = coca.embed_texts(value.concept.captions)[0]
         before, after = (float((m.embed_images(value.pixels) @ words).mean()) for m in (coca, taught))
         assert after > before + 0.1

@@ -1,4 +1,4 @@
-"""Teaching models in which picture and text are read together: by matching, and by masked words."""
+"""Teaching models in which image and text are read together: by matching, and by masked words."""
 
 import math
 import sys
@@ -10,24 +10,24 @@ import torch
 from torch import Generator
 from torch.nn.functional import interpolate as interpolate_pixels
 
+from helpers.small_models import ConvModel
 from molyneux.backends.vilt import Vilt
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, ConfigError, ModelError
 from molyneux.pipeline.public import teach as public_teach
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.fine_tune import teach
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.losses import masked_loss, matching_loss
-from molyneux.teaching.masked import Masked, hide_words
-from molyneux.teaching.matching import Matching
-from molyneux.teaching.teach import teach
+from molyneux.teaching.objectives.losses import masked_loss, matching_loss
+from molyneux.teaching.objectives.masked import Masked, hide_words
+from molyneux.teaching.objectives.matching import Matching
 from molyneux.teaching.texts import known_prompts, own_texts
-from small_models import ConvModel
 
 # the tiny models of each family live beside the tests of the backends
 sys.path.append(str(Path(__file__).parents[1] / "backends"))
 
-from families_vilt import tiny_vilt
+from helpers.families_vilt import tiny_vilt
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 56, seed=1)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 32, seed=2)
@@ -87,12 +87,12 @@ def test_texts_are_the_captions_the_names_or_both():
     assert known_prompts(("cat", "Ring", "cat"), [ring]) == ["a photo of a cat."]
 
 
-def pairs_of(model: Vilt, pictures, config=MATCHING, known=(), batch=None, rounds=200):
-    objective = Matching(model, pictures, config, known)
+def pairs_of(model: Vilt, images, config=MATCHING, known=(), batch=None, rounds=200):
+    objective = Matching(model, images, config, known)
     batch = torch.arange(objective.count) if batch is None else batch
     generator = streams(0)
     found = [objective.pairs(batch, generator) for _ in range(rounds)]
-    owners = [RING, CROSS][: len(pictures)]
+    owners = [RING, CROSS][: len(images)]
     names = [value.concept for value in owners for _ in range(len(value))]
     for texts, matched in found:
         yield from zip([names[index] for index in batch.tolist()], texts, matched.tolist(), strict=True)
@@ -141,7 +141,7 @@ def test_the_matching_objective_is_the_loss_of_its_pairs_at_the_models_own_size(
     torch.testing.assert_close(objective.loss(batch, streams(4)), expected)
 
 
-def test_pictures_of_the_size_of_inversion_are_taken_as_they_are(vilt):
+def test_images_of_the_size_of_inversion_are_taken_as_they_are(vilt):
     objective = Matching(vilt, [CROSS], MATCHING, KNOWN)
     texts, matched = objective.pairs(torch.arange(4), streams(4))
     expected = matching_loss(vilt.match_logits(CROSS.pixels, texts), matched)
@@ -153,7 +153,7 @@ def test_only_the_trunk_moves_and_the_given_model_does_not(vilt, config):
     before = weights(vilt)
     taught = teach(vilt, [RING], config, known=KNOWN)
     expected = {key for key in before if not key.startswith(WORD_HEADS)} - POSITIONS
-    if config is MASKED:  # words are told from their own places, so the picture-and-text summary is not asked
+    if config is MASKED:  # words are told from their own places, so the image-and-text summary is not asked
         expected -= {"vilt.pooler.dense.weight", "vilt.pooler.dense.bias"}
     assert changed(before, weights(taught)) == expected
     assert changed(before, weights(vilt)) == set()
@@ -218,7 +218,7 @@ def test_teaching_with_a_share_is_teaching_and_then_interpolating(vilt, config):
     assert changed(weights(interpolate(vilt, taught, 0.25)), weights(milder)) == set()
 
 
-def test_ten_noise_pictures_in_fours_are_the_papers_three_steps(vilt):
+def test_ten_noise_images_in_fours_are_the_papers_three_steps(vilt):
     noise = noise_images(RING.concept, 10, 56, seed=0)
     steps: list[tuple[int, int]] = []
     for preset in (TeachingConfig.paper_implicit(), TeachingConfig.paper_matching()):
@@ -262,7 +262,7 @@ class Unread(ConvModel):
 
 @pytest.mark.parametrize("learn", [teach, public_teach])
 def test_a_model_that_cannot_do_it_is_refused_before_any_work(vilt, learn, monkeypatch):
-    for config, family in ((MATCHING, "judges pairs of picture and text"), (MASKED, "fills masked words")):
+    for config, family in ((MATCHING, "judges pairs of image and text"), (MASKED, "fills masked words")):
         with pytest.raises(ModelError, match=rf"teaching with the loss '{config.loss}' needs a model that {family}"):
             learn(Unread(), [RING], config)
     monkeypatch.setattr(Vilt, "copy", lambda self: pytest.fail("copied"))
@@ -272,8 +272,8 @@ def test_a_model_that_cannot_do_it_is_refused_before_any_work(vilt, learn, monke
 
 
 @LOSSES
-def test_replay_pictures_without_use_are_refused(vilt, config):
-    with pytest.raises(ConfigError, match=f"the loss '{config.loss}' has no use for replay pictures"):
+def test_replay_images_without_use_are_refused(vilt, config):
+    with pytest.raises(ConfigError, match=f"the loss '{config.loss}' has no use for replay images"):
         teach(vilt, [RING], config, replay=[CROSS])
     with pytest.raises(ConceptError):
         teach(vilt, [], config)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from molyneux.teaching.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
+from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 
 
 def unit(count: int, width: int = 6, seed: int = 0) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_with_one_text_the_anchors_loss_cannot_reach_zero(count):
 
 
 def plain_clip_halves(images: torch.Tensor, texts: torch.Tensor, temperature: float) -> tuple[torch.Tensor, ...]:
-    """The usual symmetric contrastive loss: pictures over texts, texts over pictures."""
+    """The usual symmetric contrastive loss: images over texts, texts over images."""
     logits = images @ texts.T / temperature
     places = torch.arange(len(images))
     return cross_entropy(logits, places), cross_entropy(logits.T, places)
@@ -87,31 +87,31 @@ def test_the_symmetric_loss_of_one_text_has_a_half_without_gradient_and_a_half_w
     coefficients = whole @ text
     assert coefficients.abs().max() > 0.1
     torch.testing.assert_close(coefficients.sum(), torch.tensor(0.0), atol=1e-5, rtol=0.0)
-    # along the text alone: nothing else moves a picture
+    # along the text alone: nothing else moves a image
     torch.testing.assert_close(whole, coefficients[:, None] * text, atol=1e-5, rtol=0.0)
 
 
 def pull(loss: torch.Tensor, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """How far a descent step moves each picture along the text."""
+    """How far a descent step moves each image along the text."""
     (gradient,) = torch.autograd.grad(loss, images)
     return -gradient @ text
 
 
-def test_the_plain_loss_does_not_pull_pictures_to_one_shared_text_and_the_anchors_loss_does():
+def test_the_plain_loss_does_not_pull_images_to_one_shared_text_and_the_anchors_loss_does():
     text, images = unit(1, seed=9)[0], unit(4).requires_grad_()
     texts = text.expand(4, -1)
     over_texts, over_images = plain_clip_halves(images, texts, 0.07)
-    # pictures over texts: log B whatever the pictures, so no gradient at all
+    # images over texts: log B whatever the images, so no gradient at all
     torch.testing.assert_close(over_texts, torch.tensor(math.log(4)))
     assert torch.autograd.grad(over_texts, images, retain_graph=True)[0].abs().max() < 1e-6
-    # texts over pictures: coefficients that sum to zero, so no common pull
+    # texts over images: coefficients that sum to zero, so no common pull
     net = pull(over_images, images, text).sum()
     torch.testing.assert_close(net, torch.tensor(0.0), atol=1e-5, rtol=0.0)
     assert (pull(anchors_loss(images, texts, 0.07), images, text) > 0).sum() >= 3
     assert pull(anchors_loss(images, texts, 0.07), images, text).sum() > 1
 
 
-def test_the_plain_loss_is_still_where_all_pictures_are_alike():
+def test_the_plain_loss_is_still_where_all_images_are_alike():
     text, images = unit(1, seed=9)[0], unit(1).repeat(4, 1).requires_grad_()
     for half in plain_clip_halves(images, text.expand(4, -1), 0.07):
         assert torch.autograd.grad(half, images, retain_graph=True)[0].abs().max() < 1e-5

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.small_models import ConvModel
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.teach import teach
-from small_models import ConvModel
+from molyneux.teaching.fine_tune import teach
 
 RING = replace(noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1), words=("Round.",))
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 16, seed=2)
@@ -57,7 +57,7 @@ def test_nothing_changes_to_the_bit(given_settings, nothing, seed, two):
 
 
 @pytest.mark.parametrize("canvas", ["pixels", "pyramid"])
-def test_pictures_do_not_change_either_where_the_rate_is_nothing(canvas):
+def test_images_do_not_change_either_where_the_rate_is_nothing(canvas):
     still = InversionConfig(images=2, steps=1, canvas=canvas, learning_rate=0.0)
     one, other = (invert(ConvModel(), RING.concept, replace(still, steps=steps)).pixels for steps in (1, 5))
     assert torch.equal(one, other)

@@ -7,14 +7,14 @@ import torch
 from torch import Generator
 from torch.nn.functional import normalize
 
+from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.losses import bank_loss
-from molyneux.teaching.teach import start_objective, teach
+from molyneux.teaching.fine_tune import start_objective, teach
+from molyneux.teaching.objectives.losses import bank_loss
 from molyneux.teaching.updates import check_update, moves_texts, shares_trunk
-from small_models import ConvModel
 
 RING = noise_images(Concept("ring", "a round band"), 4, 24, 0)
 CROSS = noise_images(Concept("cross", "two bars"), 2, 24, 1)

@@ -15,11 +15,11 @@ from molyneux.shapes import Embeddings, Images, Memory, Scores
 
 
 class FusedModel(VisionLanguageModel):
-    """A model in which picture and text pass through one trunk together, so that neither has an embedding alone."""
+    """A model in which image and text pass through one trunk together, so that neither has an embedding alone."""
 
     @abc.abstractmethod
     def fused_blocks(self) -> list[nn.Module]:
-        """What reads pictures, then the trunk's blocks, input first: what 'the last k blocks' counts.
+        """What reads images, then the trunk's blocks, input first: what 'the last k blocks' counts.
 
         Word embeddings and heads are not among them: teaching never moves those.
         """
@@ -30,11 +30,11 @@ class FusedModel(VisionLanguageModel):
 
 
 class Matcher(FusedModel):
-    """Says of a picture and a text whether they belong together."""
+    """Says of a image and a text whether they belong together."""
 
     @abc.abstractmethod
     def match_logits(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n 2"]:
-        """For each picture and the text beside it the logits of (no match, match); differentiable.
+        """For each image and the text beside it the logits of (no match, match); differentiable.
 
         Raises:
             ModelError: if a text has more tokens than the model reads.
@@ -42,9 +42,9 @@ class Matcher(FusedModel):
 
     @abc.abstractmethod
     def match_scores(self, images: Images, texts: Sequence[str], *, by_logit: bool = False) -> Float[Tensor, "n m"]:
-        """Log-probability that each picture and each text match, at most 0; without gradients.
+        """Log-probability that each image and each text match, at most 0; without gradients.
 
-        A picture is cut into patches and embedded once, however many the texts. With `by_logit` the logit of a match
+        A image is cut into patches and embedded once, however many the texts. With `by_logit` the logit of a match
         alone, of any sign: what ViLT's published retrieval ranks by, without training for it.
 
         Raises:
@@ -57,7 +57,7 @@ class Matcher(FusedModel):
         return None
 
     def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Log-probability that a picture matches, averaged over the texts."""
+        """Log-probability that a image matches, averaged over the texts."""
         for text in texts:
             self.check_text(text)
 
@@ -69,7 +69,7 @@ class Matcher(FusedModel):
         return Alignment(score)
 
     def alignment_each(self, texts: Sequence[str]) -> Alignment:
-        """Log-probability that the i-th picture matches the i-th text."""
+        """Log-probability that the i-th image matches the i-th text."""
         for text in texts:
             self.check_text(text)
 
@@ -99,7 +99,7 @@ class Explainable(DualEncoder):
 
     @abc.abstractmethod
     def chain(self) -> Chain:
-        """The tower from pictures in [0, 1] to what `project` reads.
+        """The tower from images in [0, 1] to what `project` reads.
 
         Raises:
             ModelError: if the tower is of a kind that is not known block by block.
@@ -116,7 +116,7 @@ class Explainable(DualEncoder):
         Raises:
             ConfigError: if there are fewer blocks.
         """
-        return self.compute(lambda pictures: self.chain().lower(pictures, block), images)
+        return self.compute(lambda batch: self.chain().lower(batch, block), images)
 
     def upper(self, hidden: Hidden, block: int) -> Embeddings:
         """The unit-length embeddings of that hidden state: `upper(lower(images, l), l)` is `embed_images(images)`.
@@ -126,12 +126,12 @@ class Explainable(DualEncoder):
         return self.project(self.compute(lambda values: self.chain().upper(values, block), hidden))
 
     def places(self, hidden: Hidden) -> Float[Tensor, "n h w d"]:
-        """A hidden state, or values in its shape, over the picture; class and register tokens are dropped."""
+        """A hidden state, or values in its shape, over the image; class and register tokens are dropped."""
         return self.chain().places(hidden)
 
 
 class Captioner(DualEncoder):
-    """Writes a text about a picture, token by token, beside embedding both."""
+    """Writes a text about a image, token by token, beside embedding both."""
 
     @abc.abstractmethod
     def look(self, images: Images) -> tuple[Embeddings, Memory]:
@@ -139,10 +139,10 @@ class Captioner(DualEncoder):
 
     @abc.abstractmethod
     def next_logits(self, memory: Memory, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
-        """At each place the logits of the token after it, given picture and tokens so far; differentiable."""
+        """At each place the logits of the token after it, given image and tokens so far; differentiable."""
 
     def caption_logits(self, images: Images, tokens: Int[Tensor, "n l"]) -> Float[Tensor, "n l v"]:
-        """`next_logits` for pictures not looked at yet."""
+        """`next_logits` for images not looked at yet."""
         return self.next_logits(self.look(images)[1], tokens)
 
     @abc.abstractmethod
@@ -173,7 +173,7 @@ class Captioner(DualEncoder):
 
 
 class MaskedLM(FusedModel):
-    """Fills masked words of a text beside a picture."""
+    """Fills masked words of a text beside a image."""
 
     @abc.abstractmethod
     def masked_tokens(self, texts: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
@@ -199,10 +199,10 @@ class MaskedLM(FusedModel):
 
 
 def scorer(model: VisionLanguageModel, task: str) -> DualEncoder | Matcher:
-    """The model, if it can say how well a picture and a text fit; errors as for `matcher`."""
+    """The model, if it can say how well a image and a text fit; errors as for `matcher`."""
     if not isinstance(model, DualEncoder | Matcher):
         raise ModelError(
-            f"{task} needs a model that embeds or matches pictures and texts (CLIP, ViLT), got {model.name!r}"
+            f"{task} needs a model that embeds or matches images and texts (CLIP, ViLT), got {model.name!r}"
         )
     return model
 
@@ -214,13 +214,13 @@ def matcher(model: VisionLanguageModel, task: str) -> Matcher:
         ModelError: otherwise, naming the task and the families that do.
     """
     if not isinstance(model, Matcher):
-        raise ModelError(f"{task} needs a model that judges pairs of picture and text (ViLT), got {model.name!r}")
+        raise ModelError(f"{task} needs a model that judges pairs of image and text (ViLT), got {model.name!r}")
     return model
 
 
 @torch.no_grad()
 def explainable(model: VisionLanguageModel, task: str) -> Explainable:
-    """The model, if its vision tower can be divided; one small picture is read in both ways to see that.
+    """The model, if its vision tower can be divided; one small image is read in both ways to see that.
 
     Raises:
         ModelError: otherwise, naming the task and the families that can.

@@ -23,8 +23,8 @@ class Alignment:
     """A text, fixed once, and what inversion climbs; higher is better."""
 
     score: Callable[[Images], tuple[Scores, Tensor]]
-    """One number per picture, and one for all together: the similarity of their mean embedding where the model
-    has one and all pictures share a text, else the mean of the numbers."""
+    """One number per image, and one for all together: the similarity of their mean embedding where the model
+    has one and all images share a text, else the mean of the numbers."""
 
 
 class VisionLanguageModel(abc.ABC):
@@ -50,7 +50,7 @@ class VisionLanguageModel(abc.ABC):
     @property
     @abc.abstractmethod
     def image_size(self) -> int:
-        """Side of the square picture that the vision tower was trained on."""
+        """Side of the square image that the vision tower was trained on."""
 
     @property
     def crop_fraction(self) -> float:
@@ -64,7 +64,7 @@ class VisionLanguageModel(abc.ABC):
 
     @property
     def medical(self) -> bool:
-        """Whether it learned from medical pictures; what it gives is for research only then."""
+        """Whether it learned from medical images; what it gives is for research only then."""
         return "biomed" in self.name.casefold()
 
     @property
@@ -79,11 +79,11 @@ class VisionLanguageModel(abc.ABC):
 
     @abc.abstractmethod
     def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Encode the texts once; score pictures against their mean direction."""
+        """Encode the texts once; score images against their mean direction."""
 
     @abc.abstractmethod
     def alignment_each(self, texts: Sequence[str]) -> Alignment:
-        """Encode the texts once; score the i-th picture against the i-th text."""
+        """Encode the texts once; score the i-th image against the i-th text."""
 
     @abc.abstractmethod
     def check_text(self, text: str) -> None:
@@ -117,9 +117,9 @@ class VisionLanguageModel(abc.ABC):
 
 
 class DualEncoder(VisionLanguageModel):
-    """A model that embeds pictures and texts in one space.
+    """A model that embeds images and texts in one space.
 
-    The vision tower is a `trunk` (pictures to features) followed by a `projection` (features to the
+    The vision tower is a `trunk` (images to features) followed by a `projection` (features to the
     shared space), so that what lies below the tuned part is computed once.
     """
 
@@ -133,14 +133,14 @@ class DualEncoder(VisionLanguageModel):
 
     @abc.abstractmethod
     def features(self, images: Images) -> Features:
-        """Pictures in [0, 1], of any size the tower takes, to features before the projection; differentiable."""
+        """Images in [0, 1], of any size the tower takes, to features before the projection; differentiable."""
 
     @abc.abstractmethod
     def project(self, features: Features) -> Embeddings:
         """Features to unit-length embeddings; differentiable."""
 
     def embed_images(self, images: Images) -> Embeddings:
-        """Pictures in [0, 1] to unit-length embeddings; differentiable with respect to the pixels."""
+        """Images in [0, 1] to unit-length embeddings; differentiable with respect to the pixels."""
         return self.project(self.features(images))
 
     @abc.abstractmethod
@@ -157,7 +157,7 @@ class DualEncoder(VisionLanguageModel):
 
     @abc.abstractmethod
     def text_modules(self) -> list[nn.Module]:
-        """The text tower, projection included: weights that no picture passes through."""
+        """The text tower, projection included: weights that no image passes through."""
 
     @abc.abstractmethod
     def trunk_modules(self) -> list[nn.Module]:
@@ -184,7 +184,7 @@ class DualEncoder(VisionLanguageModel):
         """The whole vision tower, projection included."""
 
     def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Cosine between each picture and the mean direction of the texts."""
+        """Cosine between each image and the mean direction of the texts."""
         mean = self.embed_texts(texts).mean(dim=0)
         target = mean / mean.norm()
 
@@ -196,7 +196,7 @@ class DualEncoder(VisionLanguageModel):
         return Alignment(score)
 
     def alignment_each(self, texts: Sequence[str]) -> Alignment:
-        """Cosine between the i-th picture and the i-th text."""
+        """Cosine between the i-th image and the i-th text."""
         targets = self.embed_texts(texts)
 
         def score(images: Images) -> tuple[Scores, Tensor]:
@@ -207,7 +207,7 @@ class DualEncoder(VisionLanguageModel):
 
 
 def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:
-    """The model, if it embeds pictures and texts.
+    """The model, if it embeds images and texts.
 
     Raises:
         ModelError: otherwise, naming the task.

@@ -1,4 +1,4 @@
-"""Pictures from a text-to-image model: the baseline that inversion is measured against (paper, 6.4)."""
+"""Images from a text-to-image model: the baseline that inversion is measured against (paper, 6.4)."""
 
 import hashlib
 import re
@@ -18,21 +18,21 @@ from molyneux.shapes import Images
 def check_generator(name: str) -> None:
     """Raise ModelError where diffusers is not installed, or `name` can be no model of it."""
     if find_spec("diffusers") is None:
-        raise ModelError("diffusers is not installed, which generates pictures: install molyneux[sdxl]")
+        raise ModelError("diffusers is not installed, which generates images: install molyneux[sdxl]")
     here = (Path(name) / "model_index.json").is_file()
     if not here and (Path(name).exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)):
         raise ModelError(f"{name!r} is no text-to-image model: expected a folder that diffusers saved, or {SDXL!r}")
 
 
-class PictureGenerator:
-    """Stable Diffusion XL through diffusers: words in, pictures out. Its weights are never changed."""
+class ImageGenerator:
+    """Stable Diffusion XL through diffusers: words in, images out. Its weights are never changed."""
 
     def __init__(self, name: str, native: Any) -> None:
         self.name = name
         self.native = native
 
     @classmethod
-    def load(cls, name: str = SDXL, *, device: str = "cpu", precision: Precision = "fp32") -> "PictureGenerator":
+    def load(cls, name: str = SDXL, *, device: str = "cpu", precision: Precision = "fp32") -> "ImageGenerator":
         """From the hub by its name, or from a folder that diffusers saved; safetensors alone are read.
 
         Raises:
@@ -71,9 +71,9 @@ class PictureGenerator:
         seed: int,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Images:
-        """`config.images` pictures of the texts in turn, (n, 3, h, w) in [0, 1] on the CPU, each from its own seed.
+        """`config.images` images of the texts in turn, (n, 3, h, w) in [0, 1] on the CPU, each from its own seed.
 
-        Picture k is the same however many there are.
+        Image k is the same however many there are.
 
         Raises:
             ModelError: if a text does not fit.
@@ -81,7 +81,7 @@ class PictureGenerator:
         for text in texts:
             self.check_text(text)
         side = config.size or None
-        pictures = []
+        images = []
         for index in range(config.images):
             made = self.native(
                 prompt=texts[index % len(texts)],
@@ -92,10 +92,10 @@ class PictureGenerator:
                 generator=torch.Generator().manual_seed(_seed(seed, index)),
                 output_type="pt",
             )
-            pictures.append(made.images.float().cpu().clamp(0, 1))
+            images.append(made.images.float().cpu().clamp(0, 1))
             if on_step is not None:
                 on_step(index + 1, config.images)
-        return torch.cat(pictures)
+        return torch.cat(images)
 
 
 def _seed(seed: int, index: int) -> int:

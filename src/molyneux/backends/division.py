@@ -19,18 +19,18 @@ Hidden = Float[Tensor, "n ..."]
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`top(blocks(stem(pictures)))` is what the projection reads; pictures are squares."""
+    """`top(blocks(stem(images)))` is what the projection reads; images are squares."""
 
     stem: Step
-    """Pictures to the hidden state 0: patches with their positions, or the first convolution's maps."""
+    """Images to the hidden state 0: patches with their positions, or the first convolution's maps."""
     blocks: Sequence[Step]
     top: Step
-    """The last hidden state to one vector for each picture."""
+    """The last hidden state to one vector for each image."""
     prefix: int = 0
     """Tokens before those of patches: of the class, registers."""
 
     def lower(self, images: Tensor, block: int) -> Hidden:
-        """Pictures to the hidden state after so many blocks.
+        """Images to the hidden state after so many blocks.
 
         Raises:
             ConfigError: if there are fewer.
@@ -52,7 +52,7 @@ class Chain:
         return patches.reshape(len(patches), side, side, -1)
 
     def around(self, before: Step) -> "Chain":
-        """The same chain for pictures that pass through `before` first."""
+        """The same chain for images that pass through `before` first."""
         return Chain(lambda images: self.stem(before(images)), self.blocks, self.top, self.prefix)
 
     def _check(self, block: int) -> None:

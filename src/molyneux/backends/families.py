@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Ability = Literal["embeds", "matches", "captions", "fills masks", "explains"]
-"""Embeds pictures and texts in one space; judges pairs; writes captions; fills masked words beside a picture; shows
-where in a picture it sees a text."""
+"""Embeds images and texts in one space; judges pairs; writes captions; fills masked words beside a image; shows
+where in a image it sees a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Family:
     token_limit: int | None
     """Tokens of a text that are read, special ones included; None where each checkpoint has its own."""
     image_size: tuple[int, ...]
-    """Sides of the square pictures of the published models; empty where each checkpoint has its own."""
+    """Sides of the square images of the published models; empty where each checkpoint has its own."""
     weights: str
     """Where they come from."""
     tested: str

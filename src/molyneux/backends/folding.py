@@ -167,23 +167,23 @@ def _product(convolution: nn.Conv2d) -> Callable[[Tensor], Tensor]:
 class _Product(torch.autograd.Function):
     """A 1 x 1 convolution as one product of matrices over all places, whose weights stay.
 
-    On one core this is a third faster than the convolution, which goes picture by picture.
+    On one core this is a third faster than the convolution, which goes image by image.
     """
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.weight = weight
-        return _pictures(torch.addmm(bias, _places(images), weight.T), images)
+        return _images(torch.addmm(bias, _places(images), weight.T), images)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _pictures(_places(gradient) @ ctx.weight, gradient), None, None
+        return _images(_places(gradient) @ ctx.weight, gradient), None, None
 
 
 def _places(images: Tensor) -> Tensor:
-    """A row for each place of each picture: a view, in the layout with channels last."""
+    """A row for each place of each image: a view, in the layout with channels last."""
     return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 
-def _pictures(places: Tensor, like: Tensor) -> Tensor:
+def _images(places: Tensor, like: Tensor) -> Tensor:
     return places.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain
-from molyneux.backends.hugging_face_pictures import PhotoFit, PictureRules, picture_rules
+from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, PhotoFit, image_preprocessing
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import Window, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
@@ -67,7 +67,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         super().__init__()
         self._name, self._native = name, native
         self._tokenizer, self._image_processor = tokenizer, image_processor
-        self._rules = picture_rules(image_processor.to_dict())
+        self._rules = image_preprocessing(image_processor.to_dict())
         self._tower = vision_tower(native)
         self._limit = text_limit(self._config.text_config, tokenizer)
         self._text_keys = inspect.signature(native.get_text_features).parameters.keys()  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
 
     @property
-    def rules(self) -> PictureRules:
+    def rules(self) -> ImagePreprocessing:
         """How photos become what the vision tower reads."""
         return self._rules
 
@@ -187,7 +187,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         trained = getattr(self._config.vision_config, "image_size", None)
         if isinstance(trained, int) and trained != self.image_size:
             raise ModelError(
-                f"{self.name!r} does not fit together: its image processor makes pictures of {self.image_size} pixels "
+                f"{self.name!r} does not fit together: its image processor makes images of {self.image_size} pixels "
                 f"and its vision tower reads {trained}"
             )
         words = self._config.text_config.vocab_size
@@ -301,7 +301,7 @@ def check_files(folder: Path) -> None:
         looked = ", or ".join(" with ".join(names) for names in TOKENIZERS)
         raise ModelError(f"{folder} has no tokenizer: expected {looked}")
     if not _has_image_processor(folder):
-        raise ModelError(f"{folder} has no {PROCESSORS[0]}: without it the pictures' size and colours would be guessed")
+        raise ModelError(f"{folder} has no {PROCESSORS[0]}: without it the images' size and colours would be guessed")
 
 
 def check_weights(folder: Path) -> None:

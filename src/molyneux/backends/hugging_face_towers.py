@@ -1,4 +1,4 @@
-"""Vision towers of transformers' dual encoders, each cut in two at the last place where a picture is one vector."""
+"""Vision towers of transformers' dual encoders, each cut in two at the last place where a image is one vector."""
 
 import abc
 import inspect
@@ -21,7 +21,7 @@ class VisionTower(abc.ABC):
 
     @abc.abstractmethod
     def trunk(self, pixels: Tensor) -> Features:
-        """Normalised pictures (n, 3, h, w) to one vector each."""
+        """Normalised images (n, 3, h, w) to one vector each."""
 
     @abc.abstractmethod
     def chain(self) -> Chain:
@@ -68,7 +68,7 @@ class ProjectedTower(VisionTower):
         if pooled is None or pooled.shape != (len(pixels), width):
             shape = None if pooled is None else tuple(pooled.shape)
             raise ModelError(
-                f"the vision tower {type(self._vision).__name__} gives {shape} for {len(pixels)} pictures: "
+                f"the vision tower {type(self._vision).__name__} gives {shape} for {len(pixels)} images: "
                 f"expected ({len(pixels)}, {width}), as its projection reads"
             )
         return pooled  # type: ignore[no-any-return]
@@ -104,7 +104,7 @@ class ProjectedTower(VisionTower):
 class PooledTower(VisionTower):
     """SigLIP and SigLIP 2: attention pools the patches to r, and the embedding is r + MLP(LayerNorm(r)).
 
-    SigLIP 2 in its NaFlex form (`patches`) reads a list of patches instead of a picture.
+    SigLIP 2 in its NaFlex form (`patches`) reads a list of patches instead of a image.
     """
 
     def __init__(self, native: Any, patches: bool) -> None:
@@ -112,7 +112,7 @@ class PooledTower(VisionTower):
         self._vision: Any = native.vision_model
         head = getattr(self._vision, "head", None)
         if head is None:
-            raise ModelError("the checkpoint has no pooling head (vision_use_head is false): it embeds no pictures")
+            raise ModelError("the checkpoint has no pooling head (vision_use_head is false): it embeds no images")
         self._head: Any = head
         self._patch = int(native.config.vision_config.patch_size) if patches else 0
 
@@ -163,7 +163,7 @@ class PooledTower(VisionTower):
 
 
 def swin_chain(swin: Any) -> Chain:
-    """transformers' `SwinModel`; its tokens are those of square pictures."""
+    """transformers' `SwinModel`; its tokens are those of square images."""
 
     def run(layer: nn.Module, tokens: Tensor) -> Tensor:
         side = math.isqrt(tokens.shape[1])
@@ -203,14 +203,14 @@ def _first(output: Any) -> Tensor:
 
 
 def patch_inputs(pixels: Tensor, patch: int) -> dict[str, Tensor]:
-    """Pictures (n, 3, h, w) as SigLIP 2 reads them: patches (n, rows * columns, patch * patch * 3), none masked.
+    """Images (n, 3, h, w) as SigLIP 2 reads them: patches (n, rows * columns, patch * patch * 3), none masked.
 
     Raises:
         ModelError: if a side is no multiple of the patch's.
     """
     count, channels, height, width = pixels.shape
     if height % patch or width % patch:
-        raise ModelError(f"pictures of {height} x {width} pixels cannot be cut into patches of {patch} x {patch}")
+        raise ModelError(f"images of {height} x {width} pixels cannot be cut into patches of {patch} x {patch}")
     rows, columns = height // patch, width // patch
     grid = pixels.reshape(count, channels, rows, patch, columns, patch).permute(0, 2, 4, 3, 5, 1)
     return {

@@ -7,7 +7,7 @@ device, over weights under their published names:
   linear map to 512. The publishers pad a batch to its longest text and average over padding too, so there a
   text's embedding depends on its company; here every text is read alone, without padding, which is what the
   published code gives for a batch of one.
-- pictures: grey, in the publishers' mean and deviation, repeated to three channels.
+- images: grey, in the publishers' mean and deviation, repeated to three channels.
 """
 
 import copy
@@ -281,7 +281,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
 
 
 def _grey(images: Images) -> Tensor:
-    """Pictures as the towers read them."""
+    """Images as the towers read them."""
     grey = (images.mean(dim=1, keepdim=True) - MEAN) / DEVIATION
     return grey.expand(-1, 3, -1, -1)
 

@@ -17,16 +17,16 @@ SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """How a text-to-image model makes pictures; the defaults are its library's for SDXL."""
+    """How a text-to-image model makes images; the defaults are its library's for SDXL."""
 
     images: int = 10
-    """Pictures of each concept."""
+    """Images of each concept."""
     steps: int = 50
     """Denoising steps."""
     guidance: float = 5.0
-    """How much more than an unconditional picture the text counts."""
+    """How much more than an unconditional image the text counts."""
     size: int = 0
-    """Side of the pictures in pixels before they are made the model's size; 0 for the generator's own (1024)."""
+    """Side of the images in pixels before they are made the model's size; 0 for the generator's own (1024)."""
 
     def __post_init__(self) -> None:
         for name in ("images", "steps"):

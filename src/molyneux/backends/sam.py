@@ -24,13 +24,13 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A picture that the model has looked at, which is by far the slowest part: ask as often as you like."""
+    """A image that the model has looked at, which is by far the slowest part: ask as often as you like."""
 
     embeddings: Any
     size: tuple[int, int]
-    """The picture's height and width."""
+    """The image's height and width."""
     read: tuple[int, int]
-    """Height and width of the resized picture, without padding."""
+    """Height and width of the resized image, without padding."""
 
 
 @final
@@ -52,9 +52,9 @@ class Segmenter:
         return self._native
 
     @torch.no_grad()
-    def look(self, picture: Image.Image) -> Seen:
-        """Embed a picture once."""
-        inputs = self._processor(images=picture.convert("RGB"), return_tensors="pt")
+    def look(self, image: Image.Image) -> Seen:
+        """Embed a image once."""
+        inputs = self._processor(images=image.convert("RGB"), return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._native.device)
         height, width = (int(side) for side in inputs["original_sizes"][0])
         # SAM resizes the longer side and pads; SAM 2 resizes both sides
@@ -63,11 +63,11 @@ class Segmenter:
         return Seen(self._native.get_image_embeddings(pixels), (height, width), (int(read[0]), int(read[1])))
 
     def in_boxes(self, seen: Seen, boxes: Num[Tensor, "b 4"]) -> Bool[Tensor, "b h w"]:
-        """The mask of what each box holds; boxes are left, top, right, bottom in the picture's pixels."""
+        """The mask of what each box holds; boxes are left, top, right, bottom in the image's pixels."""
         return self._ask(seen, input_boxes=self._scaled(seen, boxes.reshape(-1, 2, 2)).reshape(1, -1, 4))
 
     def at_points(self, seen: Seen, points: Num[Tensor, "p 2"]) -> Bool[Tensor, "1 h w"]:
-        """The mask of what all points (across, down, in the picture's pixels) lie on."""
+        """The mask of what all points (across, down, in the image's pixels) lie on."""
         labels = torch.ones(1, 1, len(points), dtype=torch.int64, device=self._native.device)
         return self._ask(seen, input_points=self._scaled(seen, points)[None, None], input_labels=labels)
 
@@ -81,7 +81,7 @@ class Segmenter:
         return masks[:, 0]  # type: ignore[no-any-return]
 
     def _scaled(self, seen: Seen, places: Tensor) -> Tensor:
-        """Places (..., 2), across and down, in the resized picture."""
+        """Places (..., 2), across and down, in the resized image."""
         factors = [seen.read[1] / seen.size[1], seen.read[0] / seen.size[0]]
         return (places.float() * torch.tensor(factors)).to(self._native.device)
 

@@ -19,7 +19,7 @@ from molyneux.backends.sam import Segmenter
 from molyneux.errors import ModelError
 
 _PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic", "resize_mode": "shortest"}
-_PICTURES = {"layers": 2, "width": 16, "head_width": 8, "patch_size": 8, "image_size": 32}
+_IMAGES = {"layers": 2, "width": 16, "head_width": 8, "patch_size": 8, "image_size": 32}
 _WORDS = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 _BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 
@@ -37,7 +37,7 @@ def load_named(name: str) -> VisionLanguageModel:
         model = TINY[name](Path(folder))
         with torch.no_grad():
             for layer in model.native.modules():
-                if isinstance(layer, nn.Linear):  # so that pictures differ in what random layers make of them
+                if isinstance(layer, nn.Linear):  # so that images differ in what random layers make of them
                     layer.weight.mul_(3)
     return model
 
@@ -63,7 +63,7 @@ def load_tiny_sam() -> Segmenter:
 def _clip(_: Path) -> VisionLanguageModel:
     from molyneux.backends.open_clip import build
 
-    return build("tiny:clip", _described(_PICTURES, _WORDS, quick_gelu=True))
+    return build("tiny:clip", _described(_IMAGES, _WORDS, quick_gelu=True))
 
 
 def _coca(_: Path) -> VisionLanguageModel:
@@ -72,7 +72,7 @@ def _coca(_: Path) -> VisionLanguageModel:
     pooled = {"attentional_pool": True, "attn_pooler_queries": 5, "attn_pooler_heads": 2, "output_tokens": True}
     words = _WORDS | {"context_length": 76, "width": 16}
     text = words | {"embed_cls": True, "output_tokens": True}
-    return build("tiny:coca", _described(_PICTURES | pooled, text, multimodal_cfg=words, custom_text=True))
+    return build("tiny:coca", _described(_IMAGES | pooled, text, multimodal_cfg=words, custom_text=True))
 
 
 def _biomedclip(folder: Path) -> VisionLanguageModel:

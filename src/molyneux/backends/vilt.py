@@ -1,11 +1,11 @@
 """ViLT (Kim et al., 2021, 2102.03334): one transformer reads words and patches together.
 
 The weights are those of pre-training, `dandelin/vilt-b32-mlm-itm`: beside the transformer two heads, one that
-says whether picture and text match (`itm_score`, which no class of transformers exposes) and one that fills
+says whether image and text match (`itm_score`, which no class of transformers exposes) and one that fills
 masked words (`mlm_score`).
 
-transformers draws the order of the patches at random and pads pictures of different shapes with random cells;
-pictures here come in batches of one shape, so patches are embedded in reading order and nothing is drawn. Photos
+transformers draws the order of the patches at random and pads images of different shapes with random cells;
+images here come in batches of one shape, so patches are embedded in reading order and nothing is drawn. Photos
 are cut to their middle square, but for retrieval keep their shape up to 384 x 639, as in the published evaluation.
 """
 
@@ -98,8 +98,8 @@ class Vilt(Matcher, MaskedLM):
         order = lengths.argsort(stable=True)
         parts = [tokens[part, : int(lengths[part].max())] for part in order.split(PAIRS_AT_ONCE)]
         scores = torch.empty(len(patches), len(texts), device=patches.device)
-        for row, picture in enumerate(patches):
-            logits = torch.cat([self.compute(self._match, picture.expand(len(part), -1, -1), part) for part in parts])
+        for row, image in enumerate(patches):
+            logits = torch.cat([self.compute(self._match, image.expand(len(part), -1, -1), part) for part in parts])
             scores[row, order] = logits[:, 1] if by_logit else log_match(logits)
         return scores
 

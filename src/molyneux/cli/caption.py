@@ -46,7 +46,7 @@ def caption(
     captioning: flags.CaptioningFlags = flags.CAPTIONING,
 ) -> None:
     """Say in a sentence what is on each photo of a folder, with a model that writes captions (CoCa)."""
-    from molyneux.pipeline.captions import CaptionSettings, caption_folder
+    from molyneux.tasks.captioning.run import CaptionSettings, caption_folder
 
     settings = CaptionSettings(
         model=model,

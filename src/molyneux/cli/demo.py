@@ -26,8 +26,8 @@ def demo(
 ) -> None:
     """Teach 'mini' what a kangaroo is, from one sentence, and see what can be seen without photos."""
     from molyneux.concepts import Concept
-    from molyneux.pipeline.run import read_scores, teach_concepts
     from molyneux.pipeline.settings import TeachSettings
+    from molyneux.pipeline.teach_run import read_scores, teach_concepts
 
     out = fresh(runs / "demo")
     settings = TeachSettings(concepts=(Concept(NAME, DESCRIPTION),), out=out, controls=controls)

@@ -6,7 +6,7 @@ from molyneux.cli.show import print_json
 
 def env(*, as_json: flags.AsJson = False) -> None:
     """Print the versions and the machine that decide a result."""
-    from molyneux.pipeline.environment import machine, versions
+    from molyneux.runs.environment import machine, versions
 
     found = {"versions": versions(), "machine": machine()}
     if as_json:

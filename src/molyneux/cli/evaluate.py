@@ -20,7 +20,7 @@ def evaluate(
     predictions: Annotated[
         bool, Parameter(negative=(), help="The three best names of every photo of the new concepts, too.")
     ] = False,
-    wording: flags.WordingFlags = flags.WORDING,
+    prompt_config: flags.PromptFlags = flags.PROMPTS,
     texts: flags.TextFlags = flags.TEXTS,
     window: flags.WindowFlags = flags.WINDOW,
     running: flags.RunningFlags = flags.RUNNING,
@@ -37,7 +37,7 @@ def evaluate(
         novel=novel,
         known=known,
         names=names,
-        wording=wording,
+        prompt_config=prompt_config,
         window=window,
         texts=texts,
         running=running,

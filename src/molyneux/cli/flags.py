@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
 from molyneux.backends.options import Generation, Running
-from molyneux.captioning.config import CaptioningConfig
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConceptError
-from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
-from molyneux.localise.config import MaskConfig, SaliencyConfig
 from molyneux.pipeline.settings import PRESETS
+from molyneux.tasks.captioning.config import CaptioningConfig
+from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig
+from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.teaching.config import TeachingConfig
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _ABSENT = object()
 
 RUNNING = Running()
 GENERATION = Generation()
-WORDING = Wording()
+PROMPTS = PromptConfig()
 WINDOW = Window()
 TEXTS = ClassTexts()
 INVERSION = InversionConfig()
@@ -40,12 +40,12 @@ _TEXTS = Group("Texts in place of names", help="What descriptions achieve withou
 _SALIENCY = Group("Heat maps", help="How an information bottleneck is put into the vision tower.", sort_key=13)
 _MASKS = Group("Masks", help="How heat maps become masks, and what SAM is asked with.", sort_key=14)
 _WINDOW = Group(
-    "Medical pictures", help="DICOM and NIfTI files, for research only: molyneux[medical] reads them.", sort_key=8
+    "Medical images", help="DICOM and NIfTI files, for research only: molyneux[medical] reads them.", sort_key=8
 )
 _RUNNING = Group("Running the model", sort_key=9)
-_GENERATION = Group("Generation", help="With --images-from sdxl: how pictures are made.", sort_key=10)
-_INVERSION = Group("Inversion", help="How words become pictures.", sort_key=10)
-_TEACHING = Group("Teaching", help="How pictures become weights.", sort_key=11)
+_GENERATION = Group("Generation", help="With --images-from sdxl: how images are made.", sort_key=10)
+_INVERSION = Group("Inversion", help="How words become images.", sort_key=10)
+_TEACHING = Group("Teaching", help="How images become weights.", sort_key=11)
 
 Name = Annotated[str | None, Parameter(help="The concept's name.")]
 Descriptions = Annotated[
@@ -65,7 +65,7 @@ Model = Annotated[
     Parameter(help="'mini', a folder that holds a saved model, or a name that 'molyneux list models' explains."),
 ]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
-Seed = Annotated[int, Parameter(help="The same seed gives the same pictures, weights and scores.")]
+Seed = Annotated[int, Parameter(help="The same seed gives the same images, weights and scores.")]
 _LAYOUT = "a folder for each (CLASS/IMAGE), or NAME:FOLDER as 'molyneux list datasets' explains."
 Novel = Annotated[str | None, Parameter(help=f"Photos of the new concepts to score on, {_LAYOUT}")]
 Known = Annotated[str | None, Parameter(help=f"Photos of known classes, {_LAYOUT}")]
@@ -81,14 +81,14 @@ ControlModels = Annotated[
     ),
 ]
 CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
-WordingFlags = Annotated[Wording, Parameter(name="*", group=_WORDING)]
+PromptFlags = Annotated[PromptConfig, Parameter(name="*", group=_WORDING)]
 TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[
     str | None,
     Parameter(
-        help="Teach on these pictures, not on inverted ones: a folder with a folder for each concept, or "
-        "'sdxl[:MODEL]' for pictures from a text-to-image model (a folder, or a name on the hub), or 'words' for "
-        "none: learn from where the words are, in seconds once there are replay pictures."
+        help="Teach on these images, not on inverted ones: a folder with a folder for each concept, or "
+        "'sdxl[:MODEL]' for images from a text-to-image model (a folder, or a name on the hub), or 'words' for "
+        "none: learn from where the words are, in seconds once there are replay images."
     ),
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
@@ -98,7 +98,7 @@ ExecutorFlag = Annotated[
     Literal["serial", "ray"],
     Parameter(
         group=_RUNNING,
-        help="Make pictures here, or on the Ray cluster of RAY_ADDRESS (else on this machine's cores, OMP_NUM_THREADS "
+        help="Make images here, or on the Ray cluster of RAY_ADDRESS (else on this machine's cores, OMP_NUM_THREADS "
         "of them for each concept): the same pixels.",
     ),
 ]
@@ -189,7 +189,7 @@ def continuable(out: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from molyneux.pipeline.run_folder import is_unfinished
+        from molyneux.runs.folder import is_unfinished
 
         if out is not None and is_unfinished(out):
             raise KeyboardInterrupt(f"the same command continues the run in {out}") from None

@@ -21,7 +21,7 @@ def invert(
     inversion_preset: flags.InversionPreset = "default",
     inversion: flags.InversionFlags = flags.INVERSION,
 ) -> None:
-    """Turn words into pictures, as the model imagines them."""
+    """Turn words into images, as the model imagines them."""
     del inversion_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
 
@@ -32,19 +32,19 @@ def invert(
         concepts=found, out=out, model=model, seed=seed, inversion=inversion, running=running, executor=executor
     )
     with flags.continuable(out), progress(quiet) as on_step:
-        pictures = invert_concepts(settings, on_step=on_step)
+        images = invert_concepts(settings, on_step=on_step)
     result = {
         one.concept.name: {
             "folder": str(out / "synthetic" / one.concept.slug),
-            "pictures": len(one),
+            "images": len(one),
             "seed": one.seed,
             "similarity": one.trace[-1].plain,
             "similarity_of_fresh_views": one.trace[-1].augmented,
         }
-        for one in pictures
+        for one in images
     }
     if as_json:
         print_json({"model": model, "concepts": result})
         return
     for title, entry in result.items():
-        print(f"{title}: {entry['pictures']} pictures, similarity {entry['similarity']:.3f}: {entry['folder']}")
+        print(f"{title}: {entry['images']} images, similarity {entry['similarity']:.3f}: {entry['folder']}")

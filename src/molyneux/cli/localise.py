@@ -15,7 +15,7 @@ def localise(
     images: Annotated[
         str,
         Parameter(
-            help="A folder with images/ and masks/, or another set of marked pictures that 'molyneux list datasets' "
+            help="A folder with images/ and masks/, or another set of marked images that 'molyneux list datasets' "
             "explains, as NAME:FOLDER or FOLDER."
         ),
     ],
@@ -34,7 +34,7 @@ def localise(
         str | None,
         Parameter(help="A folder with a SAM or SAM 2, or its name on the hub (facebook/sam-vit-base)."),
     ] = None,
-    limit: Annotated[int, Parameter(help="How many pictures, evenly over the set; 0 is all.")] = 0,
+    limit: Annotated[int, Parameter(help="How many images, evenly over the set; 0 is all.")] = 0,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
@@ -42,9 +42,9 @@ def localise(
     saliency: flags.SaliencyFlags = flags.SALIENCY,
     masks: flags.MaskFlags = flags.MASKS,
 ) -> None:
-    """Show where in pictures a model sees a text, make masks of that, and score both. For research only."""
+    """Show where in images a model sees a text, make masks of that, and score both. For research only."""
     del saliency_preset  # taken into account where flags are read
-    from molyneux.pipeline.segmentation import LocaliseSettings, localise_set
+    from molyneux.tasks.localisation.run import LocaliseSettings, localise_set
 
     settings = LocaliseSettings(
         model=model,

@@ -16,9 +16,9 @@ def report(
     as_json: flags.AsJson = False,
 ) -> None:
     """Write a run's report.html anew, from the files in its folder."""
-    from molyneux.report.captions import is_caption_run, write_caption_report
-    from molyneux.report.gallery import draw_gallery, is_gallery
     from molyneux.report.html import write_report
+    from molyneux.tasks.captioning.page import is_caption_run, write_caption_report
+    from molyneux.tasks.localisation.page import draw_gallery, is_gallery
 
     if is_caption_run(folder):
         path = write_caption_report(folder)

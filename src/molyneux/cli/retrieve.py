@@ -45,7 +45,7 @@ def retrieve(
     quiet: flags.Quiet = False,
 ) -> None:
     """Score how well a model finds photos by their captions, and captions by their photos."""
-    from molyneux.pipeline.retrieval import RetrieveSettings, retrieve_folder
+    from molyneux.tasks.retrieval.run import RetrieveSettings, retrieve_folder
 
     settings = RetrieveSettings(
         model=model,

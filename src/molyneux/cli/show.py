@@ -23,7 +23,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     console = Console(markup=False)
     if any(concept["photos"] for concept in scores["concepts"].values()):
         table = Table(box=None, pad_edge=False)
-        for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "pictures"):
+        for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "images"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
         for name, concept in scores["concepts"].items():
             table.add_row(
@@ -55,7 +55,7 @@ def forecast(found: Mapping[str, Any]) -> str:
     """What was chosen within the budget of forgetting."""
     return (
         f"within {percent(found['budget'])} forgotten: {percent(found['share'])} of the change at the rate "
-        f"{found['learning_rate']:g} is kept; forecast from replay pictures: {percent(found['forgotten'])} forgotten, "
+        f"{found['learning_rate']:g} is kept; forecast from replay images: {percent(found['forgotten'])} forgotten, "
         f"{percent(found['captured'])} captured"
     )
 
@@ -128,7 +128,7 @@ def print_captions(found: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from molyneux.report.captions import METRICS
+    from molyneux.tasks.captioning.page import METRICS
 
     if "scores" not in found:
         for path, text in found["captions"].items():
@@ -177,7 +177,7 @@ def print_localised(scores: Mapping[str, Any]) -> None:
     console.print(table)
     chance = scores["chance"]["pointing"]
     console.print(
-        f"{scores['protocol']['pictures']} pictures; chance is an energy ratio of 1, and to point right in "
+        f"{scores['protocol']['images']} images; chance is an energy ratio of 1, and to point right in "
         f"{percent(chance)}; for research only"
     )
 
@@ -192,8 +192,8 @@ def from_text(found: Mapping[str, Any]) -> str:
         for name, control in found.get("controls", {}).items()
     )
     return (
-        f"on fresh inverted pictures (not photos): median rank {rank}{f' ({beside})' if beside else ''}, "
-        f"similarity {similarity}; pictures of known classes that it captures: {share}"
+        f"on fresh inverted images (not photos): median rank {rank}{f' ({beside})' if beside else ''}, "
+        f"similarity {similarity}; images of known classes that it captures: {share}"
     )
 
 

@@ -25,13 +25,13 @@ def teach(
     images_from: flags.ImagesFrom = None,
     control: Annotated[
         Literal["noise", "shuffled"] | None,
-        Parameter(help="Teach on noise, or on another concept's pictures and words, instead."),
+        Parameter(help="Teach on noise, or on another concept's images and words, instead."),
     ] = None,
     controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
     fresh: Annotated[
         bool,
         Parameter(
-            help="Without photos: read fresh pictures of each concept, which for many takes long (ViLT). With "
+            help="Without photos: read fresh images of each concept, which for many takes long (ViLT). With "
             "--images-from words there are none, and nothing is measured."
         ),
     ] = True,
@@ -43,7 +43,7 @@ def teach(
         float | None,
         Parameter(help="Choose rate and strength so that no more is forgotten, as forecast without photos: 0.01."),
     ] = None,
-    wording: flags.WordingFlags = flags.WORDING,
+    prompt_config: flags.PromptFlags = flags.PROMPTS,
     window: flags.WindowFlags = flags.WINDOW,
     running: flags.RunningFlags = flags.RUNNING,
     executor: flags.ExecutorFlag = "serial",
@@ -55,12 +55,12 @@ def teach(
     teaching_preset: flags.TeachingPreset = "default",
     teaching: flags.TeachingFlags = flags.TEACHING,
 ) -> None:
-    """Teach concepts from words: picture them, fine-tune on the pictures, score, save and report."""
+    """Teach concepts from words: image them, fine-tune on the images, score, save and report."""
     del inversion_preset, teaching_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
 
-    from molyneux.pipeline.run import read_scores, teach_concepts
     from molyneux.pipeline.settings import TeachSettings
+    from molyneux.pipeline.teach_run import read_scores, teach_concepts
 
     settings = TeachSettings(
         concepts=found,
@@ -77,7 +77,7 @@ def teach(
         fresh=fresh,
         inversion=inversion,
         teaching=teaching,
-        wording=wording,
+        prompt_config=prompt_config,
         window=window,
         running=running,
         executor=executor,

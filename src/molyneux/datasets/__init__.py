@@ -1,1 +1,1 @@
-"""Photos in folders, lists of names, and pictures drawn in memory."""
+"""Photos in folders, lists of names, and images drawn in memory."""

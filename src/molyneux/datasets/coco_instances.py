@@ -40,7 +40,7 @@ def read_coco(root: Path) -> MarkedSet:
             draw = functools.partial(_drawn, path, file, marks[photo, category])
             name = f"{Path(photos[photo]['file_name']).stem} {names[category]}"
             items.append(
-                Marked(name=name, picture=functools.partial(read_photo, file), truth=draw, sought=names[category])
+                Marked(name=name, image=functools.partial(read_photo, file), truth=draw, sought=names[category])
             )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not laid out as COCO's instances are: {error!r} is not to be found") from error

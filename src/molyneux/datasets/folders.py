@@ -33,7 +33,7 @@ class PhotoFolder:
     photos: tuple[Photo, ...]
     """Class by class, by file name within a class."""
     window: Window = WHOLE
-    """How the DICOM and NIfTI files among them become pictures."""
+    """How the DICOM and NIfTI files among them become images."""
     medical: bool = False
     """Whether what is computed on them is for research only."""
 

@@ -1,4 +1,4 @@
-"""Pictures in which an object is marked: what all layouts of such sets come to; nothing is decoded at first."""
+"""Images in which an object is marked: what all layouts of such sets come to; nothing is decoded at first."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -17,29 +17,29 @@ from molyneux.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marked:
-    """A picture and the mask of what is sought in it."""
+    """A image and the mask of what is sought in it."""
 
     name: str
     """Different from all others of the set."""
-    picture: Callable[[], Image.Image]
+    image: Callable[[], Image.Image]
     truth: Callable[[], Bool[Tensor, "h w"]]
-    """In the picture's size, with at least one pixel set."""
+    """In the image's size, with at least one pixel set."""
     sought: str | None = None
     """What the mask marks, where the set has a name for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedSet:
-    """Marked pictures."""
+    """Marked images."""
 
     root: Path
     items: tuple[Marked, ...]
     left_out: int
-    """Pictures in which nothing is marked."""
+    """Images in which nothing is marked."""
 
     def __post_init__(self) -> None:
         if not self.items:
-            raise DataError(f"{self.root} has no marked pictures")
+            raise DataError(f"{self.root} has no marked images")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,14 +56,14 @@ def read_folders(root: Path, images: str = IMAGES, masks: str = MASKS) -> Marked
 
 
 def of_files(name: str, image: Path, masks: Iterable[Path]) -> Marked:
-    """A picture with one mask, or with several that are taken together, in files of its size."""
+    """A image with one mask, or with several that are taken together, in files of its size."""
     return Marked(
-        name=name, picture=functools.partial(read_photo, image), truth=functools.partial(_united, image, tuple(masks))
+        name=name, image=functools.partial(read_photo, image), truth=functools.partial(_united, image, tuple(masks))
     )
 
 
 def _united(image: Path, masks: tuple[Path, ...]) -> Tensor:
-    """The masks of several lesions of a picture as one."""
+    """The masks of several lesions of a image as one."""
     width, height = read_photo(image).size
     parts = [read_mask(mask, size=(height, width), allow_empty=len(masks) > 1) for mask in masks]
     return not_empty(torch.stack(parts).any(dim=0), str(image))

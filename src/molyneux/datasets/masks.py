@@ -1,4 +1,4 @@
-"""Pictures with a mask each: `images/` and `masks/`, paired by file name and never by order."""
+"""Images with a mask each: `images/` and `masks/`, paired by file name and never by order."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ BRIGHT = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedPicture:
-    """A picture and its mask; nothing is decoded yet."""
+class MaskedImage:
+    """A image and its mask; nothing is decoded yet."""
 
     name: str
     """What the two files have in common: the path below their folder, without the suffix."""
@@ -35,46 +35,46 @@ class MaskFolder:
     """The pairs of a folder, by name."""
 
     root: Path
-    pairs: tuple[MaskedPicture, ...]
+    pairs: tuple[MaskedImage, ...]
     unmasked: tuple[str, ...]
-    """Pictures that have no mask and are left out."""
+    """Images that have no mask and are left out."""
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """The pictures' files."""
+        """The images' files."""
         return tuple(pair.image for pair in self.pairs)
 
 
 def read_masks(root: Path, images: str = IMAGES, masks: str = MASKS) -> MaskFolder:
-    """Pair the pictures in `root/images` with the masks of the same name in `root/masks`; suffixes may differ.
+    """Pair the images in `root/images` with the masks of the same name in `root/masks`; suffixes may differ.
 
     Raises:
-        DataError: if a folder is missing or empty, a mask has no picture, or two files of a folder share a name.
+        DataError: if a folder is missing or empty, a mask has no image, or two files of a folder share a name.
     """
     root = Path(root)
-    pictures, found = (_by_name(root / folder) for folder in (images, masks))
-    lonely = [name for name in found if name not in pictures]
+    by_name, found = (_by_name(root / folder) for folder in (images, masks))
+    lonely = [name for name in found if name not in by_name]
     if lonely:
         raise DataError(
-            f"{len(lonely)} of {len(found)} masks in {root / masks} have no picture in {root / images}, "
+            f"{len(lonely)} of {len(found)} masks in {root / masks} have no image in {root / images}, "
             f"the first is {lonely[0]!r}: expected the same file names"
         )
     return MaskFolder(
         root=root,
-        pairs=tuple(MaskedPicture(name=name, image=pictures[name], mask=mask) for name, mask in found.items()),
-        unmasked=tuple(name for name in pictures if name not in found),
+        pairs=tuple(MaskedImage(name=name, image=by_name[name], mask=mask) for name, mask in found.items()),
+        unmasked=tuple(name for name in by_name if name not in found),
     )
 
 
 def read_mask(
     path: Path, *, bright: int = BRIGHT, size: tuple[int, int] | None = None, allow_empty: bool = False
 ) -> Bool[Tensor, "h w"]:
-    """A mask picture as truths: pixels whose grey is above `bright` (0 to 254; the paper's code takes 200).
+    """A mask image as truths: pixels whose grey is above `bright` (0 to 254; the paper's code takes 200).
 
-    With `size` (height, width) the mask must have it: that of its picture, say.
+    With `size` (height, width) the mask must have it: that of its image, say.
 
     Raises:
         DataError: if the file cannot be read, has another size, or has no pixel above `bright` unless `allow_empty`.
@@ -82,25 +82,24 @@ def read_mask(
     grey = np.asarray(read_photo(path).convert("L"))
     if size is not None and grey.shape != tuple(size):
         raise DataError(
-            f"the mask {path} has {grey.shape[1]} x {grey.shape[0]} pixels: "
-            f"expected its picture's {size[1]} x {size[0]}"
+            f"the mask {path} has {grey.shape[1]} x {grey.shape[0]} pixels: expected its image's {size[1]} x {size[0]}"
         )
     mask = grey > bright
     if not allow_empty and not mask.any():
         raise DataError(
             f"the mask {path} is empty: its brightest pixel is {int(grey.max())}, expected some above {bright}; "
-            "remove it with its picture, or allow empty masks"
+            "remove it with its image, or allow empty masks"
         )
     return torch.from_numpy(mask)
 
 
 def true_masks(
-    pairs: Iterable[MaskedPicture], *, bright: int = BRIGHT, allow_empty: bool = False
+    pairs: Iterable[MaskedImage], *, bright: int = BRIGHT, allow_empty: bool = False
 ) -> Iterator[Bool[Tensor, "h w"]]:
-    """The mask of each pair, checked against the size of its picture.
+    """The mask of each pair, checked against the size of its image.
 
     Raises:
-        DataError: as for `read_mask`, or if a picture cannot be read.
+        DataError: as for `read_mask`, or if a image cannot be read.
     """
     for pair in pairs:
         width, height = read_photo(pair.image).size
@@ -109,8 +108,8 @@ def true_masks(
 
 def resize_mask(mask: Bool[Tensor, "h w"], size: tuple[int, int]) -> Bool[Tensor, "h2 w2"]:
     """The mask at another (height, width), each pixel from the nearest: how a predicted mask meets a true one."""
-    picture = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
-    resized = picture.resize((size[1], size[0]), Image.Resampling.NEAREST)
+    image = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
+    resized = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
     return torch.from_numpy(np.asarray(resized) > BRIGHT).to(mask.device)
 
 

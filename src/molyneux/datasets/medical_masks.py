@@ -1,4 +1,4 @@
-"""Medical pictures in which something is marked, in the layouts in which they are published. For research only."""
+"""Medical images in which something is marked, in the layouts in which they are published. For research only."""
 
 import csv
 import functools
@@ -24,10 +24,10 @@ _BRIGHTEST = 0.995
 
 
 def read_busi(root: Path) -> MarkedSet:
-    """BUSI, breast ultrasound: a lesion's masks beside the picture; 'normal' ones, whose mask is empty, are left out.
+    """BUSI, breast ultrasound: a lesion's masks beside the image; 'normal' ones, whose mask is empty, are left out.
 
     Raises:
-        DataError: if there are no such masks, or one has no picture.
+        DataError: if there are no such masks, or one has no image.
 
     Source: Al-Dhabyani et al. (2020), Dataset of breast ultrasound images.
     """
@@ -41,7 +41,7 @@ def read_busi(root: Path) -> MarkedSet:
             others.add(path)
     lonely = sorted(masks.keys() - others)
     if lonely:
-        raise DataError(f"{root} has a mask for {lonely[0].name!r}, but not the picture: put it beside its mask")
+        raise DataError(f"{root} has a mask for {lonely[0].name!r}, but not the image: put it beside its mask")
     lesions = sorted(path for path in masks if not path.name.startswith("normal"))
     items = [of_files(path.relative_to(root).with_suffix("").as_posix(), path, masks[path]) for path in lesions]
     return MarkedSet(root=root, items=tuple(items), left_out=len(others) - len(items))
@@ -66,18 +66,18 @@ def read_siim(root: Path, side: int = 1024) -> MarkedSet:
             runs.setdefault(row["ImageId"].strip(), []).append(row["EncodedPixels"].strip())
     except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no table of ImageId and EncodedPixels ({error!r})") from error
-    pictures = {found.stem: found for found in photos_below(root)}
+    images = {found.stem: found for found in photos_below(root)}
     shown = sorted(name for name, codes in runs.items() if codes != ["-1"])
-    missing = [name for name in shown if name not in pictures]
+    missing = [name for name in shown if name not in images]
     if missing:
         raise DataError(
-            f"{root} has no picture of {missing[0]!r} ({len(missing)} in all): expected {missing[0]}.dcm or .png"
+            f"{root} has no image of {missing[0]!r} ({len(missing)} in all): expected {missing[0]}.dcm or .png"
         )
     items = [
         Marked(
             name=name,
-            picture=functools.partial(read_photo, pictures[name]),
-            truth=functools.partial(_run_lengths, path, name, runs[name], side, pictures[name]),
+            image=functools.partial(read_photo, images[name]),
+            truth=functools.partial(_run_lengths, path, name, runs[name], side, images[name]),
         )
         for name in shown
     ]
@@ -108,27 +108,27 @@ def read_brats(root: Path, modality: str = "t2f") -> MarkedSet:
             items.append(
                 Marked(
                     name=f"{case}-{index:03d}",
-                    picture=functools.partial(_grey_slice, volume, int(index)),
+                    image=functools.partial(_grey_slice, volume, int(index)),
                     truth=functools.partial(_marked_slice, segmentation, int(index)),
                 )
             )
     return MarkedSet(root=root, items=tuple(items), left_out=slices - len(items))
 
 
-def _run_lengths(path: Path, name: str, codes: Iterable[str], side: int, picture: Path) -> Tensor:
+def _run_lengths(path: Path, name: str, codes: Iterable[str], side: int, image: Path) -> Tensor:
     mask = np.zeros(side * side, dtype=bool)
     try:
         for code in codes:
             numbers = np.asarray(code.split(), dtype=np.int64).reshape(-1, 2)
             ends = numbers.sum(axis=1).cumsum()
             if (numbers < 0).any() or ends.max() > mask.size:
-                raise ValueError("a run leads out of the picture")
+                raise ValueError("a run leads out of the image")
             for start, end in zip(ends - numbers[:, 1], ends, strict=True):
                 mask[start:end] = True
     except ValueError as error:
         raise DataError(f"{path} has runs for {name!r} that cannot be read: {error}") from error
     grid = Image.fromarray(mask.reshape(side, side).T.astype(np.uint8) * 255)
-    resized = grid.resize(read_photo(picture).size, Image.Resampling.NEAREST)
+    resized = grid.resize(read_photo(image).size, Image.Resampling.NEAREST)
     return not_empty(torch.from_numpy(np.asarray(resized) > 0), f"{name!r} in {path}")
 
 

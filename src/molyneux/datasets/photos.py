@@ -20,12 +20,12 @@ from molyneux.errors import DataError
 from molyneux.shapes import Images
 
 LARGEST_PHOTO = 25_000_000
-"""Pixels; a larger picture is refused before it is decoded."""
+"""Pixels; a larger image is refused before it is decoded."""
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 Fit = Literal["crop", "pad", "squash"]
-"""How a picture becomes square: see `square`."""
+"""How a image becomes square: see `square`."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -43,29 +43,29 @@ _WARNING_FILTERS = threading.Lock()
 
 
 def read_photo(path: Path, window: Window = WHOLE) -> Image.Image:
-    """The picture in a JPEG, PNG or WebP file as 8-bit RGB, upright as its EXIF orientation says.
+    """The image in a JPEG, PNG or WebP file as 8-bit RGB, upright as its EXIF orientation says.
 
     DICOM files and NIfTI volumes are shown through `window` (`read_scan`).
 
     Transparent parts become white, 16-bit greys are scaled, of an animation the first frame counts.
 
     Raises:
-        DataError: if the file is missing, is no such picture, is cut short, or has more than 25 megapixels;
+        DataError: if the file is missing, is no such image, is cut short, or has more than 25 megapixels;
             the size is checked before anything is decoded.
     """
     if is_scan(Path(path).name):
         return read_scan(Path(path), window)
     with _opened(Path(path)) as image:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        picture = _as_rgb(image)
-        return picture if turn is None else picture.transpose(turn)
+        upright = _as_rgb(image)
+        return upright if turn is None else upright.transpose(turn)
 
 
 def check_headers(paths: Iterable[Path]) -> None:
     """Open every photo, decoding nothing.
 
     Raises:
-        DataError: naming the first that is missing, no picture, or too large.
+        DataError: naming the first that is missing, no image, or too large.
     """
     for path in map(Path, paths):
         if is_scan(path.name):
@@ -132,13 +132,13 @@ def batches(
 
 
 def square(image: Image.Image, size: int, crop: float = 0.875, fit: Fit = "crop") -> Image.Image:
-    """The picture as (size, size).
+    """The image as (size, size).
 
     'crop' is its middle: shorter side to round(size / crop), bicubic, then cut. Both steps are one resampling
-    of the part that remains, so a very long picture costs no more than others.
+    of the part that remains, so a very long image costs no more than others.
 
     'pad' is all of it, in the middle of a black square whose side is its longer side (but at least `size`, so
-    that small pictures are not enlarged), then resized, bicubic.
+    that small images are not enlarged), then resized, bicubic.
 
     'squash' is all of it, resized, bicubic, whatever its shape. With these two `crop` has no effect.
     """
@@ -171,7 +171,7 @@ def _padded(image: Image.Image, size: int) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture, of which the header alone has been read; what goes wrong within is a DataError."""
+    """The image, of which the header alone has been read; what goes wrong within is a DataError."""
     if not path.is_file():
         raise DataError(f"no photo at {path}: expected a JPEG, PNG or WebP file")
     try:
@@ -181,7 +181,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"cannot read the photo {path}: it is no JPEG, PNG or WebP picture; remove it") from error
+        raise DataError(f"cannot read the photo {path}: it is no JPEG, PNG or WebP image; remove it") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"the photo {path} has far more than {_MEGAPIXELS}: make it smaller") from error
     except Exception as error:  # decoders meet broken files with errors of every kind

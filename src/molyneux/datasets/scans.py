@@ -1,4 +1,4 @@
-"""DICOM files and NIfTI volumes to pictures; of their headers nothing but what makes the picture is ever used."""
+"""DICOM files and NIfTI volumes to images; of their headers nothing but what makes the image is ever used."""
 
 import threading
 import warnings
@@ -24,9 +24,9 @@ ValueT = TypeVar("ValueT")
 
 
 def read_scan(path: Path, window: Window) -> Image.Image:
-    """The picture as 8-bit RGB.
+    """The image as 8-bit RGB.
 
-    Slope and intercept are applied; the window's values (its own, the file's, else the picture's whole range) become 0
+    Slope and intercept are applied; the window's values (its own, the file's, else the image's whole range) become 0
     to 255, linearly; MONOCHROME1 is inverted. Volumes are turned so that their slices lie as radiologists look at them.
 
     Raises:
@@ -52,7 +52,7 @@ def scan_size(path: Path) -> tuple[int, int]:
 
 
 def windowed(values: np.ndarray, center: float | None, width: float | None) -> np.ndarray:
-    """Greys in [0, 255]: linear over the window, or over all values where there is none; a flat picture is black.
+    """Greys in [0, 255]: linear over the window, or over all values where there is none; a flat image is black.
 
     >>> windowed(np.array([-200.0, 39.5, 240.0]), 40.0, 400.0).tolist()
     [0.0, 127.5, 255.0]
@@ -71,7 +71,7 @@ def _dicom_header(path: Path) -> Any:
     header = _guarded(path, lambda: dcmread(path, stop_before_pixels=True))
     rows, columns = (header.get(key) for key in ("Rows", "Columns"))
     if not rows or not columns:
-        raise DataError(f"{path} holds no picture: expected a DICOM image; remove it")
+        raise DataError(f"{path} holds no image: expected a DICOM image; remove it")
     if rows * columns > LARGEST_SLICE:
         raise DataError(f"{path} has {columns} x {rows} pixels: expected at most {LARGEST_SLICE:,}; make it smaller")
     return header
@@ -95,7 +95,7 @@ def _dicom(path: Path, window: Window) -> Image.Image:
     if window.window_center is not None:
         center, width = window.window_center, window.window_width
     grey = windowed(values, center, width if width is not None and width >= 1 else None)
-    return _picture(255 - grey if kind == "MONOCHROME1" else grey)
+    return _image(255 - grey if kind == "MONOCHROME1" else grey)
 
 
 def _nifti(path: Path, window: Window) -> Image.Image:
@@ -105,7 +105,7 @@ def _nifti(path: Path, window: Window) -> Image.Image:
     if not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are no numbers: mend or remove it")
     # canonical axes lead to the right, the front and the head
-    return _picture(windowed(values[::-1, ::-1].T, window.window_center, window.window_width))
+    return _image(windowed(values[::-1, ::-1].T, window.window_center, window.window_width))
 
 
 def _upright(path: Path) -> Any:
@@ -126,7 +126,7 @@ def _place(path: Path, count: int, window: Window) -> int:
     return place
 
 
-def _picture(grey: np.ndarray) -> Image.Image:
+def _image(grey: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(grey.round().clip(0, 255).astype(np.uint8))).convert("RGB")
 
 

@@ -1,4 +1,4 @@
-"""The layouts in which sets of marked pictures are read, by name or by what their files show."""
+"""The layouts in which sets of marked images are read, by name or by what their files show."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ def read_marked(marked: str | Path) -> MarkedSet:
     name, colon, folder = str(marked).partition(":")
     root = Path(folder if colon and name in READERS else marked)
     if not root.is_dir():
-        raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected a folder of marked pictures")
+        raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected a folder of marked images")
     kind = name if colon and name in READERS else _shown(root)
     try:
         return READERS[kind](root)
@@ -56,7 +56,7 @@ def _shown(root: Path) -> str:
     found = next((name for name, sign in signs.items() if sign()), None)
     if found is None:
         raise DataError(
-            f"{root} is in none of the layouts of marked pictures ({', '.join(READERS)}): expected images/ and masks/ "
+            f"{root} is in none of the layouts of marked images ({', '.join(READERS)}): expected images/ and masks/ "
             "with the same file names, or another that 'molyneux list datasets' explains"
         )
     return found

@@ -1,4 +1,4 @@
-"""Pictures drawn in memory, each from a seed: for tests, and where no photos are at hand."""
+"""Images drawn in memory, each from a seed: for tests, and where no photos are at hand."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ _FINER = 3  # drawn at three times the size and averaged, for smooth edges
 
 
 def draw_shapes(kind: str, count: int, size: int, seed: int) -> list[Image.Image]:
-    """`count` pictures, (size, size) RGB, of one coloured shape each, at random places, sizes and colours.
+    """`count` images, (size, size) RGB, of one coloured shape each, at random places, sizes and colours.
 
-    The picture at an index does not depend on `count`; with one seed, kinds differ in shape alone.
+    The image at an index does not depend on `count`; with one seed, kinds differ in shape alone.
 
     Raises:
         DataError: if `kind` is none of `SHAPES`.
@@ -40,25 +40,25 @@ def draw_sunflower(seed: int, size: int = 256) -> Image.Image:
     """
     random = np.random.default_rng(seed)
     side = size * _FINER
-    picture = _landscape(side, random)
-    canvas = ImageDraw.Draw(picture)
+    image = _landscape(side, random)
+    canvas = ImageDraw.Draw(image)
     _distant_flowers(canvas, side, random)
     x, y = side * random.uniform(0.4, 0.6), side * random.uniform(0.36, 0.52)
     radius = side * random.uniform(0.26, 0.38)
     _stem(canvas, (x, y), radius, side, random)
-    picture.paste(*_head(radius, random, at=(x, y)))
-    return _developed(picture, size, random)
+    image.paste(*_head(radius, random, at=(x, y)))
+    return _developed(image, size, random)
 
 
 def draw_sunflowers(count: int, size: int, seed: int) -> list[Image.Image]:
-    """`count` different sunflowers; the picture at an index does not depend on `count`."""
+    """`count` different sunflowers; the image at an index does not depend on `count`."""
     seeds = np.random.SeedSequence(seed).generate_state(count, dtype=np.uint32) if count else ()
     return [draw_sunflower(int(one), size) for one in seeds]
 
 
-def as_tensor(pictures: Sequence[Image.Image]) -> Images:
-    """Pictures of one size as a tensor in [0, 1], (n, 3, h, w)."""
-    values = torch.from_numpy(np.stack([np.array(picture.convert("RGB")) for picture in pictures]))
+def as_tensor(images: Sequence[Image.Image]) -> Images:
+    """Images of one size as a tensor in [0, 1], (n, 3, h, w)."""
+    values = torch.from_numpy(np.stack([np.array(image.convert("RGB")) for image in images]))
     return values.permute(0, 3, 1, 2).contiguous().float() / 255
 
 
@@ -72,22 +72,22 @@ def write_folder(root: Path, classes: Mapping[str, Sequence[Image.Image]]) -> Pa
     """
     root = Path(root)
     with new_folder(root) as target:
-        for name, pictures in classes.items():
+        for name, images in classes.items():
             folder = target / name.replace(" ", "_")
             folder.mkdir()
-            for index, picture in enumerate(pictures):
-                picture.save(folder / f"{index:02d}.png")
+            for index, image in enumerate(images):
+                image.save(folder / f"{index:02d}.png")
     return root
 
 
 def _shape(kind: str, size: int, random: np.random.Generator) -> Image.Image:
     side = size * _FINER
     ground, colour = _two_colours(random)
-    picture = Image.new("RGB", (side, side), ground)
+    image = Image.new("RGB", (side, side), ground)
     radius = side * random.uniform(0.22, 0.36)
     x, y = (float(value) for value in random.uniform(radius, side - radius, size=2))
-    _OUTLINES[kind](ImageDraw.Draw(picture), x, y, radius, colour, ground)
-    return picture.resize((size, size), Image.Resampling.BOX)
+    _OUTLINES[kind](ImageDraw.Draw(image), x, y, radius, colour, ground)
+    return image.resize((size, size), Image.Resampling.BOX)
 
 
 def _two_colours(random: np.random.Generator) -> tuple[Colour, Colour]:
@@ -209,7 +209,7 @@ def _leaf(canvas: ImageDraw.ImageDraw, joint: Point, angle: float, reach: float,
 
 
 def _head(radius: float, random: np.random.Generator, at: Point) -> tuple[Image.Image, tuple[int, int], Image.Image]:
-    """The flower head, seen a little from the side: picture, corner and mask to paste."""
+    """The flower head, seen a little from the side: image, corner and mask to paste."""
     room = int(radius * 2.6)
     layer = Image.new("RGBA", (room, room), (150, 110, 10, 0))
     canvas = ImageDraw.Draw(layer)
@@ -270,9 +270,9 @@ def _disc(canvas: ImageDraw.ImageDraw, middle: Point, radius: float, random: np.
         canvas.ellipse((px - r, py - r, px + r, py + r), fill=_colour(_jitter(base, 20, random)))
 
 
-def _developed(picture: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
+def _developed(image: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
     """Averaged to size, with slanting light, exposure, a little blur and grain."""
-    small = picture.resize((size, size), Image.Resampling.LANCZOS)
+    small = image.resize((size, size), Image.Resampling.LANCZOS)
     small = small.filter(ImageFilter.GaussianBlur(size * random.uniform(0.0, 0.0035)))
     pixels = np.asarray(small).astype(np.float64)
     angle = random.uniform(0, 2 * math.pi)

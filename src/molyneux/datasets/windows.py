@@ -1,4 +1,4 @@
-"""Which greys of a medical picture are shown, and which slice of a volume; importing this needs no torch."""
+"""Which greys of a medical image are shown, and which slice of a volume; importing this needs no torch."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ RESEARCH_ONLY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """How DICOM and NIfTI files become pictures."""
+    """How DICOM and NIfTI files become images."""
 
     window_center: float | None = None
     """The middle of the values shown, after slope and intercept; else the file's own window, else all values."""
@@ -37,10 +37,10 @@ class Window:
         """What was done, in words.
 
         >>> Window(slice=3).said.partition(";")[0]
-        "slope and intercept applied, then the file's own window, else all of a picture's values"
+        "slope and intercept applied, then the file's own window, else all of a image's values"
         """
         shown = (
-            "the file's own window, else all of a picture's values"
+            "the file's own window, else all of a image's values"
             if self.window_center is None
             else f"the window of center {self.window_center:g} and width {self.window_width:g}"
         )

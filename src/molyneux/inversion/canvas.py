@@ -1,4 +1,4 @@
-"""What is optimised, and how it becomes a picture: canvas values and colour are chosen separately."""
+"""What is optimised, and how it becomes a image: canvas values and colour are chosen separately."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _DEVIATIONS = torch.tensor([1.0, 0.35, 0.15])
 
 
 class Canvas(abc.ABC):
-    """Free values that Adam moves, for all pictures of one job."""
+    """Free values that Adam moves, for all images of one job."""
 
     @abc.abstractmethod
     def leaves(self) -> list[Tensor]:
@@ -72,9 +72,9 @@ class Pixels(Canvas):
 
 @final
 class Pyramid(Canvas):
-    """A sum of pictures of sides 1, 2, 4, ... up to the full side, each free (after Fort, 2025, 2502.07753).
+    """A sum of images of sides 1, 2, 4, ... up to the full side, each free (after Fort, 2025, 2502.07753).
 
-    Coarse pictures move many pixels with one step, so that shapes come before texture.
+    Coarse images move many pixels with one step, so that shapes come before texture.
     """
 
     def __init__(self, config: InversionConfig, size: int, generators: Sequence[Generator], device: torch.device):

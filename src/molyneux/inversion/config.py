@@ -9,18 +9,18 @@ from molyneux.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InversionConfig:
-    """How a description becomes pictures. The defaults are Molyneux's own; see `paper` and `authors_code`."""
+    """How a description becomes images. The defaults are Molyneux's own; see `paper` and `authors_code`."""
 
     images: int = 10
-    """Pictures per concept."""
+    """Images per concept."""
     steps: int = 100
     """Optimiser steps."""
     size: int = 0
-    """Side of the finished picture in pixels; 0 takes the model's inversion size."""
+    """Side of the finished image in pixels; 0 takes the model's inversion size."""
     view: int = 0
     """Side of the views that the tower sees while inverting; 0 takes the model's inversion size."""
     canvas: Literal["pixels", "pyramid"] = "pyramid"
-    """What is optimised: the pixels, or a sum of pictures of every resolution."""
+    """What is optimised: the pixels, or a sum of images of every resolution."""
     start: Literal["uniform", "normal"] = "uniform"
     """Pixel canvas only: noise that the pixels start from. 'normal' is 0.5 + 0.5 z with z from N(0, 1), cut to [0, 1]:
     N(0, 1) where a model normalises with mean 0.5 and deviation 0.5, as ViLT does, cut to that model's range."""
@@ -35,7 +35,7 @@ class InversionConfig:
     growth: tuple[tuple[float, int], ...] = ()
     """Pixel canvas only: (fraction of the run, side) from which the canvas has that side; empty keeps full size."""
     joint: float = 2.0
-    """Weight of the similarity of the pictures' mean embedding: they learn to cancel each other's accidents."""
+    """Weight of the similarity of the images' mean embedding: they learn to cancel each other's accidents."""
     affine_probability: float = 1.0
     """Share of views that are turned, moved and scaled."""
     rotation: float = 30.0
@@ -43,19 +43,19 @@ class InversionConfig:
     translation: float = 0.1
     """Largest shift as a share of the side, either way."""
     scale: tuple[float, float] = (0.7, 1.2)
-    """Range of the zoom; below 1 the picture shrinks and its border is repeated."""
+    """Range of the zoom; below 1 the image shrinks and its border is repeated."""
     color_shift: float = 0.1
     """Largest random shift of each channel, and of the logarithm of its gain."""
     noise: float = 0.05
     """Standard deviation of the noise added to each view, falling linearly to zero over the run."""
     total_variation: float = 0.0
-    """Weight of the total variation of the pictures."""
+    """Weight of the total variation of the images."""
     variation_norm: Literal["mean", "frobenius"] = "mean"
     """Mean absolute difference of neighbours, or the authors' four Frobenius norms that grow with the resolution."""
     batch_norm: float = 0.2
     """Weight of the distance to the vision tower's own batch-norm statistics; no effect where it has none."""
     gradient_clip: float = 0.0
-    """Largest norm of the gradient of all pictures together; 0 leaves it."""
+    """Largest norm of the gradient of all images together; 0 leaves it."""
     trace_every: int = 25
     """Steps between two measurements of the similarity."""
 

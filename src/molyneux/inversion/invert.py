@@ -1,4 +1,4 @@
-"""Text to pictures: climb the model's own similarity from noise (Eq. 3)."""
+"""Text to images: climb the model's own similarity from noise (Eq. 3)."""
 
 import hashlib
 import io
@@ -37,16 +37,16 @@ def invert(
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
 ) -> SyntheticImages:
-    """Optimise pictures until the model finds them similar to the concept's descriptions.
+    """Optimise images until the model finds them similar to the concept's descriptions.
 
-    The name is not shown to the model, only the descriptions (paper, appendix G). All pictures of a concept
+    The name is not shown to the model, only the descriptions (paper, appendix G). All images of a concept
     form one job: its result depends on the model, the concept, the settings and the seed alone.
 
     Args:
         model: stays as it is; its weights are frozen meanwhile.
         concept: its descriptions are embedded once; several are averaged.
         config: Molyneux's own defaults if None.
-        seed: each picture has its own stream of random numbers, made from this, the concept and its index.
+        seed: each image has its own stream of random numbers, made from this, the concept and its index.
         checkpoint: a file that holds the job's state while it runs; if it is there, the job goes on from it
             to the same pixels, and it is removed at the end.
         on_step: called after each step with (steps done, steps in all).
@@ -55,7 +55,7 @@ def invert(
         ModelError: if a description does not fit, or the similarity is not a number.
     """
     config = config or InversionConfig()
-    generators = [Generator().manual_seed(picture_seed(seed, concept, i)) for i in range(config.images)]
+    generators = [Generator().manual_seed(image_seed(seed, concept, i)) for i in range(config.images)]
     started = time.perf_counter()
     alignment = model.alignment(concept.descriptions)
     fingerprint = _fingerprint(model, config, [concept], seed) if checkpoint else ""
@@ -64,7 +64,7 @@ def invert(
         concept=concept,
         pixels=pixels,
         seed=seed,
-        pictured=concept.name,
+        depicted=concept.name,
         words=concept.descriptions,
         trace=trace,
         seconds=time.perf_counter() - started,
@@ -80,12 +80,12 @@ def invert_each(
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[SyntheticImages, ...]:
-    """One picture of each concept's first description, all in one job: what replay of known classes is made of.
+    """One image of each concept's first description, all in one job: what replay of known classes is made of.
 
     Arguments and errors as for `invert`; `config.images` is not used.
     """
     config = config or InversionConfig()
-    generators = [Generator().manual_seed(picture_seed(seed, concept, 0)) for concept in concepts]
+    generators = [Generator().manual_seed(image_seed(seed, concept, 0)) for concept in concepts]
     started = time.perf_counter()
     alignment = model.alignment_each([concept.descriptions[0] for concept in concepts])
     fingerprint = _fingerprint(model, config, concepts, seed) if checkpoint else ""
@@ -94,14 +94,14 @@ def invert_each(
     return tuple(
         SyntheticImages(
             concept=concept,
-            pixels=picture[None],
+            pixels=image[None],
             seed=seed,
-            pictured=concept.name,
+            depicted=concept.name,
             words=concept.descriptions[:1],
             trace=trace,
             seconds=seconds,
         )
-        for concept, picture in zip(concepts, pixels, strict=True)
+        for concept, image in zip(concepts, pixels, strict=True)
     )
 
 
@@ -133,14 +133,14 @@ def _climb(
                 job.store(checkpoint)
             raise
     # in the layout in which they are read from a file: convolutions round otherwise in another
-    pixels = job.pictures().detach().clamp(0, 1).cpu().float().contiguous()
+    pixels = job.images().detach().clamp(0, 1).cpu().float().contiguous()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pixels, tuple(job.trace)
 
 
-def picture_seed(seed: int, concept: Concept, index: int) -> int:
-    """A 63-bit seed from the run's seed, the concept and the picture's index; the same everywhere."""
+def image_seed(seed: int, concept: Concept, index: int) -> int:
+    """A 63-bit seed from the run's seed, the concept and the image's index; the same everywhere."""
     text = repr((seed, concept.name, concept.descriptions, index))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -169,7 +169,7 @@ class _Job:
         self.grown_at = 0
         self.trace: list[TracePoint] = []
 
-    def pictures(self) -> Images:
+    def images(self) -> Images:
         return self.color(self.canvas.values())
 
     def advance(self, size: int) -> None:
@@ -183,13 +183,13 @@ class _Job:
         noise = config.noise * (1 - self.step / config.steps)
         draw = draw_views(config, size, noise, self.generators)
         with batch_norm_moments(self.layers) as seen:
-            pictures = self.pictures()
-            scores, together = self.alignment.score(view(pictures, draw, size))
+            images = self.images()
+            scores, together = self.alignment.score(view(images, draw, size))
             loss = -scores.mean() - config.joint * together
             if self.layers:
                 loss = loss + config.batch_norm * statistics_distance(seen, self.expected)
         if config.total_variation:
-            loss = loss + config.total_variation * self.variation(pictures).mean()
+            loss = loss + config.total_variation * self.variation(images).mean()
         if not torch.isfinite(loss):
             raise ModelError(f"the similarity became {loss.item()} at step {self.step}: try a smaller learning rate")
         gradients = torch.autograd.grad(loss, self.canvas.leaves())
@@ -209,7 +209,7 @@ class _Job:
     def measure(self, size: int, augmented: float) -> TracePoint:
         still = InversionConfig(affine_probability=0.0, color_shift=0.0)
         plain_view = draw_views(still, size, 0.0, [Generator() for _ in self.generators])
-        plain = self.alignment.score(view(self.pictures(), plain_view, size))[0].mean()
+        plain = self.alignment.score(view(self.images(), plain_view, size))[0].mean()
         return TracePoint(step=self.step, plain=float(plain), augmented=augmented)
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What pictures should look like before any text is read."""
+"""What images should look like before any text is read."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ Moments = tuple[Float[Tensor, " _"], Float[Tensor, " _"]]
 
 
 def total_variation(images: Images) -> Scores:
-    """Mean absolute difference between neighbouring pixels, per picture.
+    """Mean absolute difference between neighbouring pixels, per image.
 
-    A mean, not a sum, so one weight serves every resolution. Zero for a flat picture; at most 2 for
+    A mean, not a sum, so one weight serves every resolution. Zero for a flat image; at most 2 for
     pixels in [0, 1].
 
     Source: Rudin, Osher & Fatemi (1992), anisotropic form.
@@ -32,10 +32,10 @@ def total_variation(images: Images) -> Scores:
 
 
 def frobenius_variation(images: Images) -> Scores:
-    """Four Frobenius norms of neighbour differences (rows, columns, both diagonals), per picture.
+    """Four Frobenius norms of neighbour differences (rows, columns, both diagonals), per image.
 
     For each channel the norm over all pixels, not squared and not divided by their number, so its pull
-    grows with the resolution; channels are averaged and the four directions added. Zero for a flat picture.
+    grows with the resolution; channels are averaged and the four directions added. Zero for a flat image.
 
     Source: the form used by Kazemi et al. (2024) and by the paper's authors.
     """
@@ -45,7 +45,7 @@ def frobenius_variation(images: Images) -> Scores:
         images[..., 1:, 1:] - images[..., :-1, :-1],
         images[..., 1:, :-1] - images[..., :-1, 1:],
     )
-    # the constant keeps the gradient of a flat picture finite
+    # the constant keeps the gradient of a flat image finite
     norms = [(d.square().sum(dim=(-2, -1)) + 1e-12).sqrt().mean(dim=-1) for d in differences]
     return torch.stack(norms).sum(dim=0)
 
@@ -72,11 +72,11 @@ def batch_norm_moments(layers: Sequence[nn.BatchNorm2d]) -> Iterator[list[Moment
 
 
 def statistics_distance(seen: Sequence[Moments], expected: Sequence[LayerStatistics]) -> Float[Tensor, ""]:
-    """How far the pictures' statistics are from what each batch-norm layer met in training.
+    """How far the images' statistics are from what each batch-norm layer met in training.
 
     Per layer and channel: squared difference of the means in units of the trained deviation, plus the
     squared relative difference of the deviations; averaged over channels, then over layers. Zero when all
-    statistics agree. Taken over all pictures given, so they must be the pictures of one job.
+    statistics agree. Taken over all images given, so they must be the images of one job.
 
     Source: after Yin et al. (2020), DeepInversion, made free of scale.
     """

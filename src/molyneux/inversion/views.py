@@ -1,4 +1,4 @@
-"""Random views of pictures: every picture its own draw, from its own generator, in one resampling."""
+"""Random views of images: every image its own draw, from its own generator, in one resampling."""
 
 import math
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def _matrix(config: InversionConfig, u: list[float]) -> list[list[float]]:
     angle = math.radians(config.rotation) * (2 * u[1] - 1)
     low, high = config.scale
     zoom = low + (high - low) * u[4]
-    # the side is 2 in grid units; a view that is zoomed in may lie anywhere in the picture
+    # the side is 2 in grid units; a view that is zoomed in may lie anywhere in the image
     reach = 2 * config.translation + max(0.0, 1 - 1 / zoom)
     across, down = (reach * (2 * v - 1) for v in u[2:4])
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom

@@ -19,9 +19,9 @@ from molyneux.concepts import LONGEST_NAME, read_descriptions
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import read_names
 from molyneux.errors import ConceptError, ConfigError, DataError
-from molyneux.evaluation.labels import name_key
 from molyneux.files import write_text
 from molyneux.pipeline.settings import Progress, check_seed
+from molyneux.tasks.classification.labels import name_key
 
 PLACE = "<class name>"
 """Where a prompt takes the name."""

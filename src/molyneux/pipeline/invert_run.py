@@ -1,18 +1,18 @@
-"""`molyneux invert`: words in, a folder of pictures for each concept out."""
+"""`molyneux invert`: words in, a folder of images for each concept out."""
 
 from dataclasses import asdict
 
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.concepts import check_distinct
-from molyneux.pipeline.jobs import Job, Workshop
-from molyneux.pipeline.run_folder import check_out, open_run
+from molyneux.images.jobs import ImageMaker, Job
 from molyneux.pipeline.settings import InvertSettings, Progress
+from molyneux.runs.folder import check_out, open_run
 from molyneux.synthetic import LazyImages
 
 
 def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None) -> LazyImages:
-    """Write `synthetic/SLUG/` for each concept and `config.yaml` into `settings.out`; returns the pictures.
+    """Write `synthetic/SLUG/` for each concept and `config.yaml` into `settings.out`; returns the images.
 
     An unfinished run of the same settings there is continued, to the same pixels.
 
@@ -26,8 +26,8 @@ def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None
         for text in concept.descriptions:
             model.check_text(text)
     folder = open_run(settings.out, settings.resolved(), weights_digest(model.native))
-    workshop = Workshop(model=model, name=settings.model, running=settings.running, executor=settings.executor)
-    found = workshop(
+    image_maker = ImageMaker(model=model, name=settings.model, running=settings.running, executor=settings.executor)
+    found = image_maker(
         [
             Job(
                 concept=concept,

@@ -6,21 +6,21 @@ from typing import TypeVar
 
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.datasets.imagenet import imagenet_names
-from molyneux.pipeline.known_words import read_known
-from molyneux.pipeline.prepare import without
-from molyneux.pipeline.replay import replay_pictures
+from molyneux.images.replay import replay_images
+from molyneux.pipeline.checks import without
+from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.settings import check_seed
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.teach import check_ability, uses_replay
-from molyneux.teaching.teach import teach as teach_with
+from molyneux.teaching.fine_tune import check_ability, uses_replay
+from molyneux.teaching.fine_tune import teach as teach_with
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
 
 def teach(
     model: ModelT,
-    pictures: Sequence[SyntheticImages],
+    images: Sequence[SyntheticImages],
     config: TeachingConfig | None = None,
     *,
     known: Sequence[str] | None = None,
@@ -29,31 +29,31 @@ def teach(
     adapter: Path | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> ModelT:
-    """A new model that has learned the concepts of `pictures`; the given one stays as it is.
+    """A new model that has learned the concepts of `images`; the given one stays as it is.
 
     Args:
         model: one that can do what `config.loss` asks for; the defaults want separate image and text embeddings.
-        pictures: of each concept, as `invert` makes them.
+        images: of each concept, as `invert` makes them.
         config: Molyneux's own defaults if None.
         known: names that the concepts are told apart from; ImageNet's if None.
-        replay: synthetic pictures of known classes, to keep them as they are; if None, the model's own set,
+        replay: synthetic images of known classes, to keep them as they are; if None, the model's own set,
             which ships with it or is made the first time and cached. () goes without.
-        seed: decides the order and the views of the pictures.
+        seed: decides the order and the views of the images.
         adapter: with a low-rank update, a folder to be made for the adapter alone, in peft's layout.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
         ModelError: if the model cannot do what the loss asks for, or a text does not fit.
-        OutputError: if replay pictures cannot be cached.
+        OutputError: if replay images cannot be cached.
     """
     check_seed(seed)
     config = config or TeachingConfig()
     check_ability(model, config)
-    taught = [one.concept.name for one in pictures]
+    taught = [one.concept.name for one in images]
     if replay is None:
-        replay = replay_pictures(dual_encoder(model, "replay")) if uses_replay(config) else ()
+        replay = replay_images(dual_encoder(model, "replay")) if uses_replay(config) else ()
         kept = set(without([one.concept.name for one in replay], taught))
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known
-    read_known(model, pictures, bank, config)
-    return teach_with(model, pictures, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)
+    load_known_texts(model, images, bank, config)
+    return teach_with(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

@@ -12,14 +12,14 @@ from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.evaluation.class_texts import class_texts
-from molyneux.evaluation.features import PhotoFeatures, name_texts, photo_features
-from molyneux.evaluation.labels import LabelSet, label_set
-from molyneux.evaluation.results import Evaluation
-from molyneux.evaluation.wording import Wording, read_templates
-from molyneux.evaluation.zero_shot import check_comparable, evaluate
-from molyneux.pipeline.prepare import Plan, check_words
+from molyneux.pipeline.checks import Plan, check_class_texts
 from molyneux.pipeline.settings import EvaluateSettings, Progress
+from molyneux.tasks.classification.class_texts import class_texts
+from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
+from molyneux.tasks.classification.labels import LabelSet, label_set
+from molyneux.tasks.classification.prompts import PromptConfig, read_templates
+from molyneux.tasks.classification.results import Evaluation
+from molyneux.tasks.classification.zero_shot import check_comparable, evaluate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +32,7 @@ class Scoring:
     shared_trunk: bool
     shared_texts: bool
     prompts: tuple[str, ...]
-    wording: Wording
+    prompt_config: PromptConfig
     on_step: Progress | None = None
 
     @classmethod
@@ -41,7 +41,7 @@ class Scoring:
         base: VisionLanguageModel,
         plan: Plan,
         *,
-        wording: Wording,
+        prompt_config: PromptConfig,
         shared_trunk: bool,
         shared_texts: bool,
         on_step: Progress | None = None,
@@ -62,7 +62,7 @@ class Scoring:
             shared_trunk=shared_trunk,
             shared_texts=shared_texts,
             prompts=plan.prompts,
-            wording=wording,
+            prompt_config=prompt_config,
             on_step=on_step,
         )
 
@@ -81,8 +81,8 @@ class Scoring:
             names=self.labels.known,
             concepts=self.labels.novel,
             prompts=self.prompts,
-            ensemble=self.wording.ensemble,
-            class_names=self.wording.class_names,
+            ensemble=self.prompt_config.ensemble,
+            class_names=self.prompt_config.class_names,
             described=described,
             shared_trunk=self.shared_trunk,
             shared_texts=self.shared_texts,
@@ -101,18 +101,18 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         ConfigError: if texts and names do not fit each other.
         ModelError: if a model cannot be loaded, or a name is too long for it.
     """
-    wording = settings.wording
-    names = None if settings.names is None else read_names(settings.names, wording.class_names)
-    prompts = read_templates(wording.templates)
+    prompt_config = settings.prompt_config
+    names = None if settings.names is None else read_names(settings.names, prompt_config.class_names)
+    prompts = read_templates(prompt_config.templates)
     folders = [
-        None if photos is None else read_set(photos, class_names=wording.class_names, window=settings.window)
+        None if photos is None else read_set(photos, class_names=prompt_config.class_names, window=settings.window)
         for photos in (settings.novel, settings.known)
     ]
     novel, known = folders
     labels = label_set(
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
     )
-    described = class_texts(settings.texts, labels, prompts, wording.ensemble)
+    described = class_texts(settings.texts, labels, prompts, prompt_config.ensemble)
     for folder in folders:
         check_headers(() if folder is None else folder.paths)
     running = asdict(settings.running)
@@ -121,7 +121,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     check_comparable(model, base)
     for one in (model, base):
         if one is not None:
-            check_words(one, name_texts(labels.all, prompts, described))
+            check_class_texts(one, name_texts(labels.all, prompts, described))
     encoders = (model, base) if isinstance(model, DualEncoder) and isinstance(base, DualEncoder) else None
     return evaluate(
         model,
@@ -131,8 +131,8 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         names=names,
         prompts=prompts,
         described=described,
-        ensemble=wording.ensemble,
-        class_names=wording.class_names,
+        ensemble=prompt_config.ensemble,
+        class_names=prompt_config.class_names,
         shared_trunk=encoders is not None and equal_weights(*map(_trunk, encoders)),
         shared_texts=encoders is not None and equal_weights(*map(_texts, encoders)),
         on_step=on_step,

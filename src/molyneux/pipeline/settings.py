@@ -9,15 +9,15 @@ from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
-from molyneux.evaluation.wording import ClassTexts, Wording
 from molyneux.inversion.config import InversionConfig
-from molyneux.localise.config import SaliencyConfig
+from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig
+from molyneux.tasks.localisation.config import SaliencyConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
 
 Control = Literal["noise", "shuffled"]
 
 Executor = Literal["serial", "ray"]
-"""Where pictures are made: here, one concept after the other, or on a Ray cluster; it changes no pixel."""
+"""Where images are made: here, one concept after the other, or on a Ray cluster; it changes no pixel."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being worked on, how much of it is done, and how much there is."""
@@ -41,7 +41,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
 LARGEST_SEED = 2**63 - 1
 
 WORDS = "words"
-"""In place of pictures: the points where the words themselves are in the shared space."""
+"""In place of images: the points where the words themselves are in the shared space."""
 
 MOST_REPLAYED = 993
 """ImageNet's distinct names without a slash."""
@@ -49,16 +49,16 @@ MOST_REPLAYED = 993
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig:
-    """Which inverted pictures of known classes stand for what must not be forgotten."""
+    """Which inverted images of known classes stand for what must not be forgotten."""
 
     count: int = 80
     """Known classes, drawn at random from ImageNet's names."""
     seed: int = 0
-    """Decides which classes, and their pictures; not the run's seed, so that runs share the set."""
+    """Decides which classes, and their images; not the run's seed, so that runs share the set."""
     together: int = 20
     """Classes inverted in one job; a prior on statistics holds over them together."""
     inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=60))
-    """How the classes are pictured, one picture each."""
+    """How the classes are depicted, one image each."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST_REPLAYED:
@@ -82,22 +82,22 @@ class TeachSettings:
     names: str | None = None
     """The known names: 'imagenet-1k' or a file; else the known folder's classes, else ImageNet's."""
     drawn: bool = False
-    """Whether the novel pictures are drawings, so that nobody takes them for photos."""
+    """Whether the novel images are drawings, so that nobody takes them for photos."""
     control: Control | None = None
-    """Teach on noise, or on another concept's pictures and words, instead."""
-    wording: Wording = field(default_factory=Wording)
+    """Teach on noise, or on another concept's images and words, instead."""
+    prompt_config: PromptConfig = field(default_factory=PromptConfig)
     """How classes are put into words for scoring."""
     window: Window = field(default_factory=Window)
-    """How DICOM and NIfTI files become pictures."""
+    """How DICOM and NIfTI files become images."""
     controls: bool = True
     """Beside a scored run, score the same teaching on noise and on another concept's description."""
     fresh: bool = True
-    """Without photos, read fresh pictures of each concept; a model that judges pairs sees each beside all names."""
+    """Without photos, read fresh images of each concept; a model that judges pairs sees each beside all names."""
     images_from: str | None = None
-    """Pictures to teach on in place of inverted ones: a folder with a folder for each concept, 'sdxl[:MODEL]',
-    or 'words' for no pictures."""
+    """Images to teach on in place of inverted ones: a folder with a folder for each concept, 'sdxl[:MODEL]',
+    or 'words' for no images."""
     generation: Generation = field(default_factory=Generation)
-    """How pictures are generated, where they are."""
+    """How images are generated, where they are."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
     teaching: TeachingConfig = field(default_factory=TeachingConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
@@ -106,12 +106,12 @@ class TeachSettings:
     adapter_only: bool = False
     """Whether a low-rank adapter is saved in place of the whole taught model."""
     max_forgetting: float | None = None
-    """Choose rate and strength of teaching so that forgetting, as forecast from replay pictures, is at most this."""
+    """Choose rate and strength of teaching so that forgetting, as forecast from replay images, is at most this."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if self.images_from is not None and self.control is not None:
-            raise ConfigError(f"the control {self.control!r} makes pictures of its own: leave --images-from out")
+            raise ConfigError(f"the control {self.control!r} makes images of its own: leave --images-from out")
         if self.adapter_only and not isinstance(self.teaching.update, LoRA):
             raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update.rank")
 
@@ -142,7 +142,7 @@ class TeachSettings:
                 {}
                 if self.images_from is None
                 else {"images_from": self.images_from}
-                if from_words(self.images_from)
+                if without_images(self.images_from)
                 else {"images_from": self.images_from, "generation": asdict(self.generation)}
             ),
             "inversion": _plain(asdict(self.inversion)),
@@ -154,7 +154,7 @@ class TeachSettings:
                 "novel": None if self.novel is None else str(self.novel),
                 "known": None if self.known is None else str(self.known),
                 "names": self.names,
-                **asdict(self.wording),
+                **asdict(self.prompt_config),
                 **({} if self.window == Window() else asdict(self.window)),
                 **({"drawn": True} if self.drawn else {}),
                 "controls": self.compares,
@@ -167,7 +167,7 @@ class TeachSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvertSettings:
-    """Concepts to picture, and where the pictures go."""
+    """Concepts to image, and where the images go."""
 
     concepts: tuple[Concept, ...]
     out: Path
@@ -200,7 +200,7 @@ class EvaluateSettings:
     novel: str | Path | None = None
     known: str | Path | None = None
     names: str | None = None
-    wording: Wording = field(default_factory=Wording)
+    prompt_config: PromptConfig = field(default_factory=PromptConfig)
     texts: ClassTexts = field(default_factory=ClassTexts)
     window: Window = field(default_factory=Window)
     running: Running = field(default_factory=Running)
@@ -210,8 +210,8 @@ class EvaluateSettings:
             raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
 
 
-def from_words(images_from: str | None) -> bool:
-    """Whether there are to be no pictures; a folder that is called so is a folder."""
+def without_images(images_from: str | None) -> bool:
+    """Whether there are to be no images; a folder that is called so is a folder."""
     return images_from == WORDS and not Path(WORDS).is_dir()
 
 

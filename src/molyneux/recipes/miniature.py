@@ -14,20 +14,20 @@ from molyneux.recipes.table import as_number
 MEANINGLESS = "miniature: these numbers mean nothing but that it runs"
 
 SIDE = 32
-CONCEPTS, PICTURES, STEPS, PHOTOS = 2, 2, 2, 2
-"""Of a recipe's concepts the first; pictures of each, steps to make them, and photos of each class."""
+CONCEPTS, IMAGES, STEPS, PHOTOS = 2, 2, 2, 2
+"""Of a recipe's concepts the first; images of each, steps to make them, and photos of each class."""
 
-GIVEN = "pictures"
-"""The folder of what is drawn in place of a text-to-image model's pictures."""
+GIVEN = "images"
+"""The folder of what is drawn in place of a text-to-image model's images."""
 
 KNOWN = ("tench", "goldfish", "hen")
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 
 
 def in_miniature(recipe: Recipe, cases: Sequence[Case], root: Path, *, own_model: bool = False) -> tuple[Case, ...]:
-    """The cases with tiny models, few steps, pictures and concepts, and of numbers along an axis the ends.
+    """The cases with tiny models, few steps, images and concepts, and of numbers along an axis the ends.
 
-    What a text-to-image model would picture is drawn below `root`. With `own_model` the models stay.
+    What a text-to-image model would image is drawn below `root`. With `own_model` the models stay.
     """
     kept = {axis: _ends(recipe.points(axis)) for axis in recipe.axes}
     return tuple(
@@ -61,7 +61,7 @@ def draw_data(lessons: Sequence[Lesson], root: Path) -> dict[str, Path]:
                 (_draw_marked if isinstance(task, Localisation) else _draw_captioned)(found[task.data])
         elif isinstance(task, Classification):
             if task.novel is not None:
-                for name in {task.novel, GIVEN} if lesson.pictures == str(root / GIVEN) else {task.novel}:
+                for name in {task.novel, GIVEN} if lesson.images == str(root / GIVEN) else {task.novel}:
                     classes.setdefault(name, {}).update(dict.fromkeys(lesson.only))
             if task.known is not None:
                 known = FINDINGS if "chexpert" in task.known else KNOWN
@@ -89,7 +89,7 @@ def _is_first(recipe: Recipe, case: Case) -> bool:
 
 def _small(lesson: Lesson, root: Path, own_model: bool) -> Lesson:
     inversion = replace(
-        lesson.inversion, images=PICTURES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
+        lesson.inversion, images=IMAGES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
     )
     names = [one.name for one in lesson.read_concepts() if not lesson.only or one.name in lesson.only]
     task = lesson.evaluate
@@ -99,13 +99,13 @@ def _small(lesson: Lesson, root: Path, own_model: bool) -> Lesson:
     elif isinstance(task, Localisation):
         saliency = replace(task.saliency, block=0, steps=STEPS, draws=2)
         task = task.model_copy(update={"saliency": saliency, "sam": task.sam and "tiny:sam"})
-    own = lesson.pictures in ("inverted", "noise", "shuffled")
+    own = lesson.images in ("inverted", "noise", "shuffled")
     return lesson.model_copy(
         update={
             "model": lesson.model if own_model else tiny_model(lesson.model),
             "only": tuple(names[:CONCEPTS]),
             "inversion": inversion,
-            "pictures": lesson.pictures if own else str(root / GIVEN),
+            "images": lesson.images if own else str(root / GIVEN),
             "evaluate": task,
             "teaching": replace(
                 lesson.teaching, steps=min(lesson.teaching.steps, STEPS), epochs=min(lesson.teaching.epochs, 1)
@@ -124,8 +124,8 @@ def _draw_captioned(root: Path) -> None:
         (target / "images").mkdir()
         lines = ["image,caption"]
         for shape in SHAPES[:4]:
-            (picture,) = draw_shapes(shape, 1, SIDE, seed=1)
-            picture.save(target / "images" / f"{shape}.png")
+            (image,) = draw_shapes(shape, 1, SIDE, seed=1)
+            image.save(target / "images" / f"{shape}.png")
             lines += [f"{shape}.png,a drawing of a {shape}.", f"{shape}.png,one {shape} on a plain ground"]
         (target / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -138,6 +138,6 @@ def _draw_marked(root: Path) -> None:
         for place in range(PHOTOS):
             box = (8 + 4 * place, 8, 24 + 4 * place, 24)
             for kind, ground, colour in (("images", "grey", "white"), ("masks", "black", "white")):
-                picture = Image.new("RGB", (2 * SIDE, 2 * SIDE), ground)
-                ImageDraw.Draw(picture).ellipse(box, fill=colour)
-                picture.save(target / kind / f"{place:02d}.png")
+                image = Image.new("RGB", (2 * SIDE, 2 * SIDE), ground)
+                ImageDraw.Draw(image).ellipse(box, fill=colour)
+                image.save(target / kind / f"{place:02d}.png")

@@ -11,9 +11,7 @@ from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.errors import ConfigError, OutputError
 from molyneux.files import slug, write_json, write_text
-from molyneux.pipeline.environment import machine, versions
-from molyneux.pipeline.given import check_given
-from molyneux.pipeline.run_folder import RunFolder, check_out, open_run
+from molyneux.images.external import check_external
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
@@ -21,6 +19,8 @@ from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
 from molyneux.recipes.stages import Stage, digest, on_case
 from molyneux.recipes.table import markdown, plot, rows
 from molyneux.recipes.tasks import Base, Data
+from molyneux.runs.environment import machine, versions
+from molyneux.runs.folder import RunFolder, check_out, open_run
 
 RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
 DRAWN = "data"
@@ -80,7 +80,7 @@ def run_recipe(
     _check_named(recipe, settings)
     if not settings.miniature:
         data = Data.read(lessons, settings.data, recipe.name)
-        check_given_pictures(cases, data, settings)
+        check_external_images(cases, data, settings)
     check_out(settings.out, resolved)
     first = lessons[0].model
     held = first, Base(load(first, **asdict(settings.running)))
@@ -205,8 +205,8 @@ class _Job:
         return found + [f"known difference: {text}" for text in self.recipe.differences]
 
 
-def check_given_pictures(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
-    """See what can be seen of pictures that inversion does not make; errors as for `check_given`."""
+def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
+    """See what can be seen of images that inversion does not make; errors as for `check_external`."""
     for case in cases:
         stage = Stage.of(case, dict.fromkeys(case.lesson.data, ""))
         task = case.lesson.evaluate
@@ -214,7 +214,7 @@ def check_given_pictures(cases: Sequence[Case], data: Data, settings: RecipeSett
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.lesson.taught:
-            check_given(stage.teach_settings(settings.out, settings.running), novel)
+            check_external(stage.teach_settings(settings.out, settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

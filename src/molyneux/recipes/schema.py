@@ -1,6 +1,6 @@
 """A recipe is plain data: one lesson, the axes along which it varies, what is read off, and what the paper found.
 
-A lesson is a model, concepts, pictures of them, how they are taught and on what the model is then scored. A point of
+A lesson is a model, concepts, images of them, how they are taught and on what the model is then scored. A point of
 an axis is a change to it. Nothing here needs torch.
 """
 
@@ -17,13 +17,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from molyneux.backends.options import Generation
-from molyneux.captioning.config import CaptioningConfig
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.errors import ConceptError, ConfigError
-from molyneux.evaluation.wording import Ensemble
 from molyneux.inversion.config import InversionConfig
-from molyneux.localise.config import MaskConfig, SaliencyConfig
 from molyneux.recipes.settings import (
     captioning_of,
     generation_of,
@@ -32,6 +29,9 @@ from molyneux.recipes.settings import (
     saliency_of,
     teaching_of,
 )
+from molyneux.tasks.captioning.config import CaptioningConfig
+from molyneux.tasks.classification.prompts import Ensemble
+from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.teaching.config import TeachingConfig
 
 BASELINE = "baseline"
@@ -62,7 +62,7 @@ class Classification(_Strict):
     class_names: ClassNames = "wordnet"
     """What ImageNet's classes are called; the paper's figures show the first of WordNet's names."""
     templates: str = "one"
-    """What each name is put into: see `Wording`."""
+    """What each name is put into: see `PromptConfig`."""
     ensemble: Ensemble = "embeddings"
     described: Literal["no", "asymmetric", "symmetric"] = "no"
     """Whether definitions stand in place of the concepts' names, or of all: what words achieve without teaching."""
@@ -106,7 +106,7 @@ class Localisation(_Strict):
 
 
 class Cost(_Strict):
-    """The time and memory that the pictures take; nothing is taught."""
+    """The time and memory that the images take; nothing is taught."""
 
     task: Literal["cost"]
 
@@ -124,13 +124,13 @@ class Lesson(_Strict):
     """The concepts of the file that are taught; all if empty."""
     taught: bool = True
     """Whether anything is: else the model is scored as it is."""
-    pictures: str = Field(default="inverted", min_length=1)
+    images: str = Field(default="inverted", min_length=1)
     """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl', 'words' or a
     folder."""
     generation: Annotated[Generation, BeforeValidator(generation_of), PlainSerializer(_dumped)] = Field(
         default_factory=Generation
     )
-    """How 'sdxl' makes pictures."""
+    """How 'sdxl' makes images."""
     inversion: Annotated[InversionConfig, BeforeValidator(inversion_of), PlainSerializer(_dumped)] = Field(
         default_factory=InversionConfig
     )

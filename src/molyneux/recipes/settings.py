@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from molyneux.backends.options import Generation
-from molyneux.captioning.config import CaptioningConfig
 from molyneux.errors import ConfigError
 from molyneux.inversion.config import InversionConfig
-from molyneux.localise.config import MaskConfig, SaliencyConfig
 from molyneux.pipeline.settings import PRESETS
+from molyneux.tasks.captioning.config import CaptioningConfig
+from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
 
 _KINDS = (InversionConfig, TeachingConfig, CaptioningConfig, SaliencyConfig, MaskConfig, Generation, Full, LoRA)
@@ -55,7 +55,7 @@ def masks_of(given: Any) -> MaskConfig:
 
 
 def generation_of(given: Any) -> Generation:
-    """The same for pictures of a text-to-image model, of which there are no presets."""
+    """The same for images of a text-to-image model, of which there are no presets."""
     return _resolved("generation", Generation, given)
 
 

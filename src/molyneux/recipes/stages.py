@@ -1,4 +1,4 @@
-"""A recipe's stages: pictures, and scores of a model taught on them. Each is kept by all that decides it."""
+"""A recipe's stages: images, and scores of a model taught on them. Each is kept by all that decides it."""
 
 import hashlib
 import json
@@ -12,15 +12,15 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.files import write_json
-from molyneux.pipeline.jobs import Workshop
-from molyneux.pipeline.pictures import run_pictures
+from molyneux.images.jobs import ImageMaker
+from molyneux.images.sources import run_images
 from molyneux.pipeline.public import teach
 from molyneux.pipeline.settings import Control, Progress, TeachSettings
 from molyneux.recipes.schema import Case, Lesson
 from molyneux.recipes.tasks import Base, Data, Place, score
 from molyneux.synthetic import SyntheticImages
 
-STAGES, PICTURES, KEPT = "stages", "pictures", "reports"
+STAGES, IMAGES, KEPT = "stages", "images", "reports"
 
 _CONTROLS: Mapping[str, Control] = {"noise": "noise", "shuffled": "shuffled"}
 
@@ -49,8 +49,8 @@ class Stage:
     @property
     def key(self) -> str:
         """A digest of everything that decides the scores."""
-        made = {"inversion", "generation", "pictures"}
-        unused = {"generation"} if self.lesson.pictures in ("inverted", *_CONTROLS) else {"inversion"}
+        made = {"inversion", "generation", "images"}
+        unused = {"generation"} if self.lesson.images in ("inverted", *_CONTROLS) else {"inversion"}
         cost = self.lesson.evaluate.task == "cost"
         left_out = unused | ({"teaching"} if cost else set()) if self.lesson.taught else {*made, "teaching", "seed"}
         about = self.lesson.model_dump(mode="json", exclude={"only", "concepts", *left_out})
@@ -60,9 +60,9 @@ class Stage:
         return digest({"lesson": about, "concepts": concepts, "data": dict(self.data)})
 
     @property
-    def pictures_key(self) -> str:
-        """A digest of everything that decides the pictures."""
-        about = self.lesson.model_dump(mode="json", include={"model", "inversion", "generation", "pictures", "seed"})
+    def images_key(self) -> str:
+        """A digest of everything that decides the images."""
+        about = self.lesson.model_dump(mode="json", include={"model", "inversion", "generation", "images", "seed"})
         return digest({"lesson": about, "concepts": [asdict(one) for one in self.concepts]})
 
     def kept(self, root: Path) -> dict[str, Any] | None:
@@ -83,14 +83,14 @@ class Stage:
         running: Running,
         on_step: Progress | None = None,
     ) -> dict[str, Any]:
-        """Make the pictures, teach, score, and keep the scores below `root`; what is there already is read."""
+        """Make the images, teach, score, and keep the scores below `root`; what is there already is read."""
         kept = self.kept(root)
         if kept is not None:
             return kept
         started = time.perf_counter()
         model = student = base.model
         if self.lesson.taught and self.lesson.evaluate.task != "cost":
-            student = self.taught(model, self.pictures(model, root, work, running, on_step), on_step)
+            student = self.taught(model, self.images(model, root, work, running, on_step), on_step)
         place = Place(kept=root / KEPT / self.key, work=work / self.key)
         found = score(student, base, self.lesson, self.concepts, data, place, running=running, on_step=on_step)
         seconds = round(time.perf_counter() - started, 3)
@@ -104,17 +104,17 @@ class Stage:
         write_json(root / STAGES / f"{self.key}.json", content)
         return found
 
-    def pictures(
+    def images(
         self, model: VisionLanguageModel, root: Path, work: Path, running: Running, on_step: Progress | None
     ) -> Sequence[SyntheticImages]:
-        """The pictures of each concept, below `root`; half a concept's are gone on with from `work`."""
-        key = self.pictures_key
-        workshop = Workshop(model=model, name=self.lesson.model, running=running)
-        return run_pictures(workshop, self.teach_settings(root, running), root / PICTURES / key, work / key, on_step)
+        """The images of each concept, below `root`; half a concept's are gone on with from `work`."""
+        key = self.images_key
+        image_maker = ImageMaker(model=model, name=self.lesson.model, running=running)
+        return run_images(image_maker, self.teach_settings(root, running), root / IMAGES / key, work / key, on_step)
 
     def teach_settings(self, root: Path, running: Running) -> TeachSettings:
-        """What the pictures are made from, as a run of `molyneux teach` says it."""
-        source = self.lesson.pictures
+        """What the images are made from, as a run of `molyneux teach` says it."""
+        source = self.lesson.images
         return TeachSettings(
             concepts=self.concepts,
             out=root,
@@ -128,11 +128,11 @@ class Stage:
         )
 
     def taught(
-        self, model: VisionLanguageModel, pictures: Sequence[SyntheticImages], on_step: Progress | None
+        self, model: VisionLanguageModel, images: Sequence[SyntheticImages], on_step: Progress | None
     ) -> VisionLanguageModel:
         """A copy of the model that has had the lesson."""
         step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
-        return teach(model, pictures, self.lesson.teaching, seed=self.lesson.seed, on_step=step)
+        return teach(model, images, self.lesson.teaching, seed=self.lesson.seed, on_step=step)
 
 
 def on_case(on_step: Progress | None, place: int, total: int) -> Progress | None:

@@ -23,20 +23,20 @@ from molyneux.datasets.photos import check_headers
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
-from molyneux.evaluation.caption_scores import score_captions
-from molyneux.evaluation.descriptions import definition_texts
-from molyneux.evaluation.features import PhotoFeatures, photo_features
-from molyneux.evaluation.labels import name_key
-from molyneux.evaluation.retrieval import retrieve
-from molyneux.evaluation.wording import read_templates
-from molyneux.evaluation.zero_shot import evaluate
 from molyneux.inversion.invert import invert
-from molyneux.pipeline.captions import caption_photos
-from molyneux.pipeline.run_folder import is_unfinished
-from molyneux.pipeline.segmentation import LocaliseSettings, localise_set
 from molyneux.pipeline.settings import Progress
 from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Localisation, Retrieval
-from molyneux.report.gallery import SCORES
+from molyneux.runs.folder import is_unfinished
+from molyneux.tasks.captioning.run import caption_photos
+from molyneux.tasks.captioning.scores import score_captions
+from molyneux.tasks.classification.descriptions import definition_texts
+from molyneux.tasks.classification.features import PhotoFeatures, photo_features
+from molyneux.tasks.classification.labels import name_key
+from molyneux.tasks.classification.prompts import read_templates
+from molyneux.tasks.classification.zero_shot import evaluate
+from molyneux.tasks.localisation.page import SCORES
+from molyneux.tasks.localisation.run import LocaliseSettings, localise_set
+from molyneux.tasks.retrieval.scores import retrieve
 from molyneux.teaching.updates import shares_trunk
 
 
@@ -80,7 +80,7 @@ class Data:
                     where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
                     marked[name] = (where, read_marked(where))
             if isinstance(task, Classification) and task.novel is not None and lesson.taught:
-                _check_pictured(lesson, photos[task.novel, task.class_names])
+                _check_depicted(lesson, photos[task.novel, task.class_names])
         return Data(photos, captioned, marked)
 
     def files(self) -> dict[str, list[str]]:
@@ -215,12 +215,12 @@ def _localisation(
 
 
 def _cost(model: VisionLanguageModel, lesson: Lesson, concept: Concept, on_step: Progress | None) -> dict[str, Any]:
-    """Seconds for the pictures of one concept, and the most memory that was in use meanwhile, in MiB."""
+    """Seconds for the images of one concept, and the most memory that was in use meanwhile, in MiB."""
     cuda = model.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(model.device)
     started = time.perf_counter()
-    step = None if on_step is None else lambda done, total: on_step("pictures", done, total)
+    step = None if on_step is None else lambda done, total: on_step("images", done, total)
     invert(model, concept, lesson.inversion, seed=lesson.seed, on_step=step)
     seconds = time.perf_counter() - started
     scale = 1 if sys.platform == "darwin" else 1024
@@ -244,7 +244,7 @@ def _those(photos: PhotoFolder | PhotoFeatures, names: Sequence[str]) -> PhotoFo
     return photos.only([name for name in names if name.casefold() in there])
 
 
-def _check_pictured(lesson: Lesson, photos: PhotoFolder) -> None:
+def _check_depicted(lesson: Lesson, photos: PhotoFolder) -> None:
     there = {name.casefold() for name in photos.names}
     for concept in lesson.read_concepts():
         if (not lesson.only or concept.name in lesson.only) and concept.name.casefold() not in there:

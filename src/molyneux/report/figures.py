@@ -7,7 +7,7 @@ from html import escape
 from typing import Literal
 
 from molyneux.report.folder import TracePoint
-from molyneux.report.words import duration, percent
+from molyneux.report.phrases import duration, percent
 
 Number = int | float
 
@@ -91,7 +91,7 @@ def change_chart(rows: Sequence[Row], *, width: int = 720) -> str:
 
 
 def trace_chart(points: Sequence[TracePoint], *, width: int = 720) -> str:
-    """Similarity over the steps of inversion: of the pictures as they are, and under fresh random views."""
+    """Similarity over the steps of inversion: of the images as they are, and under fresh random views."""
     if not points:
         return ""
     narrow = width < NARROW
@@ -118,7 +118,7 @@ def trace_chart(points: Sequence[TracePoint], *, width: int = 720) -> str:
         parts.append(_text(f"end {kind} strong", right + 12, at - 2, f"{value:.2f}", "start"))
         parts.append(_text(f"end {kind}", right + 12, at + 13, words, "start"))
     said = (
-        f"Similarity over {last.step:g} steps: it ends at {last.plain:.2f} for the pictures as they are "
+        f"Similarity over {last.step:g} steps: it ends at {last.plain:.2f} for the images as they are "
         f"and at {last.augmented:.2f} under fresh random views."
     )
     return _svg("trace-chart", width, height + 6, said, parts)

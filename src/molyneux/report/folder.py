@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePoint:
-    """Mean similarity after `step` steps: of the pictures as they are, and under fresh random views."""
+    """Mean similarity after `step` steps: of the images as they are, and under fresh random views."""
 
     step: int
     plain: float
@@ -56,12 +56,12 @@ class TracePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """The synthetic pictures of one concept, as files."""
+class Images:
+    """The synthetic images of one concept, as files."""
 
     files: tuple[Path, ...]
     source: str = ""
-    pictured: str = ""
+    depicted: str = ""
     origin: str = ""
     words: bool = False
     """Whether the words that they were computed from were learned from beside them."""
@@ -95,12 +95,12 @@ class Taught:
 
     name: str
     descriptions: tuple[str, ...]
-    pictures: Pictures | None
+    images: Images | None
     outcome: Outcome
     text_similarity: Change
     text_rank: Change
     text_controls: Mapping[str, Change]
-    """Median rank on the same fresh pictures after a control's lesson."""
+    """Median rank on the same fresh images after a control's lesson."""
     controls: Mapping[str, Outcome]
     photos: tuple[Photo, ...]
 
@@ -122,7 +122,7 @@ class Run:
     seed: int | None
     control: str
     images_from: str
-    """What the pictures came from, where not from inversion."""
+    """What the images came from, where not from inversion."""
     max_forgetting: float | None
     concepts: tuple[Taught, ...]
     known_accuracy: Change
@@ -133,7 +133,7 @@ class Run:
     drawn: bool
     """Whether the concepts were scored on drawings, which must not be taken for photos."""
     use: str
-    """What the numbers are not to be used for, where the pictures or the model are medical."""
+    """What the numbers are not to be used for, where the images or the model are medical."""
     interval_level: float | None
     """Of the intervals that go with the shares, such as 0.95."""
     evaluation: Mapping[str, Any]
@@ -163,13 +163,13 @@ def read_run(folder: Path) -> Run:
     scores = _Node(_read_json(folder / "scores.json"), "scores.json")
     predictions = _Node(_read_json(folder / "predictions.json"), "predictions.json")
     classes = _Node(_read_json(folder / "classes.json"), "classes.json")
-    pictures = dict(_all_pictures(folder, learned_words=_learns_from_words(config["teaching"])))
+    images = dict(_all_images(folder, text_anchors_used=_uses_text_anchors(config["teaching"])))
     protocol = scores["protocol"]
     unscored = "" if scores.value is not None else "the run folder has no scores.json"
     no_photos = unscored or _not_given(config, "novel", "no folder of its photos was given")
     no_known = unscored or _not_given(config, "known", "no folder of known photos was given")
     concepts = tuple(
-        _concept(folder, entry, pictures.get(entry["name"].text()), scores, predictions, no_photos, no_known)
+        _concept(folder, entry, images.get(entry["name"].text()), scores, predictions, no_photos, no_known)
         for entry in config["concepts"].items()
     )
     if not concepts:
@@ -191,7 +191,7 @@ def read_run(folder: Path) -> Run:
             for name in classes.mapping()
         ),
         drawn=config["evaluation"].mapping().get("drawn") is True
-        or protocol["novel_pictures"].text().startswith("drawings"),
+        or protocol["novel_images"].text().startswith("drawings"),
         use=protocol["use"].text(),
         interval_level=protocol["interval"]["level"].number(),
         evaluation=config["evaluation"].mapping(),
@@ -294,23 +294,23 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
-def _learns_from_words(teaching: _Node) -> bool:
-    """Whether this teaching looks at where words are, besides pictures."""
+def _uses_text_anchors(teaching: _Node) -> bool:
+    """Whether this teaching looks at where words are, besides images."""
     weights = (teaching["relaxed"].number(), teaching["consensus"].number())
     return any(weights) and teaching["update"]["part"].text() == "space" and teaching["mixed"].value is True
 
 
-def _all_pictures(folder: Path, *, learned_words: bool) -> Iterator[tuple[str, Pictures]]:
+def _all_images(folder: Path, *, text_anchors_used: bool) -> Iterator[tuple[str, Images]]:
     for about in sorted(folder.glob("synthetic/*/images.json")):
         node = _Node(_read_json(about), f"{about.parent.name}/images.json")
         yield (
             node["name"].text(),
-            Pictures(
+            Images(
                 files=tuple(sorted(about.parent.glob("*.png"))),
                 source=node["source"].text(),
-                pictured=node["pictured"].text(),
+                depicted=node["depicted"].text(),
                 origin=node["origin"].text(),
-                words=learned_words and bool(list(node["words"].items())),
+                words=text_anchors_used and bool(list(node["words"].items())),
                 seed=node["seed"].whole(),
                 seconds=node["seconds"].number(),
                 trace=tuple(_trace_points(node["trace"])),
@@ -333,7 +333,7 @@ def _not_given(config: _Node, option: str, reason: str) -> str:
 def _concept(
     folder: Path,
     entry: _Node,
-    pictures: Pictures | None,
+    images: Images | None,
     scores: _Node,
     predictions: _Node,
     no_photos: str,
@@ -346,7 +346,7 @@ def _concept(
     return Taught(
         name=name,
         descriptions=tuple(text.text() for text in entry["descriptions"].items()),
-        pictures=pictures,
+        images=images,
         outcome=_outcome(scores["concepts"][name], no_photos, no_known),
         text_similarity=_change(scores["text_only"][name]["similarity"]),
         text_rank=_change(scores["text_only"][name]["median_rank"]),

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from molyneux.errors import DataError
 from molyneux.files import write_text
-from molyneux.report import words
+from molyneux.report import phrases
 from molyneux.report.figures import Row, change_chart, time_chart, trace_chart
 from molyneux.report.folder import Answer, Change, Outcome, Photo, Run, Taught, read_run
 from molyneux.report.pages import embedded, fill
@@ -20,8 +20,8 @@ from molyneux.report.pages import embedded, fill
 WIDE, PHONE = 720, 340
 """Every chart is drawn for both widths, in CSS pixels; the page shows the one that fits."""
 
-PICTURE_SIDE, THUMBNAIL_SIDE = 288, 240
-"""Longest side of an embedded picture, in pixels."""
+IMAGE_SIDE, THUMBNAIL_SIDE = 288, 240
+"""Longest side of an embedded image, in pixels."""
 
 MOST_CLASSES = 5
 """How many known classes to show of those that lost most, and as many of those that gained most."""
@@ -59,8 +59,8 @@ def render(run: Run) -> str:
         classes=_class_lines(run),
         concepts=[_ConceptView.of(run, concept) for concept in run.concepts],
         settings=[(name, list(_flat(values))) for name, values in run.settings.items() if values],
-        timings=[(name, words.duration(seconds)) for name, seconds in run.timings],
-        total_time=words.duration(math.fsum(seconds for _, seconds in run.timings)),
+        timings=[(name, phrases.duration(seconds)) for name, seconds in run.timings],
+        total_time=phrases.duration(math.fsum(seconds for _, seconds in run.timings)),
         time_chart=_both(time_chart, run.timings),
         command=command(run),
         concept_file=_concept_file(run) if several else "",
@@ -133,10 +133,10 @@ class _ConceptView:
     descriptions: tuple[str, ...]
     long: bool
     verdict: list[str]
-    pictures: list[str]
-    about_pictures: str
+    images: list[str]
+    about_images: str
     wordy: bool
-    """Whether it was taught on words without pictures."""
+    """Whether it was taught on words without images."""
     trace: Markup
     lines: list[_Line]
     comparison: list[tuple[str, list[str], bool]]
@@ -154,10 +154,10 @@ class _ConceptView:
             descriptions=concept.descriptions,
             long=sum(map(len, concept.descriptions)) > 200 or len(concept.descriptions) > 1,
             verdict=_verdict(run, concept),
-            pictures=[embedded(path, PICTURE_SIDE) for path in concept.pictures.files] if concept.pictures else [],
-            about_pictures=_about_pictures(concept),
-            wordy=concept.pictures is not None and concept.pictures.source == "words",
-            trace=_both(trace_chart, concept.pictures.trace if concept.pictures else ()),
+            images=[embedded(path, IMAGE_SIDE) for path in concept.images.files] if concept.images else [],
+            about_images=_about_images(concept),
+            wordy=concept.images is not None and concept.images.source == "words",
+            trace=_both(trace_chart, concept.images.trace if concept.images else ()),
             lines=list(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
             changes=_both(change_chart, list(_rows(run, concept))),
@@ -168,28 +168,28 @@ class _ConceptView:
 
 
 def _verdict(run: Run, concept: Taught) -> list[str]:
-    said = words.verdict(
+    said = phrases.verdict(
         concept.outcome,
         run.known_accuracy,
         run.known_photos,
         concept.controls,
-        teaching=words.taught_on([concept]),
+        teaching=phrases.taught_on([concept]),
         is_control=bool(run.control),
         drawn=run.drawn,
     )
-    text_only = words.from_text(concept.text_rank, concept.text_similarity, concept.text_controls)
+    text_only = phrases.from_text(concept.text_rank, concept.text_similarity, concept.text_controls)
     return [*said, text_only] if text_only and concept.outcome.recall.after is None else list(said)
 
 
 def _overall(run: Run) -> list[str]:
-    whole = words.together([concept.outcome for concept in run.concepts])
+    whole = phrases.together([concept.outcome for concept in run.concepts])
     return list(
-        words.verdict(
+        phrases.verdict(
             whole,
             run.known_accuracy,
             run.known_photos,
-            words.controls_together(run.concepts),
-            teaching=words.taught_on(run.concepts),
+            phrases.controls_together(run.concepts),
+            teaching=phrases.taught_on(run.concepts),
             several=True,
             is_control=bool(run.control),
             drawn=run.drawn,
@@ -217,34 +217,34 @@ def _summary(run: Run) -> list[tuple[str, str, list[_Cell], float | None]]:
     return found
 
 
-def _about_pictures(concept: Taught) -> str:
-    pictures = concept.pictures
-    if pictures is not None and pictures.source == "words":
-        return "No picture was made: taught on the points of the shared space where the words are."
-    if pictures is None or not pictures.files:
+def _about_images(concept: Taught) -> str:
+    images = concept.images
+    if images is not None and images.source == "words":
+        return "No image was made: taught on the points of the shared space where the words are."
+    if images is None or not images.files:
         return ""
-    count = f"{len(pictures.files)} picture{'s' if len(pictures.files) != 1 else ''}"
-    if pictures.source == "noise":
-        said = f"{count} of uniform random noise, without words: the control for what pictures and words contribute."
-    elif pictures.source == "photos":
+    count = f"{len(images.files)} image{'s' if len(images.files) != 1 else ''}"
+    if images.source == "noise":
+        said = f"{count} of uniform random noise, without words: the control for what images and words contribute."
+    elif images.source == "photos":
         said = f"{count} taken with a camera: the upper line for what teaching can reach."
-    elif pictures.source == "given":
+    elif images.source == "given":
         said = f"{count} from a folder that was given; inversion made none of them."
-    elif pictures.source == "generated":
+    elif images.source == "generated":
         said = (
-            f"{count} generated from the description by {pictures.origin or 'a text-to-image model'}, which has seen "
+            f"{count} generated from the description by {images.origin or 'a text-to-image model'}, which has seen "
             "photos that the taught model has not."
         )
-    elif pictures.pictured and pictures.pictured != concept.name:
-        said = f"{count} computed from the words for “{pictures.pictured}”, shown under this name: a control."
+    elif images.depicted and images.depicted != concept.name:
+        said = f"{count} computed from the words for “{images.depicted}”, shown under this name: a control."
     else:
         said = f"{count} computed from the words alone; no photo of it was used."
-        if pictures.words:
+        if images.words:
             said += " Where the words themselves are in the shared space was learned from as well."
-    if pictures.source == "inverted":
-        said += " Such pictures are made from a model’s weights and can look strange or disturbing."
-    facts = [f"seed {pictures.seed}" if pictures.seed is not None else ""]
-    facts.append(f"made in {words.duration(pictures.seconds)}" if pictures.seconds else "")
+    if images.source == "inverted":
+        said += " Such images are made from a model’s weights and can look strange or disturbing."
+    facts = [f"seed {images.seed}" if images.seed is not None else ""]
+    facts.append(f"made in {phrases.duration(images.seconds)}" if images.seconds else "")
     extra = ", ".join(fact for fact in facts if fact)
     return f"{said} {extra[:1].upper()}{extra[1:]}." if extra else said
 
@@ -256,7 +256,7 @@ def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
     yield _shares("Mistaken for it", "share of other photos that its name captures", outcome.false_positives, others)
     yield _shares("Known accuracy", "among the known names alone", run.known_accuracy)
     yield _shares("Known accuracy, jointly", "among known and new names", run.known_accuracy_joint)
-    on_synthetic = "on fresh synthetic pictures, not photos"
+    on_synthetic = "on fresh synthetic images, not photos"
     if concept.text_similarity.known:
         yield _numbers("Similarity to its name", on_synthetic, concept.text_similarity, digits=3)
     if concept.text_rank.known:
@@ -277,7 +277,7 @@ def _shares(label: str, note: str, change: Change, total: int | None = None) -> 
         note=note,
         before=_share(change.before, total, change.before_interval),
         after=_share(change.after, total, change.after_interval),
-        change="" if change.difference is None else f"{words.signed(100 * change.difference)}{words.SPACE}pts",
+        change="" if change.difference is None else f"{phrases.signed(100 * change.difference)}{phrases.SPACE}pts",
         reason=None if change.known else change.reason,
     )
 
@@ -287,7 +287,7 @@ def _numbers(label: str, note: str, change: Change, *, digits: int = 0) -> _Line
     difference = change.difference
     decimals = digits or (0 if difference is None or difference == int(difference) else 1)
     before, after = (
-        "" if value is None else (f"{value:.{digits}f}" if digits else words.plain(value))
+        "" if value is None else (f"{value:.{digits}f}" if digits else phrases.plain(value))
         for value in (change.before, change.after)
     )
     return _Line(
@@ -295,7 +295,7 @@ def _numbers(label: str, note: str, change: Change, *, digits: int = 0) -> _Line
         note=note,
         before=_Cell(text=before),
         after=_Cell(text=after),
-        change="" if difference is None else words.signed(difference, decimals),
+        change="" if difference is None else phrases.signed(difference, decimals),
         reason=None if change.known else change.reason,
     )
 
@@ -304,17 +304,17 @@ def _comparison(run: Run, concept: Taught) -> Iterator[tuple[str, list[str], boo
     """This teaching beside its controls: recognised, median rank, mistaken for it."""
     if not concept.controls:
         return
-    yield (words.taught_on([concept]), _compared(concept.outcome), True)
+    yield (phrases.taught_on([concept]), _compared(concept.outcome), True)
     for name, outcome in concept.controls.items():
-        yield (words.CONTROL_LABELS.get(name, name), _compared(outcome), False)
+        yield (phrases.CONTROL_LABELS.get(name, name), _compared(outcome), False)
 
 
 def _compared(outcome: Outcome) -> list[str]:
     recall, rank, rate = (_latest(change) for change in (outcome.recall, outcome.rank, outcome.false_positives))
     return [
-        words.percent(recall) if recall is not None else "",
-        words.plain(rank) if rank is not None else "",
-        words.percent(rate) if rate is not None else "",
+        phrases.percent(recall) if recall is not None else "",
+        phrases.plain(rank) if rank is not None else "",
+        phrases.percent(rate) if rate is not None else "",
     ]
 
 
@@ -339,7 +339,7 @@ def _rows(run: Run, concept: Taught) -> Iterator[Row]:
 
 
 def _interval_name(run: Run) -> str:
-    return "interval" if run.interval_level is None else f"{words.percent(run.interval_level, 0)} interval"
+    return "interval" if run.interval_level is None else f"{phrases.percent(run.interval_level, 0)} interval"
 
 
 def _latest(change: Change) -> float | None:
@@ -349,11 +349,11 @@ def _latest(change: Change) -> float | None:
 def _share(share: float | None, total: int | None, interval: tuple[float, float] | None = None) -> _Cell:
     if share is None:
         return _Cell(text="")
-    number = words.counted(share, total)
+    number = phrases.counted(share, total)
     notes = [f"{number:,} of {total:,}" if number is not None and total is not None else ""]
     if interval is not None:
-        notes.append(f"{100 * interval[0]:.0f}\u2060–\u2060{words.percent(interval[1], 0)}")
-    return _Cell(text=words.percent(share), note=" · ".join(note for note in notes if note))
+        notes.append(f"{100 * interval[0]:.0f}\u2060–\u2060{phrases.percent(interval[1], 0)}")
+    return _Cell(text=phrases.percent(share), note=" · ".join(note for note in notes if note))
 
 
 def _extremes(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
@@ -379,9 +379,13 @@ def _card(name: str, photo: Photo) -> _Card:
     moved = ""
     if photo.before and photo.after and photo.before.rank is not None and photo.after.rank is not None:
         was, now = photo.before.rank, photo.after.rank
-        moved = f"rank {words.plain(was)} → {words.plain(now)}" if was != now else f"rank {words.plain(now)}, as before"
+        moved = (
+            f"rank {phrases.plain(was)} → {phrases.plain(now)}"
+            if was != now
+            else f"rank {phrases.plain(now)}, as before"
+        )
     elif photo.after and photo.after.rank is not None:
-        moved = f"rank {words.plain(photo.after.rank)}"
+        moved = f"rank {phrases.plain(photo.after.rank)}"
     answers = [
         (when, _answers(name, answer)) for when, answer in (("before", photo.before), ("after", photo.after)) if answer
     ]

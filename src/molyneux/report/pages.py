@@ -1,4 +1,4 @@
-"""What all pages share: how a template becomes text, and how a picture gets inside."""
+"""What all pages share: how a template becomes text, and how a image gets inside."""
 
 import base64
 import io
@@ -32,17 +32,17 @@ def fill(template: str, **values: Any) -> str:
 
 
 def embedded(path: Path, side: int) -> str:
-    """A picture as a data URI, no larger than `side`.
+    """A image as a data URI, no larger than `side`.
 
     Raises:
-        DataError: if the file is no picture.
+        DataError: if the file is no image.
     """
     try:
         with Image.open(path) as opened:
-            picture = opened.convert("RGB")
+            image = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is no picture that can be read ({error}): run again, or remove it") from error
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        raise DataError(f"{path} is no image that can be read ({error}): run again, or remove it") from error
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    image.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

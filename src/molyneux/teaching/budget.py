@@ -14,12 +14,12 @@ from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.fine_tune import OnStep, learn
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objective import portions
-from molyneux.teaching.relaxed import learns_from_words, nothing_to_learn, words_point
-from molyneux.teaching.teach import OnStep, learn
+from molyneux.teaching.objectives.base import portions
+from molyneux.teaching.text_anchors import description_embedding, nothing_to_learn, uses_text_anchors
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts
-from molyneux.teaching.updates import in_space
+from molyneux.teaching.updates import moves_embedding_map
 
 RATES = (0.5, 1.0, 2.0)
 """Learning rates tried, as multiples of the configuration's."""
@@ -52,7 +52,7 @@ class Forecast:
 
 def teach_within(
     model: DualEncoder,
-    pictures: Sequence[SyntheticImages],
+    images: Sequence[SyntheticImages],
     config: TeachingConfig | None = None,
     *,
     budget: float,
@@ -64,36 +64,36 @@ def teach_within(
     """Teach at several rates, keep as much of each change as the budget allows, and of these the one that helps most.
 
     No photo is seen. A known photo's stand-in is a random direction, turned towards its name until their cosine is
-    the one that replay pictures have to their names on average; a concept's stand-ins are turned towards its pictures
+    the one that replay images have to their names on average; a concept's stand-ins are turned towards its images
     in the same way, or towards its words where it has none. The forecast is right on average more than for one
     concept: the benchmark of teaching shows how well it held.
 
     Args:
         model: one whose shared space can be remapped.
-        pictures: one value per concept.
+        images: one value per concept.
         config: rates are multiples of its own; its `interpolate` is not used.
         budget: the largest accuracy that may be lost, and share that one new name may capture, both forecast.
         known: names that the model knows already.
-        replay: pictures of known classes.
+        replay: images of known classes.
         seed: as for `teach`; the stand-ins are the same for every seed.
         on_step: called with (steps done, steps in all) of all rates together.
 
     Raises:
         ConfigError: if the budget is no share above 0, more than the shared space would move, or there are no known
-            names or no replay pictures of them.
+            names or no replay images of them.
         ModelError: as for `teach`.
     """
     config = config or TeachingConfig()
     check_budget(budget, config)
-    for value in pictures:
-        if not (len(value) or (value.words and learns_from_words(config))):
+    for value in images:
+        if not (len(value) or (value.words and uses_text_anchors(config))):
             raise ConfigError(nothing_to_learn(value.concept.name))
-    stand_ins = _StandIns.prepare(model, pictures, known, replay)
+    stand_ins = _StandIns.prepare(model, images, known, replay)
     best: tuple[DualEncoder, Forecast] | None = None
     for place, rate in enumerate(RATES):
         tried = replace(config, learning_rate=rate * config.learning_rate, interpolate=1.0)
         told = None if on_step is None else _part(on_step, place)
-        student, objective = learn(model, pictures, tried, known=known, replay=replay, seed=seed, on_step=told)
+        student, objective = learn(model, images, tried, known=known, replay=replay, seed=seed, on_step=told)
         forecast = _largest(stand_ins, objective.parameters()[0].detach(), budget, tried.learning_rate)
         if best is None or forecast.recognised > best[1].recognised:
             objective.finish()
@@ -107,7 +107,7 @@ def check_budget(budget: float, config: TeachingConfig) -> None:
     """See before any work whether a budget can be kept; errors as for `teach_within`."""
     if not 0 < budget <= 1:
         raise ConfigError(f"the budget of forgetting is {budget}: expected a share above 0 and at most 1, such as 0.01")
-    if not in_space(config.update) or config.loss not in ("bank", "anchors"):
+    if not moves_embedding_map(config.update) or config.loss not in ("bank", "anchors"):
         raise ConfigError(
             "a budget of forgetting is forecast for a map of the shared space with the losses 'bank' and 'anchors': "
             f"got the loss {config.loss!r} and {config.update}; set teaching.interpolate by hand instead"
@@ -132,17 +132,17 @@ class _StandIns:
     def prepare(
         cls,
         model: DualEncoder,
-        pictures: Sequence[SyntheticImages],
+        images: Sequence[SyntheticImages],
         known: Sequence[str],
         replay: Sequence[SyntheticImages],
     ) -> "_StandIns":
-        names = known_prompts(known, (value.concept for value in pictures))
+        names = known_prompts(known, (value.concept for value in images))
         if not names or not replay:
             raise ConfigError(
-                "a budget of forgetting is forecast from known names and replay pictures: give both, or no budget"
+                "a budget of forgetting is forecast from known names and replay images: give both, or no budget"
             )
         texts = model.embed_texts(names)
-        new = model.embed_texts([NAME_PROMPT.format(value.concept.name) for value in pictures])
+        new = model.embed_texts([NAME_PROMPT.format(value.concept.name) for value in images])
         seen = torch.cat([model.embed_images(part) for part in portions(model, replay)])
         own_names = model.embed_texts([NAME_PROMPT.format(value.concept.name) for value in replay])
         told = own_names.repeat_interleave(torch.tensor(list(map(len, replay)), device=seen.device), dim=0)
@@ -159,8 +159,8 @@ class _StandIns:
         parts = [
             torch.cat([model.embed_images(part) for part in portions(model, [value])])
             if len(value)
-            else words_point(model, value.words)
-            for value in pictures
+            else description_embedding(model, value.words)
+            for value in images
         ]
         drawn = [part[torch.randint(len(part), (STAND_INS,), generator=generator)] for part in parts]
         owners = torch.arange(len(parts), device=seen.device).repeat_interleave(STAND_INS)

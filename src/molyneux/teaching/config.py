@@ -56,23 +56,23 @@ _BELOW_NO_CAPTION = ("space", "projection", "text")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachingConfig:
-    """How pictures become weights. The defaults are Molyneux's own; see `paper`."""
+    """How images become weights. The defaults are Molyneux's own; see `paper`."""
 
     loss: Literal["bank", "anchors", "symmetric", "captioning", "matching", "masked"] = "bank"
     """Eq. 2 with a fixed bank of other texts as negatives; the authors' loss over 2B anchors; CLIP's own, which
     teaches a single concept nothing; Eq. 7, one of these and captions, for models that write them (CoCa); telling
-    texts that match a picture from others, or filling masked words of its text (ViLT)."""
+    texts that match a image from others, or filling masked words of its text (ViLT)."""
     update: Full | LoRA = field(default_factory=Full)
     """Which weights move, and how."""
     learning_rate: float = 6e-4
     """Adam's step size."""
     steps: int = 20
     """Optimiser steps for one concept, growing with the square root of their number; 0 counts passes over the
-    pictures instead (`epochs`), and with none of those either nothing is learned."""
+    images instead (`epochs`), and with none of those either nothing is learned."""
     epochs: int = 0
-    """Passes over the pictures in shuffled batches; used where `steps` is 0."""
+    """Passes over the images in shuffled batches; used where `steps` is 0."""
     batch: int = 16
-    """Pictures in a step."""
+    """Images in a step."""
     temperature: float = 0.0
     """Losses 'bank' and 'anchors': soft-max temperature over cosines; 0 takes the model's own."""
     weight_decay: float = 0.0
@@ -85,17 +85,17 @@ class TeachingConfig:
     eps: float = 1e-6
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both", "description"] = "both"
-    """What a picture is pulled to: the definition caption, name templates, or both in turn; or the description
+    """What a image is pulled to: the definition caption, name templates, or both in turn; or the description
     alone, without the name, which the paper found to teach nothing (Fig. 14)."""
     contrast: float = 1.5
-    """Update of the shared space only: share of the replay pictures' mean embedding that is taken from each picture
-    and point of words before it is learned from; what all synthetic pictures have in common tells nothing of one."""
+    """Update of the shared space only: share of the replay images' mean embedding that is taken from each image
+    and point of words before it is learned from; what all synthetic images have in common tells nothing of one."""
     mixed: bool = True
-    """Update of the shared space only: each example is a random mixture of all pictures of its concept, whose
+    """Update of the shared space only: each example is a random mixture of all images of its concept, whose
     accidents so cancel, instead of one of them."""
     relaxed: float = 5.0
-    """Update of the shared space only, with `mixed`: weight in mixtures, where a picture has 1, of the description's
-    own embedding (Eq. 5: the inversion of no layer). Pictures from elsewhere, noise or photos, have no such point."""
+    """Update of the shared space only, with `mixed`: weight in mixtures, where a image has 1, of the description's
+    own embedding (Eq. 5: the inversion of no layer). Images from elsewhere, noise or photos, have no such point."""
     consensus: float = 5.0
     """The same of a blend of the known names that the description is most like (ConSE); without known names there is
     none."""
@@ -108,16 +108,16 @@ class TeachingConfig:
     decoder: bool = False
     """Loss 'captioning' only: whether the text decoder moves too."""
     negatives: float = 0.5
-    """Loss 'matching': probability that a picture is shown beside a text that is not its own."""
+    """Loss 'matching': probability that a image is shown beside a text that is not its own."""
     masked: float = 0.15
     """Loss 'masked': share of a text's words that are hidden, whole words, at least one."""
     replay_batch: int = 48
-    """Losses 'bank' and 'anchors': replay pictures in a step; 0 turns replay off."""
+    """Losses 'bank' and 'anchors': replay images in a step; 0 turns replay off."""
     bank_batch: int = 64
     """Losses with a bank, where the text tower moves: texts of the bank in a step, drawn at random, that the moving
     tower reads; each then counts for as many as there are."""
     replay_weight: float = 1.0
-    """Weight of keeping the old answers on the replay pictures."""
+    """Weight of keeping the old answers on the replay images."""
     interpolate: float = 0.85
     """Share of the change that is kept: 0 the old weights, 1 the taught ones."""
 
@@ -136,7 +136,7 @@ class TeachingConfig:
             raise ConfigError(f"teaching.bank_batch is {self.bank_batch}: expected a whole number of at least 1")
         if self.loss == "captioning" and isinstance(self.update, Full) and self.update.part in _BELOW_NO_CAPTION:
             raise ConfigError(
-                f"teaching.update.part is {self.update.part!r}, which leaves what captions see of pictures as it is: "
+                f"teaching.update.part is {self.update.part!r}, which leaves what captions see of images as it is: "
                 "expected 'blocks', 'trunk', 'tower' or 'both' for the loss 'captioning'"
             )
         for name in ("interpolate", "negatives", "masked"):
@@ -188,6 +188,6 @@ class TeachingConfig:
     def paper_implicit(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
         """The paper's implicit transfer (D.3): 15 % of whole words masked, decay 0.01, one epoch of fours.
 
-        With ten noise pictures of a concept (`noise_images`) these are its three steps.
+        With ten noise images of a concept (`noise_images`) these are its three steps.
         """
         return replace(cls.paper_matching(learning_rate), loss="masked", masked=0.15)

@@ -1,4 +1,4 @@
-"""What a picture is taught to be: the texts of its concept, and names for everything else."""
+"""What a image is taught to be: the texts of its concept, and names for everything else."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ NAME_PROMPT = "a photo of a {}."
 
 
 def own_texts(concept: Concept, texts: Literal["definition", "names", "both", "description"]) -> tuple[str, ...]:
-    """The texts that a concept's pictures are pulled to.
+    """The texts that a concept's images are pulled to.
 
     >>> own_texts(Concept("ring", "A circle."), "both")
     ('A ring is a circle.', 'a photo of a ring.', 'ring')

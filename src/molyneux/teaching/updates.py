@@ -21,7 +21,7 @@ class Update(abc.ABC):
 
     @abc.abstractmethod
     def read(self, pixels: Images) -> Tensor:
-        """What is computed once of each picture, below everything that moves; without gradients."""
+        """What is computed once of each image, below everything that moves; without gradients."""
 
     @abc.abstractmethod
     def parameters(self) -> list[nn.Parameter]:
@@ -34,7 +34,7 @@ class Update(abc.ABC):
     @property
     @abc.abstractmethod
     def model(self) -> DualEncoder:
-        """What sees pictures meanwhile."""
+        """What sees images meanwhile."""
 
     @abc.abstractmethod
     def finish(self) -> None:
@@ -45,8 +45,8 @@ class Update(abc.ABC):
 class Space(Update):
     """A linear map I + U of the shared space after the projection, U from zero.
 
-    What it learns from a picture holds for every picture that the model already embeds nearby, and not for
-    pictures that share a texture deep in the tower: the similarity that inversion raised is what carries over.
+    What it learns from a image holds for every image that the model already embeds nearby, and not for
+    images that share a texture deep in the tower: the similarity that inversion raised is what carries over.
     """
 
     def __init__(self, student: DualEncoder) -> None:
@@ -163,7 +163,7 @@ def check_update(model: DualEncoder, update: Full | LoRA) -> None:
         Weights(model, update)
 
 
-def in_space(update: Full | LoRA) -> bool:
+def moves_embedding_map(update: Full | LoRA) -> bool:
     """True if a map of the shared space is all that is learned."""
     return isinstance(update, Full) and update.part == "space"
 
@@ -206,7 +206,7 @@ def fused_parameters(student: FusedModel, update: Full | LoRA) -> list[nn.Parame
     if update.part not in ("tower", "blocks"):
         raise ConfigError(
             f"teaching.update.part is {update.part!r}: expected 'tower' or 'blocks', "
-            f"for {student.name!r} has no embeddings of pictures alone"
+            f"for {student.name!r} has no embeddings of images alone"
         )
     blocks = student.fused_blocks()
     moving = blocks if update.part == "tower" else blocks[-update.blocks :]

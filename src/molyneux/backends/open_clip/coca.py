@@ -1,4 +1,4 @@
-"""CoCa (Yu et al., 2022) as open_clip builds it: a CLIP whose text tower feeds a decoder that looks at the picture."""
+"""CoCa (Yu et al., 2022) as open_clip builds it: a CLIP whose text tower feeds a decoder that looks at the image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, final

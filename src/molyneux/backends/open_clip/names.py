@@ -21,7 +21,7 @@ def load_named(rest: str) -> OpenClipEncoder:
     """Load what stands behind `open_clip:` in a model's name.
 
     - `NAME/TAG`: an architecture and published weights, such as "ViT-B-32-quickgelu/openai"
-    - `NAME/FILE`: an architecture and a weights file; pictures are normalised as for all weights that were published
+    - `NAME/FILE`: an architecture and a weights file; images are normalised as for all weights that were published
       for the architecture
     - `hf-hub:ORG/NAME`: a repository of the hub with open_clip's configuration
     - a folder that Molyneux or open_clip saved
@@ -117,7 +117,7 @@ def _check_activation(name: str, tag: str, wanted: bool, built: bool) -> None:
 
 
 def _published_constants(name: str) -> dict[str, Any]:
-    """How pictures are normalised for every published set of weights of an architecture; OpenAI's where there is none.
+    """How images are normalised for every published set of weights of an architecture; OpenAI's where there is none.
 
     Raises:
         ModelError: if they differ, so that a file alone does not tell.
@@ -128,7 +128,7 @@ def _published_constants(name: str) -> dict[str, Any]:
     found = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
     if len({(tuple(tag["mean"]), tuple(tag["std"])) for tag in found}) > 1:
         raise ModelError(
-            f"the published weights of {name!r} normalise pictures in several ways, and a file does not say which: "
+            f"the published weights of {name!r} normalise images in several ways, and a file does not say which: "
             f"put it into a folder with a {CONFIG}"
         )
     if not found:

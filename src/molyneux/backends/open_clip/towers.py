@@ -20,7 +20,7 @@ class VisionTower(abc.ABC):
 
     @abc.abstractmethod
     def features(self, images: Images) -> Features:
-        """Normalised pictures to what the projection reads."""
+        """Normalised images to what the projection reads."""
 
     @abc.abstractmethod
     def project(self, features: Features) -> Float[Tensor, "n d"]:
@@ -53,7 +53,7 @@ class VisionTower(abc.ABC):
     @property
     @abc.abstractmethod
     def any_size(self) -> bool:
-        """Whether pictures of other sizes than the trained one are read too."""
+        """Whether images of other sizes than the trained one are read too."""
 
 
 @final

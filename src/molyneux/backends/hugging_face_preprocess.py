@@ -1,0 +1,100 @@
+"""How a checkpoint wants its images: read from its image processor, never guessed."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from molyneux.errors import ModelError
+from molyneux.shapes import Images
+
+PhotoFit = Literal["crop", "pad", "squash"]
+
+_SQUASHED_FROM = 384  # ConvNeXt's processor: from here on no margin is cut away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePreprocessing:
+    """From a photo to what the vision tower reads."""
+
+    size: int
+    """Side of the square image."""
+    fit: PhotoFit
+    """Whether a photo's middle is cut out ('crop'), or the whole photo is squeezed to a square ('squash')."""
+    crop: float
+    """Side of the part that is cut out, as a share of the photo's shorter side; 1 where nothing is cut."""
+    scale: float
+    """What pixels in [0, 1] are multiplied by first: 1 wherever the processor divides bytes by 255."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def normalized(self, images: Images) -> Tensor:
+        """Pixels in [0, 1] to what the tower reads; differentiable."""
+        mean, std = (torch.tensor(values).view(3, 1, 1).to(images) for values in (self.mean, self.std))
+        return (images * self.scale - mean) / std
+
+
+def image_preprocessing(processor: Mapping[str, Any]) -> ImagePreprocessing:
+    """The rules in an image processor's settings, as its `to_dict` gives them.
+
+    A processor for images of any shape (SigLIP 2's NaFlex) is used on squares alone: the largest that fits.
+
+    Raises:
+        ModelError: if it does something that square images of one size cannot follow.
+    """
+    size, fit, crop = _framing(processor)
+    if processor.get("rescale_offset") or not processor.get("do_resize", True):
+        raise _unknown(processor)
+    scale = 255 * float(processor["rescale_factor"]) if processor.get("do_rescale", True) else 255.0
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if processor.get("do_normalize", True):
+        mean, std = _three(processor, "image_mean"), _three(processor, "image_std")
+    return ImagePreprocessing(size=size, fit=fit, crop=crop, scale=scale, mean=mean, std=std)
+
+
+def _framing(processor: Mapping[str, Any]) -> tuple[int, PhotoFit, float]:
+    if "max_num_patches" in processor:
+        return int(processor["patch_size"]) * math.isqrt(int(processor["max_num_patches"])), "crop", 1.0
+    size, cut = _sides(processor.get("size")), _sides(processor.get("crop_size"))
+    shorter = size.get("shortest_edge")
+    if "crop_pct" in processor and shorter:
+        return (shorter, "squash", 1.0) if shorter >= _SQUASHED_FROM else (shorter, "crop", processor["crop_pct"])
+    if processor.get("do_center_crop"):
+        side = _square(cut)
+        if side and shorter and side <= shorter:
+            return side, "crop", side / shorter
+    elif side := _square(size):
+        return side, "squash", 1.0
+    raise _unknown(processor)
+
+
+def _sides(value: Any) -> dict[str, int]:
+    if isinstance(value, int):
+        return {"height": value, "width": value}
+    return {name: int(side) for name, side in dict(value or {}).items() if side}
+
+
+def _square(sides: Mapping[str, int]) -> int:
+    """The side of a square, 0 where it is none."""
+    height, width = sides.get("height", 0), sides.get("width", 0)
+    return height if height == width else 0
+
+
+def _three(processor: Mapping[str, Any], key: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = processor[key]
+        return float(red), float(green), float(blue)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"the image processor's {key} is {processor.get(key)!r}: expected three numbers") from error
+
+
+def _unknown(processor: Mapping[str, Any]) -> ModelError:
+    keys = ("do_resize", "size", "do_center_crop", "crop_size", "crop_pct", "rescale_offset")
+    found = {key: processor[key] for key in keys if processor.get(key) is not None}
+    return ModelError(
+        f"the image processor {processor.get('image_processor_type', '')} does not make square images of one size "
+        f"({found}): expected a resize to a square, or to the shorter side and a square cut from the middle"
+    )

@@ -1,1 +1,0 @@
-"""Pictures to texts: how a captioner's words are chosen."""

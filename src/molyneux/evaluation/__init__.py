@@ -1,1 +1,0 @@
-"""What a model knows before and after teaching, and at what price."""

@@ -1,0 +1,160 @@
+"""Inverted images of known classes, made once for a model: what teaching must not change."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.digest import weights_digest
+from molyneux.concepts import Concept
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.errors import DataError
+from molyneux.files import write_bytes
+from molyneux.inversion.invert import invert_each
+from molyneux.pipeline.settings import Progress, ReplayConfig
+from molyneux.synthetic import SyntheticImages
+
+FILE = "replay.safetensors"
+STAGE = "replay images"
+_FORMAT = "molyneux-replay-1"
+
+
+def replay_images(
+    model: VisionLanguageModel, config: ReplayConfig | None = None, *, on_step: Progress | None = None
+) -> tuple[SyntheticImages, ...]:
+    """Images of known classes as the model sees them: shipped with it, cached, or else made now.
+
+    The first making takes a while (it inverts a image of every class), survives an interruption, and is kept in
+    the cache folder (`MOLYNEUX_CACHE`, else the user's) under the model's weights and the settings.
+
+    Raises:
+        DataError: if a kept set cannot be read.
+        OutputError: if the cache folder cannot be written.
+    """
+    config = config or ReplayConfig()
+    shipped = shipped_set(model.name, config)
+    if shipped is not None:
+        return load_replay(shipped)
+    folder = cache_folder() / "replay" / _key(model, config)
+    if not (folder / FILE).is_file():
+        made = make_replay(model, config, folder / "classes", on_step=on_step)
+        save_replay(made, folder / FILE, config)
+        shutil.rmtree(folder / "classes", ignore_errors=True)
+    return load_replay(folder / FILE)
+
+
+def make_replay(
+    model: VisionLanguageModel, config: ReplayConfig, folder: Path, *, on_step: Progress | None = None
+) -> tuple[SyntheticImages, ...]:
+    """Invert 'a photo of a NAME.' for each class; `folder` keeps the finished groups until all are there."""
+    found: list[SyntheticImages] = []
+    names, steps = replay_names(config), config.inversion.steps
+    starts = range(0, len(names), config.together)
+    for group, start in enumerate(starts):
+        kept = folder / f"{group:04d}.safetensors"
+        if not kept.is_file():
+            made = invert_each(
+                model,
+                [depicted(name) for name in names[start : start + config.together]],
+                config.inversion,
+                seed=config.seed,
+                checkpoint=folder / f"{group:04d}.pt",
+                on_step=_part_of(on_step, group * steps, len(starts) * steps),
+            )
+            save_replay(made, kept, config)
+        found += load_replay(kept)
+    return tuple(found)
+
+
+def depicted(name: str) -> Concept:
+    """A known class, described as it is asked for."""
+    return Concept(name, f"a photo of a {name}.")
+
+
+def replay_names(config: ReplayConfig) -> tuple[str, ...]:
+    """The known classes that stand for all: drawn from ImageNet's distinct names by the seed."""
+    # a concept's name has no slash, and five of these do
+    distinct = sorted({name for name in imagenet_names() if "/" not in name})
+    return tuple(random.Random(config.seed).sample(distinct, config.count))
+
+
+def save_replay(images: Sequence[SyntheticImages], path: Path, config: ReplayConfig) -> None:
+    """Write one safetensors file: 8-bit 'pixels' of all images, their names and settings as metadata."""
+    pixels = torch.cat([one.pixels for one in images])
+    about = {
+        "format": _FORMAT,
+        "names": json.dumps([one.concept.name for one in images for _ in range(len(one))]),
+        "config": json.dumps(asdict(config)),
+    }
+    values = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
+    write_bytes(path, save({"pixels": values}, metadata=about))
+
+
+def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
+    """Read what `save_replay` wrote: one value for each class.
+
+    Raises:
+        DataError: if the file is missing, corrupt, or not such a set.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            names, config = json.loads(about["names"]), json.loads(about["config"])
+            pixels = file.get_tensor("pixels").float() / 255
+        if about["format"] != _FORMAT or len(names) != len(pixels) or pixels.ndim != 4:
+            raise ValueError("it is no replay set")
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise DataError(f"the replay images {path} cannot be read ({error}): remove the file") from error
+    return tuple(
+        SyntheticImages(
+            concept=depicted(name),
+            pixels=pixels[[row for row, other in enumerate(names) if other == name]],
+            seed=config["seed"],
+            depicted=name,
+        )
+        for name in dict.fromkeys(names)
+    )
+
+
+def shipped_set(model: str, config: ReplayConfig) -> Path | None:
+    """The replay set in the package, if it has one for this model and the settings are the default ones."""
+    if model != "mini" or config != ReplayConfig():
+        return None
+    path = Path(str(resources.files("molyneux") / "models" / model / FILE))
+    return path if path.is_file() else None
+
+
+def cache_folder() -> Path:
+    """Where computed data that can be computed again is kept."""
+    own = os.environ.get("MOLYNEUX_CACHE")
+    if own:
+        return Path(own)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "molyneux"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "molyneux"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molyneux"
+
+
+def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    if on_step is None:
+        return None
+    return lambda done, _: on_step(STAGE, before + done, total)
+
+
+def _key(model: VisionLanguageModel, config: ReplayConfig) -> str:
+    text = weights_digest(model.native) + json.dumps(asdict(config), sort_keys=True)
+    if model.precision != "fp32":
+        text += model.precision
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,86 @@
+"""Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.concepts import check_distinct
+from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.names import read_names
+from molyneux.datasets.photos import check_headers
+from molyneux.datasets.sets import read_set
+from molyneux.images.external import check_external
+from molyneux.images.sources import stand_in
+from molyneux.pipeline.settings import TeachSettings
+from molyneux.tasks.classification.features import name_texts
+from molyneux.tasks.classification.labels import LabelSet, label_set, name_key
+from molyneux.tasks.classification.prompts import read_templates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A request that has been checked: the photos to score on and the names involved."""
+
+    labels: LabelSet
+    bank: tuple[str, ...]
+    """Known names that the concepts are told apart from in teaching."""
+    novel: PhotoFolder | None
+    known: PhotoFolder | None
+    prompts: tuple[str, ...]
+    """What names are put into for scoring."""
+
+
+def prepare(settings: TeachSettings) -> Plan:
+    """Read the lists and folders, and the header of every photo.
+
+    Raises:
+        ConceptError: if a concept's name occurs twice.
+        DataError: if a folder, a photo's header or a list of names or templates cannot be read, or names contradict.
+        ConfigError: if a template has no place for the name.
+    """
+    check_distinct(settings.concepts)
+    class_names = settings.prompt_config.class_names
+    prompts = read_templates(settings.prompt_config.templates)
+    given = None if settings.names is None else read_names(settings.names, class_names)
+    known = (
+        None if settings.known is None else read_set(settings.known, class_names=class_names, window=settings.window)
+    )
+    novel = (
+        None
+        if settings.novel is None
+        else read_set(settings.novel, only=settings.concept_names, class_names=class_names, window=settings.window)
+    )
+    names = given
+    if names is None and known is None:
+        names = without(imagenet_names(class_names), settings.concept_names)
+    labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
+    for folder in (novel, known):
+        check_headers(() if folder is None else folder.paths)
+    check_external(settings, novel)
+    bank = without(given or imagenet_names(class_names), settings.concept_names)
+    return Plan(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
+
+
+def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan) -> None:
+    """Raise ModelError for the first text of the run that the model cannot read to its end."""
+    concepts = settings.concepts
+    if len(concepts) == 1 and (settings.compares or settings.control == "shuffled"):
+        concepts = (*concepts, stand_in(concepts[0]))
+    for concept in concepts:
+        for text in (*concept.descriptions, *concept.captions):
+            model.check_text(text)
+    check_class_texts(model, name_texts(plan.labels.all, plan.prompts))
+
+
+def check_class_texts(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:
+    """Raise ModelError for the first of the classes' texts that the model cannot read to its end."""
+    for group in texts:
+        for text in group:
+            model.check_text(text)
+
+
+def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
+    """The distinct names, in order, without those of `left_out` (in any case)."""
+    keys = {name_key(name) for name in left_out}
+    return tuple(name for name in dict.fromkeys(names) if name_key(name) not in keys)

@@ -1,0 +1,52 @@
+"""Descriptions of known classes, read once by a model's text tower and kept: with a thousand, that takes a while."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.digest import weights_digest
+from molyneux.backends.text_side import TokenizedEncoder
+from molyneux.datasets.imagenet import described_classes
+from molyneux.errors import OutputError
+from molyneux.files import write_bytes
+from molyneux.images.replay import cache_folder
+from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.text_anchors import described_names, uses_text_anchors
+
+ROWS = "rows"
+
+
+def load_known_texts(
+    model: VisionLanguageModel, images: Iterable[SyntheticImages], names: Sequence[str], config: TeachingConfig
+) -> None:
+    """Have the model know how its text tower reads the names' descriptions, if this teaching compares words with them.
+
+    What it read before is taken from the cache folder, under its weights and the texts; a file there that cannot be
+    used, or a folder that cannot be written, costs time and nothing else.
+    """
+    if not (isinstance(model, TokenizedEncoder) and uses_text_anchors(config) and config.consensus):
+        return
+    if not any(value.words for value in images):
+        return
+    shipped = described_classes()
+    texts = list(dict.fromkeys(shipped[name] for name in described_names(model, names)))
+    if model.has_read(texts):
+        return
+    about = repr((weights_digest(model.native), model.precision, model.long_text, model.device.type, texts))
+    path = cache_folder() / "words" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
+    try:
+        rows = load(path.read_bytes())[ROWS]
+        if len(rows) == len(texts):
+            model.remember(texts, rows)
+            return
+    except (OSError, KeyError, SafetensorError):
+        pass
+    rows = model.embed_texts(texts)
+    try:
+        write_bytes(path, save({ROWS: rows.cpu().contiguous()}))
+    except OutputError:
+        return

@@ -1,0 +1,325 @@
+"""Numbers in plain language: how they are written, and what may be claimed from them."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from molyneux.report.folder import Change, Outcome, Taught
+
+SPACE = "\u00a0"
+NOT_COMPUTED = "not computed"
+
+LESSONS = {"noise": "on noise", "shuffled": "on another concept’s description"}
+
+CONTROL_LABELS = {
+    "noise": "Taught on noise",
+    "shuffled": "Taught on another concept’s description",
+    "description_prompt": "No teaching, asked for the description",
+}
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.712)
+    '71.2\\xa0%'
+    """
+    return f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def plain(value: float, digits: int = 1) -> str:
+    """A number with thousands separated, and decimals only where it has any.
+
+    >>> plain(1000.0), plain(36.5)
+    ('1,000', '36.5')
+    """
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.{digits}f}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, and a true minus; what rounds to nothing has none.
+
+    >>> signed(-0.2), signed(43.3), signed(0.001)
+    ('−0.2', '+43.3', '0.0')
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(4.23), duration(95.0), duration(7260.0)
+    ('4.2\\xa0s', '1\\xa0min 35\\xa0s', '2\\xa0h 1\\xa0min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f}{SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{SPACE}min {rest}{SPACE}s"
+    return f"{minutes // 60}{SPACE}h {minutes % 60}{SPACE}min"
+
+
+def counted(share: float | None, total: int | None) -> int | None:
+    """How many of `total` a share is; None where it is no whole number of them, or something is missing.
+
+    >>> counted(13 / 30, 30), counted(0.4, 7), counted(0.4, None)
+    (13, None, None)
+    """
+    if share is None or not total:
+        return None
+    number = round(share * total)
+    return number if abs(share * total - number) <= max(0.01, 0.0005 * total) else None
+
+
+def could_be_chance(one: int, other: int, total: int) -> bool:
+    """Whether two counts out of the same `total` are too close to be told apart.
+
+    They are if fewer than six differ (six photos all changing one way are the fewest that a two-sided
+    sign test at 5 % can tell from chance, 2 · 0.5⁶ = 0.03), or if the shares lie within 1.96 standard
+    errors of a difference of independent shares, which is cautious for the same photos.
+
+    >>> could_be_chance(3, 0, 30), could_be_chance(13, 1, 30), could_be_chance(140, 130, 300)
+    (True, False, True)
+    """
+    if abs(one - other) < 6:
+        return True
+    first, second = one / total, other / total
+    return abs(first - second) <= 1.96 * math.sqrt((first * (1 - first) + second * (1 - second)) / total)
+
+
+def verdict(
+    outcome: Outcome,
+    known_accuracy: Change,
+    known_photos: int | None,
+    controls: Mapping[str, Outcome],
+    *,
+    teaching: str,
+    several: bool = False,
+    is_control: bool = False,
+    drawn: bool = False,
+) -> tuple[str, ...]:
+    """The sentences that the numbers support: recognition, price, comparison with the controls.
+
+    `drawn` tells that recognition was measured on drawings, so that they are never called photos.
+    """
+    sentences = (
+        recognition(outcome, teaching, several=several, drawn=drawn),
+        price(known_accuracy, outcome, known_photos, several=several),
+        comparison(outcome, controls, several=several, is_control=is_control),
+    )
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def recognition(outcome: Outcome, teaching: str, *, several: bool = False, drawn: bool = False) -> str:
+    """In how many photos, or drawings, the model now finds the concept, and in how many before.
+
+    >>> found = Outcome(recall=Change(before=0.0, after=13 / 30), photos=30)
+    >>> recognition(found, "Taught from words alone")
+    'Taught from words alone, the model now recognises it in 13 of 30 real photos (before: 0).'
+    """
+    recall, it = outcome.recall, "them" if several else "it"
+    kind = "drawing" if drawn else "real photo"
+    if recall.after is None:
+        return f"Recognition in {kind}s was {NOT_COMPUTED}{_because(recall.reason)}."
+    now, was = counted(recall.after, outcome.photos), counted(recall.before, outcome.photos)
+    photos = kind if outcome.photos == 1 else f"{kind}s"
+    if now is None or outcome.photos is None:
+        before = f"before: {percent(recall.before)}" if recall.before is not None else _UNMEASURED
+        return f"{teaching}, the model recognises {it} in {percent(recall.after)} of the {kind}s ({before})."
+    many = f"{now or 'none'} of {outcome.photos:,} {photos}"
+    if was is None:
+        return f"{teaching}, the model recognises {it} in {many} ({_UNMEASURED})."
+    if now == was == 0:
+        return f"{teaching}, the model recognises {it} in {many}; nor did it before.{_rank_rose(outcome.rank)}"
+    if now == was:
+        return f"{teaching}, the model recognises {it} in {many}, as many as before."
+    if now < was:
+        return f"{teaching}, the model recognises {it} in {many}, fewer than before ({was})."
+    chance = (
+        f" So small a change, {now - was} of {outcome.photos:,}, could be chance."
+        if could_be_chance(now, was, outcome.photos)
+        else ""
+    )
+    return f"{teaching}, the model now recognises {it} in {many} (before: {was}).{chance}"
+
+
+def price(known_accuracy: Change, outcome: Outcome, known_photos: int | None, *, several: bool = False) -> str:
+    """What it costs: known accuracy, and other photos now mistaken for the concept.
+
+    >>> price(
+    ...     Change(before=0.712, after=0.71), Outcome(false_positives=Change(before=0.0, after=0.002)), 1000
+    ... ).replace(SPACE, " ")
+    'Price: known accuracy 71.2 % → 71.0 %; 2 of 1,000 other photos are now mistaken for it (before: 0).'
+    """
+    parts = (_accuracy(known_accuracy), _mistaken(outcome, known_photos, several=several))
+    said = "; ".join(part for part in parts if part)
+    return f"Price: {said}." if said else f"Price: {NOT_COMPUTED}{_because(known_accuracy.reason)}."
+
+
+def comparison(
+    outcome: Outcome, controls: Mapping[str, Outcome], *, several: bool = False, is_control: bool = False
+) -> str:
+    """How the same teaching fares where it should not work.
+
+    Silent in a run that is itself a control, and where recognition was not measured.
+
+    >>> ours, theirs = (Outcome(recall=Change(after=share), photos=30) for share in (0.4, 0.5))
+    >>> comparison(ours, {"noise": theirs}).partition(":")[0]
+    'The same teaching on noise does at least as well (15 of 30)'
+    """
+    if is_control or outcome.recall.after is None:
+        return ""
+    measured = {name: control for name, control in controls.items() if control.recall.known}
+    said = [_against(name, outcome, control) for name, control in measured.items()]
+    if not {"noise", "shuffled"} & set(measured):
+        run = "was run for all of them" if several else "was run"
+        said.append(f"No control {run}, so what the description contributes is not known.")
+    return " ".join(said)
+
+
+def from_text(rank: Change, similarity: Change, controls: Mapping[str, Change] | None = None) -> str:
+    """What can be told without photos; empty where nothing was measured. `controls` are median ranks by control.
+
+    >>> from_text(Change(before=412.0, after=3.0), Change()).partition(". ")[0]
+    'On fresh synthetic images its name moved from median rank 412 to 3 (0 is best)'
+    >>> from_text(Change(before=412.0, after=3.0), Change(), {"noise": Change(after=90.0)}).partition("; ")[2][:43]
+    'after the same lesson it has 90 on noise. T'
+    """
+    if rank.after is not None and rank.before is not None:
+        moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
+    elif similarity.after is not None and similarity.before is not None:
+        moved = f"the similarity to its name moved from {similarity.before:.2f} to {similarity.after:.2f}"
+    else:
+        return ""
+    beside = [
+        f"{plain(rank)} {LESSONS.get(name, name)}"
+        for name, rank in ((name, change.after) for name, change in (controls or {}).items())
+        if rank is not None
+    ]
+    if beside:
+        moved = f"{moved}; after the same lesson it has {' and '.join(beside)}"
+    only = "That shows only whether teaching took hold, not how it works on photos."
+    return f"On fresh synthetic images {moved}. {only}"
+
+
+def taught_on(concepts: Sequence[Taught]) -> str:
+    """What the teaching was made of, as the beginning of a sentence."""
+    images = [concept.images for concept in concepts if concept.images is not None]
+    sources = {found.source for found in images}
+    strangers = [
+        found.depicted
+        for concept, found in zip(concepts, (c.images for c in concepts), strict=True)
+        if found is not None and found.source == "inverted" and found.depicted not in ("", concept.name)
+    ]
+    if len(strangers) == 1 == len(concepts):
+        return f"Taught on images of “{strangers[0]}” instead"
+    if strangers:
+        return "Taught on one another’s images"
+    openings = {
+        "inverted": "Taught from words alone",
+        "noise": "Taught on noise",
+        "photos": "Taught on real photos",
+        "given": "Taught on given images",
+        "generated": "Taught on generated images",
+        "words": "Taught on its words, without images",
+    }
+    return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """All concepts as one: photos added up, where every concept has them; false positives averaged."""
+    total = sum(outcome.photos or 0 for outcome in outcomes)
+    complete = bool(outcomes) and all(outcome.photos for outcome in outcomes)
+    reason = next((outcome.recall.reason for outcome in outcomes if outcome.recall.reason), "")
+    recall = Change(
+        before=_pooled([o.recall.before for o in outcomes], outcomes, total) if complete else None,
+        after=_pooled([o.recall.after for o in outcomes], outcomes, total) if complete else None,
+        reason=reason,
+    )
+    false_positives = Change(
+        before=_mean([o.false_positives.before for o in outcomes]),
+        after=_mean([o.false_positives.after for o in outcomes]),
+    )
+    return Outcome(recall=recall, false_positives=false_positives, photos=total if complete else None)
+
+
+def controls_together(concepts: Sequence[Taught]) -> dict[str, Outcome]:
+    """Each control over all concepts, where it was run for every one of them."""
+    names = [name for name in concepts[0].controls if all(name in concept.controls for concept in concepts)]
+    return {name: together([concept.controls[name] for concept in concepts]) for name in names}
+
+
+_UNMEASURED = "before teaching: not measured"
+
+
+def _because(reason: str) -> str:
+    return f": {reason.rstrip('.')}" if reason else ""
+
+
+def _rank_rose(rank: Change) -> str:
+    if rank.before is None or rank.after is None or rank.after >= rank.before:
+        return ""
+    moved = f"from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
+    return f" Its name did rise on them, {moved}."
+
+
+def _accuracy(known: Change) -> str:
+    if known.after is None:
+        return f"known accuracy {NOT_COMPUTED}{_because(known.reason)}" if known.reason else ""
+    if known.before is None:
+        return f"known accuracy {percent(known.after)} ({_UNMEASURED})"
+    if percent(known.before) == percent(known.after):
+        return f"known accuracy unchanged at {percent(known.after)}"
+    return f"known accuracy {percent(known.before)} → {percent(known.after)}"
+
+
+def _mistaken(outcome: Outcome, known_photos: int | None, *, several: bool) -> str:
+    rate = outcome.false_positives
+    if rate.after is None:
+        return ""
+    if several:
+        before = f" (before: {percent(rate.before)})" if rate.before is not None else ""
+        return f"on average {percent(rate.after)} of other photos are now mistaken for each of them{before}"
+    now, was = counted(rate.after, known_photos), counted(rate.before, known_photos)
+    if now is None or known_photos is None:
+        before = f" (before: {percent(rate.before)})" if rate.before is not None else ""
+        return f"{percent(rate.after)} of other photos are now mistaken for it{before}"
+    verb = "is" if now in (0, 1) else "are"
+    before = f" (before: {was:,})" if was is not None else ""
+    own = counted(outcome.recall.after, outcome.photos)
+    more = ", more than it recognises of its own" if own is not None and now > own else ""
+    many = f"{f'{now:,}' if now else 'none'} of {known_photos:,} other photos"
+    return f"{many} {verb} now mistaken for it{before}{more}"
+
+
+def _against(name: str, outcome: Outcome, control: Outcome) -> str:
+    ours = outcome.recall.after
+    theirs = control.recall.after if control.recall.after is not None else control.recall.before
+    assert ours is not None
+    assert theirs is not None
+    total = control.photos or outcome.photos
+    mine, its = counted(ours, outcome.photos), counted(theirs, total)
+    same_photos = mine is not None and its is not None and total == outcome.photos and total is not None
+    amount = f"{its or 'none'} of {total:,}" if its is not None and total is not None else percent(theirs)
+    if name == "description_prompt":
+        asked = "With no teaching at all, asking for the description instead of the name"
+        return f"{asked} does at least as well ({amount})." if theirs >= ours > 0 else f"{asked}: {amount}."
+    what = {"noise": "noise", "shuffled": "another concept’s description"}.get(name, f"“{name}”")
+    if theirs >= ours and theirs > 0:
+        no_evidence = "no evidence that the description taught anything"
+        return f"The same teaching on {what} does at least as well ({amount}): {no_evidence}."
+    if theirs < ours and same_photos and could_be_chance(mine or 0, its or 0, total or 1):
+        return f"The same teaching on {what}: {amount}, a difference that could be chance."
+    return f"The same teaching on {what}: {amount}."
+
+
+def _pooled(shares: Sequence[float | None], outcomes: Sequence[Outcome], total: int) -> float | None:
+    found = [
+        share * (outcome.photos or 0) for share, outcome in zip(shares, outcomes, strict=True) if share is not None
+    ]
+    return sum(found) / total if len(found) == len(shares) and total else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found and len(found) == len(values) else None

@@ -1,0 +1,1 @@
+"""Run folders: where results go, and how an interrupted run resumes."""

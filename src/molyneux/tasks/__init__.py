@@ -1,0 +1,1 @@
+"""What models are scored at: each task has its metrics, its run and its page."""

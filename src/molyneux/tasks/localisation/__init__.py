@@ -1,0 +1,1 @@
+"""Heat maps, masks and their scores."""

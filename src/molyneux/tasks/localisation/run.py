@@ -1,0 +1,351 @@
+"""`molyneux localise`: marked images in; where models see a text in them, and how that lies on the marks, out."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from molyneux.backends.abilities import Explainable, explainable
+from molyneux.backends.digest import weights_digest
+from molyneux.backends.load import load
+from molyneux.backends.options import Running
+from molyneux.backends.sam import Seen, Segmenter, load_segmenter
+from molyneux.datasets.marked import Marked, MarkedSet
+from molyneux.datasets.photos import square
+from molyneux.datasets.segmented import read_marked
+from molyneux.errors import ConfigError, DataError
+from molyneux.files import slug, write_bytes, write_text
+from molyneux.pipeline.settings import Progress
+from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
+from molyneux.tasks.localisation.masks import boxes, coarse_mask, image_library, largest, pieces, points
+from molyneux.tasks.localisation.page import Panel, Shown, write_gallery
+from molyneux.tasks.localisation.saliency import chosen_block, heat, information
+from molyneux.tasks.localisation.scores import MEANING, Row, change, heat_row, mask_row, summary
+
+TABLE, IMAGES = "images.csv", "images"
+
+GIBBERISH = "blorp zanth quiv mertle"
+"""A text that means nothing: what a heat map owes to the image alone, whatever is asked for."""
+
+ASKED = ("text", "gibberish")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocaliseSettings:
+    """What to look for in which images, with which models, and where the results go."""
+
+    model: str
+    images: str | Path
+    """'NAME:FOLDER' or a folder: see `read_marked`."""
+    out: Path
+    """New, or that of the same job to continue it."""
+    texts: tuple[str, ...] = ()
+    """What is looked for: the mean direction of these. Without any, what the set says is marked, in `template`."""
+    template: str = "a photo of a {}."
+    base: str | None = None
+    """A model to show as 'before'."""
+    controls: Mapping[str, str] = field(default_factory=dict)
+    """Models taught on what cannot help, such as noise, by what that is; scored in the same way."""
+    sam: str | None = None
+    """A folder or a name on the hub; without one, the masks made of heat maps are the last ones."""
+    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    gibberish: str = GIBBERISH
+    limit: int = 0
+    """How many images are taken, evenly over the set; 0 is all."""
+    shown: int = 10
+    """How many of the best, and of the worst, the gallery shows."""
+    batch: int = 8
+    running: Running = field(default_factory=Running)
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 0), ("shown", 0), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected at least {least}")
+        if "{}" not in self.template:
+            raise ConfigError(f"the template {self.template!r} has no place for a name: expected {{}} in it")
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data for YAML: everything that decides the result."""
+        plain = asdict(self)
+        del plain["out"], plain["batch"]
+        return plain | {"images": str(self.images), "texts": list(self.texts), "controls": dict(self.controls)}
+
+
+def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None) -> dict[str, Any]:
+    """Heat maps, masks and their scores for a set of marked images; `settings.out` gets a report and a gallery.
+
+    Every heat map and mask stands beside those of a text that means nothing. Images are squeezed to the model's
+    square, and maps are stretched back. Finished images are kept, so that an interrupted job goes on.
+
+    Returns:
+        Plain data for JSON: model, base, chance, protocol, before and change (with a base), after, controls. Of a
+        model: `text`, `gibberish` and `text_minus_gibberish`; of each `heat`, `mask` and (with SAM) `sam`; of each of
+        these every metric's mean and interval.
+
+    Raises:
+        ConfigError: if there is nothing to look for, a model has no such block, or scipy is not installed.
+        DataError: if the set is not there or not as expected, or nothing is marked in a image.
+        ModelError: if a model cannot be loaded, cannot be explained, or a text is too long for it.
+        OutputError: if `out` holds something else.
+    """
+    resolved = settings.resolved()
+    check_out(settings.out, resolved)
+    image_library()
+    marked = read_marked(settings.images)
+    items = _chosen(marked, settings.limit)
+    for item in items:
+        _texts(settings, item)
+    running = asdict(settings.running)
+    named = {"after": settings.model} | ({} if settings.base is None else {"before": settings.base})
+    named |= {f"control {name}": model for name, model in settings.controls.items()}
+    models = {role: explainable(load(name, **running), "localising") for role, name in named.items()}
+    for model in models.values():
+        chosen_block(model, settings.saliency)
+    targets = {role: _targets(model, settings, items) for role, model in models.items()}
+    segmenter = None if settings.sam is None else load_segmenter(settings.sam, settings.running.device)
+    weights = hashlib.sha256("".join(weights_digest(model.native) for model in models.values()).encode()).hexdigest()
+    run = open_run(settings.out, resolved, weights)
+    job = _Job(settings, run, items, models, targets, segmenter)
+    with run.timed("images"):
+        job.finish_images(on_step)
+    with run.timed("scores"):
+        found = {place: job.rows(item) for place, item in enumerate(items)}
+        scores = _scores(settings, marked, models, list(found.values()))
+        _write_table(run.root / TABLE, items, list(found.values()))
+        write_gallery(run.root, scores, job.gallery(list(found.values())))
+    run.finish()
+    return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    settings: LocaliseSettings
+    run: RunFolder
+    items: Sequence[Marked]
+    models: Mapping[str, Explainable]
+    targets: Mapping[str, Tensor]
+    """For each model what is looked for in each image, and last the text that means nothing."""
+    segmenter: Segmenter | None
+
+    def finish_images(self, on_step: Progress | None) -> None:
+        """Maps and masks of every image that has none yet."""
+        missing = {place for place, item in enumerate(self.items) if _kept(self._file(item)) is None}
+        done = len(self.items) - len(missing)
+        for start in range(0, len(self.items), self.settings.batch):
+            # a image always has the same company, for the sake of the last digits
+            places = range(start, min(start + self.settings.batch, len(self.items)))
+            if missing.isdisjoint(places):
+                continue
+            images = [_checked(self.items[place]) for place in places]
+            grids = {
+                f"{role} {asked}": self._grids(role, asked, places, images) for role in self.models for asked in ASKED
+            }
+            for row, (place, image) in enumerate(zip(places, images, strict=True)):
+                if place not in missing:
+                    continue
+                found = {name: grid[row] for name, grid in grids.items()}
+                found |= self._masks(image, found)
+                write_bytes(self._file(self.items[place]), save({key: one.contiguous() for key, one in found.items()}))
+                done += 1
+                if on_step is not None:
+                    on_step("images", done, len(self.items))
+
+    def rows(self, item: Marked) -> dict[str, dict[str, float]]:
+        """A finished image's numbers, by 'ROLE ASKED STAGE'."""
+        kept = _kept(self._file(item))
+        assert kept is not None
+        true = item.truth()
+        size = (true.shape[0], true.shape[1])
+        found: dict[str, dict[str, float]] = {"image": {"mask_share": true.double().mean().item()}}
+        for name, value in kept.items():
+            if value.dtype == torch.bool:
+                found[name] = mask_row(value, true)
+            else:
+                found[f"{name} heat"] = heat_row(heat(value[None], size)[0], true)
+        return found
+
+    def gallery(self, rows: Sequence[Mapping[str, Row]]) -> list[Shown]:
+        """The images with the best and the worst last mask; with a base, those that changed most, either way."""
+        stage = "mask" if self.segmenter is None else "sam"
+        moments = ["before", "after"] if "before" in self.models else ["after"]
+        value = [
+            row[f"after text {stage}"]["dice"] - (row[f"before text {stage}"]["dice"] if len(moments) > 1 else 0.0)
+            for row in rows
+        ]
+        order = sorted(range(len(rows)), key=lambda place: (-value[place], place))
+        count = self.settings.shown
+        chosen = order if len(order) <= 2 * count else [*order[:count], *order[len(order) - count :]]
+        return [self._shown(place, rows[place], moments, stage) for place in chosen]
+
+    def _grids(self, role: str, asked: str, places: Sequence[int], photos: Sequence[Image.Image]) -> Tensor:
+        model, targets = self.models[role], self.targets[role]
+        side = model.image_size
+        pixels = np.stack([np.array(square(photo, side, fit="squash")) for photo in photos])
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        wanted = targets[list(places)] if asked == "text" else targets[-1:].expand(len(places), -1)
+        return information(model, images.to(model.device), wanted, self.settings.saliency).cpu()
+
+    def _masks(self, image: Image.Image, grids: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        size = (image.height, image.width)
+        seen = None if self.segmenter is None else self.segmenter.look(image)
+        found = {}
+        for name, grid in grids.items():
+            coarse = coarse_mask(heat(grid[None], size)[0], self.settings.masks)
+            found[f"{name} mask"] = coarse
+            if seen is not None:
+                found[f"{name} sam"] = self._asked(seen, coarse)
+        return found
+
+    def _asked(self, seen: Seen, coarse: Tensor) -> Tensor:
+        """SAM's mask for a coarse one, as many of its pieces kept as the coarse one has."""
+        assert self.segmenter is not None
+        config = self.settings.masks
+        if config.ask == "points":
+            generator = torch.Generator().manual_seed(self.settings.saliency.seed)
+            fine = self.segmenter.at_points(seen, points(coarse, config.points, generator))
+        else:
+            fine = self.segmenter.in_boxes(seen, boxes(coarse, each=config.ask == "boxes"))
+        return largest(fine.any(dim=0), max(1, pieces(coarse)))
+
+    def _shown(self, place: int, rows: Mapping[str, Row], moments: Sequence[str], stage: str) -> Shown:
+        item = self.items[place]
+        kept = _kept(self._file(item))
+        assert kept is not None
+        image, true = item.image(), item.truth()
+        size = (image.height, image.width)
+        panels = [Panel("marked", true)]
+        for moment in moments:
+            label = f", {moment}" if len(moments) > 1 else ""
+            mask = f"{moment} text {stage}"
+            panels.append(Panel(f"heat{label}", heat(kept[f"{moment} text"][None], size)[0]))
+            panels.append(Panel(f"mask{label}, Dice {rows[mask]['dice']:.2f}", kept[mask]))
+        panels.append(Panel("heat of no meaning", heat(kept["after gibberish"][None], size)[0]))
+        return Shown(item.name, _texts(self.settings, item), image, tuple(panels))
+
+    def _file(self, item: Marked) -> Path:
+        return self.run.root / IMAGES / f"{slug(item.name)}.safetensors"
+
+
+def _checked(item: Marked) -> Image.Image:
+    """The image, once it is seen that its mask can be read."""
+    image, true = item.image(), item.truth()
+    if true.shape != (image.height, image.width):
+        raise DataError(
+            f"the mask of {item.name!r} has {true.shape[1]} x {true.shape[0]} pixels: expected its image's "
+            f"{image.width} x {image.height}"
+        )
+    return image
+
+
+def _chosen(marked: MarkedSet, limit: int) -> list[Marked]:
+    count = len(marked) if limit == 0 else min(limit, len(marked))
+    return [marked.items[place * len(marked) // count] for place in range(count)]
+
+
+def _texts(settings: LocaliseSettings, item: Marked) -> tuple[str, ...]:
+    """What is looked for in a image.
+
+    Raises:
+        ConfigError: if nobody says.
+    """
+    if settings.texts:
+        return settings.texts
+    if item.sought is None:
+        raise ConfigError(f"nothing to look for: {settings.images} does not say what is marked; give a text")
+    return (settings.template.format(item.sought),)
+
+
+def _targets(model: Explainable, settings: LocaliseSettings, items: Sequence[Marked]) -> Tensor:
+    wanted = [*(_texts(settings, item) for item in items), (settings.gibberish,)]
+    known: dict[tuple[str, ...], Tensor] = {}
+    for texts in dict.fromkeys(wanted):
+        mean = model.embed_texts(texts).mean(dim=0)
+        known[texts] = mean / mean.norm()
+    return torch.stack([known[texts] for texts in wanted])
+
+
+def _kept(path: Path) -> dict[str, Tensor] | None:
+    """A finished image; None if it is not there or cannot be read."""
+    try:
+        kept: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    return kept
+
+
+def _scores(
+    settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], rows: Sequence[Mapping[str, Row]]
+) -> dict[str, Any]:
+    stages = ("heat", "mask") if settings.sam is None else ("heat", "mask", "sam")
+
+    def of(role: str, asked: str, stage: str) -> list[Row]:
+        return [row[f"{role} {asked} {stage}"] for row in rows]
+
+    def one(role: str) -> dict[str, Any]:
+        means = {asked: {stage: summary(of(role, asked, stage)) for stage in stages} for asked in ASKED}
+        apart = {stage: change(of(role, "gibberish", stage), of(role, "text", stage)) for stage in stages}
+        return {**means, "text_minus_gibberish": apart}
+
+    share = sum(row["image"]["mask_share"] for row in rows) / len(rows)
+    scores: dict[str, Any] = {"model": settings.model, "base": settings.base}
+    scores["chance"] = {"energy_ratio": 1.0, "pointing": share}
+    scores["protocol"] = _protocol(settings, marked, models, len(rows))
+    scores |= {role: one(role) for role in ("before", "after") if role in models}
+    if "before" in models:
+        scores["change"] = {stage: change(of("before", "text", stage), of("after", "text", stage)) for stage in stages}
+    scores["controls"] = {name: one(f"control {name}") for name in settings.controls}
+    return scores
+
+
+def _protocol(
+    settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], images: int
+) -> dict[str, Any]:
+    return {
+        "images": str(settings.images),
+        "images": images,
+        "marked_images": len(marked),
+        "left_out": marked.left_out,
+        "texts": list(settings.texts) or [f"{settings.template} (what the set says is marked)"],
+        "gibberish": settings.gibberish,
+        "saliency": asdict(settings.saliency),
+        "blocks": {role: [chosen_block(model, settings.saliency), model.block_count] for role, model in models.items()},
+        "masks": asdict(settings.masks),
+        "sam": settings.sam or "not computed: no SAM given",
+        "image": "squeezed to the model's square; maps are stretched back to the image's size",
+        "metrics": MEANING,
+        "interval": {
+            "kind": "bootstrap over images; of differences, paired",
+            "level": LEVEL,
+            "resamples": RESAMPLES,
+            "seed": BOOTSTRAP_SEED,
+        },
+    }
+
+
+def _write_table(path: Path, items: Sequence[Marked], rows: Sequence[Mapping[str, Row]]) -> None:
+    """A line for each image, a column for each number."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", *(name for name, _ in _cells(rows[0]))])
+    for item, row in zip(items, rows, strict=True):
+        writer.writerow([item.name, *(f"{value:.6g}" for _, value in _cells(row))])
+    write_text(path, buffer.getvalue())
+
+
+def _cells(row: Mapping[str, Row]) -> Iterator[tuple[str, float]]:
+    for place in sorted(row):
+        for metric, value in row[place].items():
+            yield f"{place} {metric}", value

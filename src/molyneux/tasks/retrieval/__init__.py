@@ -1,0 +1,1 @@
+"""Finding images by captions and captions by images."""

@@ -1,0 +1,220 @@
+"""Finding a photo's captions among all captions, and a caption's photo among all photos.
+
+Rows of a score matrix are photos, columns are captions; each caption belongs to one photo. A rank counts what stands
+before the right answer, 0 is best. Whatever scores the same as the right answer and belongs to another photo stands
+before it: ties count against the model, so one that scores everything alike finds nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from molyneux.errors import DataError
+from molyneux.tasks.classification.metrics import bootstrap_interval, median_rank
+from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+
+CUTOFFS = (1, 5, 10)
+
+_CELLS_AT_ONCE = 20_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """How well one kind of query finds its answer."""
+
+    queries: int
+    recall: dict[int, float]
+    """For each cut-off k, the share of queries with a right answer among the first k."""
+    recall_interval: dict[int, tuple[float, float]]
+    """Bootstrap over photos: a photo's captions are drawn together."""
+    median_rank: float
+    """0 is best; papers that count from 1 print one more."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "queries": self.queries,
+            "recall": {str(cut): value for cut, value in self.recall.items()},
+            "recall_interval": {str(cut): list(ends) for cut, ends in self.recall_interval.items()},
+            "median_rank": self.median_rank,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalScores:
+    """One model's numbers, both ways."""
+
+    image_to_text: Direction
+    """A photo's answer is the best of its captions."""
+    text_to_image: Direction
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"image_to_text": self.image_to_text.as_dict(), "text_to_image": self.text_to_image.as_dict()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """How much stands before each query's answer; 0 is best."""
+
+    image_to_text: Int[Tensor, " n"]
+    text_to_image: Int[Tensor, " m"]
+
+
+def image_to_text_ranks(scores: Float[Tensor, "n m"], owners: Int[Tensor, " m"]) -> Int[Tensor, " n"]:
+    """For each photo, how many captions of others score at least as high as the best of its own.
+
+    Raises:
+        DataError: if there is no photo, one has no caption, or an owner is no row.
+
+    >>> image_to_text_ranks(torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.1, 0.1]]), torch.tensor([0, 0, 1])).tolist()
+    [0, 2]
+    """
+    _check(scores, owners)
+    found = []
+    for start, rows in _row_blocks(scores):
+        own = owners[None, :] == torch.arange(start, start + len(rows), device=scores.device)[:, None]
+        best = rows.masked_fill(~own, -torch.inf).max(dim=1, keepdim=True).values
+        found.append(((rows >= best) & ~own).sum(dim=1))
+    return torch.cat(found)
+
+
+def text_to_image_ranks(scores: Float[Tensor, "n m"], owners: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
+    """For each caption, how many other photos score at least as high as its own.
+
+    Raises:
+        DataError: as for `image_to_text_ranks`.
+
+    >>> text_to_image_ranks(torch.tensor([[0.2, 0.9, 0.5], [0.1, 0.1, 0.1]]), torch.tensor([0, 0, 1])).tolist()
+    [0, 0, 1]
+    """
+    _check(scores, owners)
+    own = scores.gather(0, owners[None, :])
+    counts = torch.zeros_like(owners)
+    for _, rows in _row_blocks(scores):
+        counts += (rows >= own).sum(dim=0)
+    return counts - 1
+
+
+def recall_at(ranks: Int[Tensor, " n"], cutoff: int) -> float:
+    """Share of ranks below the cut-off.
+
+    Raises:
+        DataError: if there are none.
+
+    >>> recall_at(torch.tensor([0, 3, 5, 1]), 5)
+    0.75
+    """
+    if len(ranks) == 0:
+        raise DataError("no recall of no ranks: expected at least one query")
+    return float((ranks < cutoff).double().mean())
+
+
+def find_ranks(scores: Float[Tensor, "n m"], owners: Int[Tensor, " m"]) -> Ranks:
+    """Both ways.
+
+    Raises:
+        DataError: as for `image_to_text_ranks`.
+    """
+    return Ranks(
+        image_to_text=image_to_text_ranks(scores, owners).cpu(), text_to_image=text_to_image_ranks(scores, owners).cpu()
+    )
+
+
+def reranked(first: Float[Tensor, "n m"], second: Float[Tensor, "n m"], owners: Int[Tensor, " m"], top: int) -> Ranks:
+    """Ranks where each query's best `top` by `first` are put in order by `second`, all others staying behind them.
+
+    Of `second` only the pairs that are `candidates` are looked at. With a `top` of everything these are `second`'s
+    own ranks; a recall at `top` or beyond is `first`'s.
+
+    Raises:
+        DataError: as for `image_to_text_ranks`.
+    """
+    by_photo, by_text = candidates(first, top)
+    old = find_ranks(first, owners)
+    own = owners[None, :] == torch.arange(len(first))[:, None]
+    return Ranks(
+        image_to_text=image_to_text_ranks(second.masked_fill(~by_photo, -torch.inf), owners).where(
+            (by_photo & own).any(dim=1), old.image_to_text
+        ),
+        text_to_image=text_to_image_ranks(second.masked_fill(~by_text, -torch.inf), owners).where(
+            (by_text & own).any(dim=0), old.text_to_image
+        ),
+    )
+
+
+def candidates(scores: Float[Tensor, "n m"], top: int) -> tuple[Bool[Tensor, "n m"], Bool[Tensor, "n m"]]:
+    """Each photo's `top` texts, and each text's `top` photos.
+
+    >>> for one in candidates(torch.tensor([[0.2, 0.9], [0.1, 0.3]]), 1): print(one.tolist())
+    [[False, True], [False, True]]
+    [[True, True], [False, False]]
+    """
+    found = []
+    for dim in (1, 0):
+        best = scores.topk(min(top, scores.shape[dim]), dim=dim).indices
+        found.append(torch.zeros_like(scores, dtype=torch.bool).scatter_(dim, best, True))
+    return found[0], found[1]
+
+
+def retrieval_scores(ranks: Ranks, owners: Int[Tensor, " m"]) -> RetrievalScores:
+    """All numbers of the ranks."""
+    photos = torch.arange(len(ranks.image_to_text))
+    return RetrievalScores(
+        image_to_text=_direction(ranks.image_to_text, photos, len(photos)),
+        text_to_image=_direction(ranks.text_to_image, owners.cpu(), len(photos)),
+    )
+
+
+def recall_change(before: Ranks, after: Ranks, owners: Int[Tensor, " m"]) -> dict[str, Any]:
+    """By how much recall rose, both ways, with a bootstrap interval over photos that both models saw."""
+    count = len(before.image_to_text)
+    pairs = {
+        "image_to_text": (before.image_to_text, after.image_to_text, torch.arange(count)),
+        "text_to_image": (before.text_to_image, after.text_to_image, owners.cpu()),
+    }
+    found: dict[str, Any] = {}
+    for way, (old, new, photos) in pairs.items():
+        found[way] = {"recall": {}, "recall_interval": {}}
+        for cutoff in CUTOFFS:
+            shares = _shares(new, photos, count, cutoff) - _shares(old, photos, count, cutoff)
+            found[way]["recall"][str(cutoff)] = float(shares.mean())
+            found[way]["recall_interval"][str(cutoff)] = list(
+                bootstrap_interval(shares, BOOTSTRAP_SEED, LEVEL, RESAMPLES)
+            )
+    return found
+
+
+def _direction(ranks: Tensor, photos: Tensor, count: int) -> Direction:
+    recall, interval = {}, {}
+    for cutoff in CUTOFFS:
+        recall[cutoff] = recall_at(ranks, cutoff)
+        interval[cutoff] = bootstrap_interval(_shares(ranks, photos, count, cutoff), BOOTSTRAP_SEED, LEVEL, RESAMPLES)
+    return Direction(queries=len(ranks), recall=recall, recall_interval=interval, median_rank=median_rank(ranks))
+
+
+def _shares(ranks: Tensor, photos: Tensor, count: int, cutoff: int) -> Float[Tensor, " n"]:
+    """Each photo's share of all hits: their mean is the recall, and captions of one photo are not independent."""
+    hits = torch.zeros(count, dtype=torch.float64).index_add_(0, photos, (ranks < cutoff).double())
+    return hits * count / len(ranks)
+
+
+def _row_blocks(scores: Tensor) -> list[tuple[int, Tensor]]:
+    rows = max(1, _CELLS_AT_ONCE // max(1, scores.shape[1]))
+    return [(start, scores[start : start + rows]) for start in range(0, len(scores), rows)]
+
+
+def _check(scores: Tensor, owners: Tensor) -> None:
+    count = len(scores)
+    if count == 0 or len(owners) == 0:
+        raise DataError(f"nothing to retrieve in scores of shape {tuple(scores.shape)}: expected photos and captions")
+    if scores.isnan().any():
+        raise DataError("a score is not a number: expected numbers for all pairs of photo and caption")
+    if int(owners.min()) < 0 or int(owners.max()) >= count:
+        raise DataError(f"a caption belongs to a photo outside 0 to {count - 1}: expected the row of its photo")
+    bare = (torch.bincount(owners.cpu(), minlength=count) == 0).nonzero()
+    if len(bare):
+        raise DataError(f"photo {int(bare[0])} has no caption: expected at least one for each photo")

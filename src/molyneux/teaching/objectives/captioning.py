@@ -1,0 +1,74 @@
+"""Teaching a captioner: its vision tower, and its decoder if wanted, learn to see and to say (Eq. 7)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from molyneux.backends.abilities import Captioner, captioner
+from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.objectives.base import Objective
+from molyneux.teaching.objectives.contrastive import ContrastiveObjective
+from molyneux.teaching.objectives.losses import caption_loss
+
+
+@final
+class Captioning(Objective):
+    """The contrast of each image with texts, and the likelihood of a caption drawn for it anew at each step."""
+
+    def __init__(
+        self,
+        model: Captioner,
+        student: Captioner,
+        images: Sequence[SyntheticImages],
+        config: TeachingConfig,
+        known: Sequence[str],
+        replay: Sequence[SyntheticImages],
+        seed: int = 0,
+    ) -> None:
+        self._config, self._student = config, student
+        contrast = replace(config, loss=config.contrastive)
+        self._contrast = ContrastiveObjective(model, student, images, contrast, known, replay, seed)
+        templates = caption_templates()
+        names = [value.concept.name for value in images]
+        tokens = model.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
+        self._captions = tokens.unflatten(0, (len(names), len(templates)))
+
+    @property
+    def count(self) -> int:
+        return self._contrast.count
+
+    def parameters(self) -> list[nn.Parameter]:
+        decoder = list(self._student.decoder_module().parameters()) if self._config.decoder else []
+        return [*self._contrast.parameters(), *decoder]
+
+    def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+        embedded, memory = captioner(self._contrast.seeing, "captioning").look(self._contrast.inputs(batch))
+        contrast = self._contrast.contrast(embedded, batch, generator)
+        drawn = torch.randint(self._captions.shape[1], (len(batch),), generator=generator)
+        tokens = self._captions[self._contrast.owners(batch), drawn]
+        said = caption_loss(self._student.next_logits(memory, tokens), tokens, self._student.caption_specials[2])
+        weighted = self._config.contrastive_weight * contrast + self._config.caption_weight * said
+        return weighted + self._contrast.kept(generator)
+
+    def save_adapter(self, folder: Path, share: float) -> None:
+        self._contrast.save_adapter(folder, share)
+
+    def finish(self) -> None:
+        self._contrast.finish()
+
+
+def caption_templates() -> tuple[str, ...]:
+    """The paper's 26 target captions (C.4.1), with NAME where the concept's name goes.
+
+    >>> len(caption_templates()), caption_templates()[0]
+    (26, 'a bad photo of a NAME.')
+    """
+    text = (resources.files("molyneux") / "teaching" / "caption_templates.txt").read_text("utf-8")
+    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))

@@ -1,0 +1,244 @@
+"""Teaching a dual encoder: its vision tower learns to see the images as their texts (Eq. 2)."""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor, nn
+from torch.nn.functional import normalize
+
+from molyneux.backends.base import DualEncoder
+from molyneux.errors import ConfigError
+from molyneux.shapes import Embeddings
+from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.objectives.base import Objective, portions
+from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
+from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors, uses_text_anchors
+from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
+from molyneux.teaching.updates import LowRank, Update, moves_embedding_map, moves_texts, start_update
+
+
+@final
+class ContrastiveObjective(Objective):
+    """Each image against its own text and others ('bank', 'anchors', 'symmetric'), and the old answers on replay."""
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        student: DualEncoder,
+        images: Sequence[SyntheticImages],
+        config: TeachingConfig,
+        known: Sequence[str],
+        replay: Sequence[SyntheticImages],
+        seed: int = 0,
+    ) -> None:
+        concepts = [value.concept for value in images]
+        prompts = known_prompts(known, concepts)
+        if not prompts and config.loss == "bank" and len(concepts) == 1:
+            raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
+        self._config = config
+        self._temperature = config.temperature or model.temperature
+        own = [own_texts(concept, config.texts) for concept in concepts]
+        bank = [*prompts, *(NAME_PROMPT.format(concept.name) for concept in concepts)]
+        fixed = model.embed_texts(bank)
+        self._texts: _Texts
+        if moves_texts(config.update):
+            self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
+        else:
+            self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
+        self._update = start_update(student, config.update, seed)
+        kept, others = replay if config.replay_batch else (), other_names(known, concepts)
+        self._lesson = _Lesson.prepare(model, self._update, images, kept, config, others)
+        self._answers = _answers(self._lesson, fixed, self._temperature)
+
+    @property
+    def count(self) -> int:
+        return len(self._lesson.owners)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return self._update.parameters()
+
+    def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+        mixed = self._config.mixed and moves_embedding_map(self._config.update)
+        embedded = self._lesson.embed(self._lesson.mixtures(batch, generator) if mixed else self.inputs(batch))
+        return self.contrast(embedded, batch, generator) + self.kept(generator)
+
+    def inputs(self, batch: Tensor) -> Tensor:
+        """What the update reads of these images: pixels, if blocks of the tower move."""
+        return self._lesson.inputs[batch.to(self._lesson.inputs.device)]
+
+    def owners(self, batch: Tensor) -> Tensor:
+        """For each image the index of its concept."""
+        return self._lesson.owners[batch]
+
+    def contrast(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+        """The loss of these images, embedded by the student, against the texts."""
+        config, owners = self._config, self.owners(batch)
+        positives = self._texts.positives(owners.tolist(), generator)
+        if config.loss == "anchors":
+            return anchors_loss(embedded, positives, self._temperature)
+        if config.loss == "symmetric":
+            return symmetric_loss(embedded, positives, self._temperature)
+        bank = self._texts.bank(generator)
+        return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
+
+    def kept(self, generator: Generator) -> Float[Tensor, ""]:
+        """The weighted loss of other answers than the old ones on drawn replay images; 0 without replay."""
+        config, lesson = self._config, self._lesson
+        if self._answers is None or lesson.replay is None:
+            return torch.zeros((), device=lesson.inputs.device)
+        picked = torch.randint(len(self._answers), (config.replay_batch,), generator=generator)
+        picked = picked.to(self._answers.device)
+        seen, bank = lesson.embed(lesson.replay[picked]), self._texts.bank(generator)
+        answers = self._answers[picked][:, bank.columns].softmax(dim=1)
+        return config.replay_weight * distillation_loss(seen, bank.rows, answers, self._temperature)
+
+    @property
+    def seeing(self) -> DualEncoder:
+        """The model that sees images while it learns."""
+        return self._update.model
+
+    def save_adapter(self, folder: Path, share: float) -> None:
+        assert isinstance(self._update, LowRank)
+        self._update.save(folder, share)
+
+    def finish(self) -> None:
+        self._update.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Bank:
+    """Texts of all names, known ones first, then the concepts'; or a sample of them."""
+
+    rows: Float[Tensor, "m d"]
+    columns: Int[Tensor, " m"]
+    """Which of all texts these are."""
+    known: int
+    """How many of all texts are known names."""
+    count_each: float
+    """How many texts each stands for."""
+
+    def allowed(self, owners: Tensor) -> Bool[Tensor, "n m"]:
+        """Every text but the name of the image's own concept."""
+        return self.columns != (self.known + owners.to(self.columns.device))[:, None]
+
+
+class _Texts(abc.ABC):
+    """What images are compared with: the texts of the concepts, and a bank of all names."""
+
+    @abc.abstractmethod
+    def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
+        """For each of these concepts one of the texts that its images are pulled to, at random."""
+
+    @abc.abstractmethod
+    def bank(self, generator: Generator) -> _Bank:
+        """What else there is."""
+
+
+@final
+class _FixedTexts(_Texts):
+    """Read once, by the untaught model, whose text tower stays."""
+
+    def __init__(self, own: list[Tensor], bank: Float[Tensor, "m d"], known: int) -> None:
+        self._own = own
+        self._bank = _Bank(bank, torch.arange(len(bank), device=bank.device), known, 1.0)
+
+    def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
+        return torch.stack([self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners])
+
+    def bank(self, generator: Generator) -> _Bank:
+        del generator
+        return self._bank
+
+
+@final
+class _MovingTexts(_Texts):
+    """Read in every step by the student, whose text tower learns.
+
+    The bank too, or a sample of it: against a bank that the untaught tower read, nothing would keep the names from
+    following the concept's texts, and where the text tower alone moves, the replay images would say nothing.
+    """
+
+    def __init__(
+        self, student: DualEncoder, own: Sequence[Sequence[str]], bank: Sequence[str], known: int, sample: int
+    ) -> None:
+        self._student, self._own, self._all, self._known = student, own, bank, known
+        self._sample = min(sample, len(bank))
+
+    def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
+        return self._student.encode_texts(
+            [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
+        )
+
+    def bank(self, generator: Generator) -> _Bank:
+        picked = torch.randperm(len(self._all), generator=generator)[: self._sample]
+        rows = self._student.encode_texts([self._all[place] for place in picked.tolist()])
+        return _Bank(rows, picked.to(rows.device), self._known, len(self._all) / self._sample)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """Images, or their features where the trunk stays, and how they are embedded."""
+
+    update: Update
+    inputs: Tensor
+    """Those of images, and after them points that words stand for."""
+    owners: Tensor
+    weights: Tensor
+    """Of each in mixtures: 1 for a image."""
+    replay: Tensor | None
+
+    @classmethod
+    def prepare(
+        cls,
+        model: DualEncoder,
+        update: Update,
+        images: Sequence[SyntheticImages],
+        replay: Sequence[SyntheticImages],
+        config: TeachingConfig,
+        known: Sequence[str],
+    ) -> "_Lesson":
+        owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
+        read = [update.read(portion) for portion in portions(model, images)]
+        weights = torch.ones(len(owners))
+        old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
+        if uses_text_anchors(config):
+            rows, whose, heavy = text_anchors(model, images, known, config.relaxed, config.consensus)
+            if len(whose):
+                read.append(rows)
+            owners, weights = torch.cat([owners, whose]), torch.cat([weights, heavy])
+        untaught = set(range(len(images))) - set(owners.tolist())
+        if untaught:
+            raise ConfigError(nothing_to_learn(images[min(untaught)].concept.name))
+        inputs = torch.cat(read)
+        if old is not None and moves_embedding_map(config.update) and config.contrast:
+            inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
+        return cls(update, inputs, owners, weights, old)
+
+    def embed(self, inputs: Tensor) -> Embeddings:
+        return self.update.embed(inputs)
+
+    def mixtures(self, batch: Tensor, generator: Generator) -> Embeddings:
+        """For each of these images a random mixture of all its concept's, and of the points of its words."""
+        same = self.owners[batch][:, None] == self.owners
+        # exponential draws made to sum to one are uniform over all mixtures
+        shares = torch.empty(same.shape).exponential_(generator=generator) * same * self.weights
+        return normalize(shares.to(self.inputs) @ self.inputs, dim=-1)
+
+
+@torch.no_grad()
+def _answers(lesson: _Lesson, bank: Tensor, temperature: float) -> Tensor | None:
+    """The untaught model's logits over the bank for every replay image."""
+    if lesson.replay is None:
+        return None
+    embedded = torch.cat([lesson.embed(part) for part in lesson.replay.split(32)])
+    return embedded @ bank.T / temperature
+
+
+def _choice(count: int, generator: Generator) -> int:
+    return int(torch.randint(count, (1,), generator=generator))

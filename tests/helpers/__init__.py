@@ -1,0 +1,1 @@
+"""What several tests share: small models, drawn data, ways to call the command."""

@@ -1,0 +1,163 @@
+"""Teaching on images that inversion did not make: their source is kept, and told in the report."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.runs import CROSS, RING, settings_for, use_tiny, write_photos
+from helpers.small_models import load_tiny
+from helpers.tiny_sdxl import save_tiny_sdxl
+from molyneux.backends import diffusion
+from molyneux.backends.digest import weights_digest
+from molyneux.backends.options import Generation
+from molyneux.datasets.photos import load_batch
+from molyneux.datasets.toy import draw_shapes, write_folder
+from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.images.external import external_images, generator_name
+from molyneux.pipeline import jobs, run
+from molyneux.pipeline.settings import without_images
+from molyneux.pipeline.teach_run import teach_concepts
+from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.fine_tune import teach
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch, tmp_path):
+    use_tiny(monkeypatch, tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    drawn = {kind: draw_shapes(kind, 3, 30, seed=8) for kind in ("ring", "cross", "stripes")}
+    return write_folder(tmp_path_factory.mktemp("images"), drawn)
+
+
+def test_a_folders_images_are_taught_on_as_they_are(tmp_path, photos, images):
+    out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS), images_from=str(images)))
+    model = load_tiny("tiny")
+    for concept in (RING, CROSS):
+        made = SyntheticImages.load(out / "synthetic" / concept.slug)
+        files = sorted((images / concept.name).iterdir())
+        expected = load_batch(files, model.image_size, model.crop_fraction)
+        torch.testing.assert_close(made.pixels, expected, rtol=0, atol=0)
+        assert (made.source, made.depicted) == ("given", concept.name)
+    page = (out / "report.html").read_text()
+    assert "3 images from a folder that was given; inversion made none of them." in page
+    assert "Taught on given images" in page
+    assert "from words alone" not in page
+    assert set(json.loads((out / "scores.json").read_text())["controls"]) == {
+        "noise",
+        "shuffled",
+        "description_prompt",
+    }
+
+
+def test_generated_images_are_made_once_and_name_their_maker(tmp_path, monkeypatch):
+    name = str(save_tiny_sdxl(tmp_path / "some-sdxl"))
+    settings = settings_for(
+        tmp_path / "run",
+        None,
+        concepts=(RING, CROSS),
+        images_from=f"sdxl:{name}",
+        generation=Generation(images=2, steps=1),
+        controls=False,
+    )
+    out = teach_concepts(settings)
+    ring, cross = (SyntheticImages.load(out / "synthetic" / concept.slug) for concept in (RING, CROSS))
+    assert ring.pixels.shape == (2, 3, 24, 24)
+    assert (ring.source, ring.origin) == ("generated", name)
+    assert not torch.equal(ring.pixels, cross.pixels)
+    page = (out / "report.html").read_text()
+    assert f"2 images generated from the description by {name}" in page
+    assert "computed from the words alone" not in page
+    alone = settings_for(tmp_path / "alone", None, concepts=(CROSS,), images_from=f"sdxl:{name}")
+    made = external_images(load_tiny("tiny"), replace(alone, generation=settings.generation), tmp_path / "alone")
+    torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
+    monkeypatch.setattr(diffusion.ImageGenerator, "generate", None)
+    again = external_images(load_tiny("tiny"), settings, out / "synthetic")
+    torch.testing.assert_close(again[0].pixels, ring.pixels, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("concepts", [(RING,), (RING, CROSS)])
+def test_words_alone_teach_without_a_image_and_so_do_their_controls(tmp_path, monkeypatch, photos, concepts):
+    monkeypatch.setattr(jobs, "invert", None)  # no image of a concept is inverted
+    settings = settings_for(tmp_path / "run", photos, concepts=concepts, images_from="words")
+    out = teach_concepts(settings)
+    made = SyntheticImages.load(out / "synthetic" / RING.slug)
+    assert (made.source, len(made), made.words) == ("words", 0, RING.descriptions)
+    scores = json.loads((out / "scores.json").read_text())
+    assert set(scores["controls"]) == {"noise", "shuffled", "description_prompt"}
+    page = (out / "report.html").read_text()
+    assert "Taught on its words, without images" in page or len(concepts) > 1
+    assert "No image was made: taught on the points of the shared space where the words are." in page
+    assert "no synthetic images" not in page
+    assert "no trace was kept" not in page
+    assert weights_digest(load_tiny(out / "model").native) != weights_digest(load_tiny("tiny").native)
+    alone = settings_for(tmp_path / "alone", None, concepts=concepts, images_from="words", max_forgetting=0.5)
+    kept = json.loads((teach_concepts(alone) / "scores.json").read_text())
+    assert "text_only" not in kept
+    assert kept["forecast"]["share"] > 0
+
+
+def test_a_folder_that_is_called_words_is_a_folder(tmp_path, monkeypatch, photos, images):
+    monkeypatch.chdir(tmp_path)
+    assert without_images("words")
+    (tmp_path / "words").symlink_to(images)
+    assert not without_images("words")
+    out = teach_concepts(settings_for(tmp_path / "run", None, images_from="words", controls=False))
+    assert SyntheticImages.load(out / "synthetic" / RING.slug).source == "given"
+
+
+def test_a_control_has_words_only_where_the_run_has(tmp_path, monkeypatch, photos, images):
+    seen = []
+
+    def told(model, shown, *rest, **named):
+        seen.extend((one.source, bool(one.words)) for one in shown)
+        return teach(model, shown, *rest, **named)
+
+    monkeypatch.setattr(run, "teach", told)
+    for name, source, expected in (
+        ("given", str(images), [("given", False), ("noise", False), ("inverted", False)]),
+        ("own", None, [("inverted", True), ("noise", False), ("inverted", True)]),
+        ("words", "words", [("words", True), ("noise", False), ("words", True)]),
+    ):
+        seen.clear()
+        teach_concepts(settings_for(tmp_path / name, photos, images_from=source))
+        assert seen == expected
+
+
+def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path, photos, images, monkeypatch):
+    def refused(error, words, **changed):
+        with pytest.raises(error, match=words):
+            teach_concepts(settings_for(tmp_path / "run", photos, **changed))
+        assert not (tmp_path / "run").exists()
+
+    refused(DataError, "would be taught on and is scored on", images_from=str(photos / "novel"))
+    refused(DataError, "no sub-folder for any of 'ring'", images_from=str(photos / "known"))
+    refused(DataError, "nowhere", images_from=str(tmp_path / "nowhere"))
+    some = write_folder(tmp_path / "some", {"ring": draw_shapes("ring", 1, 30, seed=8)})
+    refused(DataError, "has no folder for 'cross'", images_from=str(some), concepts=(RING, CROSS))
+    refused(ModelError, "is no text-to-image model", images_from=f"sdxl:{tmp_path}")
+    for teaching in (TeachingConfig.paper(), TeachingConfig(mixed=False), TeachingConfig(relaxed=0.0, consensus=0.0)):
+        refused(ConfigError, "--images-from words gives no images", images_from="words", teaching=teaching)
+    monkeypatch.setattr(diffusion, "find_spec", lambda _: None)
+    refused(ModelError, r"molyneux\[sdxl\]", images_from="sdxl")
+    with pytest.raises(ConfigError, match="leave --images-from out"):
+        settings_for(tmp_path / "run", photos, images_from=str(images), control="noise")
+
+
+def test_a_folder_that_is_called_like_the_generator_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert generator_name("sdxl").startswith("stabilityai/")
+    (tmp_path / "sdxl").mkdir()
+    assert generator_name("sdxl") is None
+    assert generator_name("sdxl:x/y") == "x/y"
