@@ -56,9 +56,9 @@ from molyneux.tasks.classification.features import PhotoFeatures, name_embedding
 from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.results import Measurement
 from molyneux.tasks.classification.zero_shot import measure, score_photos
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.updates import Space
+from molyneux.teaching.updates import EmbeddingMap
 
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
 KindT = TypeVar("KindT")
@@ -148,8 +148,8 @@ def default_rows(
     real = [real_images(bench.model, photos, concept) for concept in bench.concepts]
     rest = without_first(bench.novel, HELD_OUT)
     rows: list[Row] = []
-    without_descriptions = replace(config, relaxed=0.0, consensus=0.0)
-    worded = replace(config, relaxed=1e6, consensus=1e6)
+    without_descriptions = replace(config, text_anchor=0.0, conse_anchor=0.0)
+    worded = replace(config, text_anchor=1e6, conse_anchor=1e6)
     sources = (
         ("ours", own, config, bench.novel),
         ("images alone", own, without_descriptions, bench.novel),
@@ -162,13 +162,13 @@ def default_rows(
         before = scored(bench, bench.model, novel)
         for lesson in [*([one] for one in images), list(images)]:
             names = [one.concept.name for one in lesson]
-            whole = replace(settings, interpolate=1.0)
-            full = teach(bench.model, lesson, whole, known=imagenet_names(), replay=bench.replay, seed=seed)
-            others = [x for x in STRENGTHS if x != config.interpolate]
+            whole = replace(settings, strength=1.0)
+            full = fine_tune(bench.model, lesson, whole, known=imagenet_names(), replay=bench.replay, seed=seed)
+            others = [x for x in STRENGTHS if x != config.strength]
             strengths = others if method == "ours" and len(lesson) == 1 else []
-            for share in (config.interpolate, *strengths):
+            for share in (config.strength, *strengths):
                 after = scored(bench, interpolate(bench.model, full, share), novel)
-                label = method if share == config.interpolate else f"{method}, strength {share:g}"
+                label = method if share == config.strength else f"{method}, strength {share:g}"
                 rows += [row(label, name, seed, before, after, together=len(lesson) > 1) for name in names]
     return rows
 
@@ -229,7 +229,7 @@ def paper_rows(
     before = judged(bench.model)
     rows = []
     for rate in rates:
-        taught = teach(bench.model, [images], TeachingConfig.paper(rate), known=(), seed=seed)
+        taught = fine_tune(bench.model, [images], TeachingConfig.paper(rate), known=(), seed=seed)
         rows.append(row(f"paper, {inversion.steps} steps, {rate:g}", concept.name, seed, before, judged(taught)))
     say(f"paper's recipe on {concept.name}, seed {seed}, {inversion.steps} steps: {len(rates)} rates")
     return rows
@@ -443,16 +443,16 @@ def prepare(data: Path, cache: Path) -> Bench:
 
 def remember() -> None:
     """From here on, lessons in the shared space look at the same images with the same tower once."""
-    read, kept = Space.read, {}
+    read, kept = EmbeddingMap.read, {}
 
-    def remembered(self: Space, pixels: Tensor) -> Tensor:
+    def remembered(self: EmbeddingMap, pixels: Tensor) -> Tensor:
         content = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
         key = (content, weights_digest(self._student.vision_module()))
         if key not in kept:
             kept[key] = read(self, pixels)
         return kept[key]
 
-    Space.read = remembered
+    EmbeddingMap.read = remembered
 
 
 def seen(model: DualEncoder, weights: str, folder: PhotoFolder, cache: Path) -> PhotoFeatures:

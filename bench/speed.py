@@ -45,7 +45,7 @@ from molyneux import InversionConfig, TeachingConfig, load, teach
 from molyneux.backends.base import DualEncoder, dual_encoder, frozen
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
-from molyneux.images.jobs import ImageMaker, Job
+from molyneux.images.jobs import ImageMaker, InversionJob
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import teach_concepts
@@ -243,10 +243,12 @@ def ray_ratio(model: DualEncoder, steps: int) -> dict[str, Any]:
         ray.init(num_cpus=workers, log_to_driver=False, include_dashboard=False, configure_logging=False)
         with tempfile.TemporaryDirectory() as folder:
 
-            def jobs(steps: int, count: int, root: Path = Path(folder)) -> list[Job]:
+            def jobs(steps: int, count: int, root: Path = Path(folder)) -> list[InversionJob]:
                 config = InversionConfig(steps=steps)
                 return [
-                    Job(concept=CONCEPT, config=config, seed=seed, folder=root / f"{steps}-{seed}", work=root / "work")
+                    InversionJob(
+                        concept=CONCEPT, config=config, seed=seed, folder=root / f"{steps}-{seed}", work=root / "work"
+                    )
                     for seed in range(count)
                 ]
 
@@ -279,9 +281,9 @@ def plot(found: dict[str, Any], path: Path) -> None:
     bars = {
         "ours, text to model": found["text_to_model_seconds"],
         "paper's setting, text to model": found["paper_seconds"],
-        "ours, a image": found["default_seconds_per_image"],
-        "paper's 3,400 steps, a image": found["same_steps_seconds_per_image"],
-        "plain implementation, a image": found["plain_seconds_per_image"],
+        "ours, an image": found["default_seconds_per_image"],
+        "paper's 3,400 steps, an image": found["same_steps_seconds_per_image"],
+        "plain implementation, an image": found["plain_seconds_per_image"],
     }
     left.barh(list(bars), list(bars.values()))
     left.set_xscale("log")

@@ -32,16 +32,16 @@ from molyneux.backends.base import DualEncoder
 from molyneux.concepts import Concept
 from molyneux.datasets.folders import read_folder
 from molyneux.datasets.imagenet import imagenet_names
+from molyneux.images.config import ReplayConfig
 from molyneux.images.replay import depicted, load_replay, save_replay
 from molyneux.inversion.invert import invert_each
-from molyneux.pipeline.settings import ReplayConfig
 from molyneux.synthetic import noise_images
 from molyneux.tasks.classification.features import name_embeddings, photo_features
 from molyneux.tasks.classification.labels import label_set
 from molyneux.tasks.classification.zero_shot import measure, score_photos
 from molyneux.teaching.budget import teach_within
 from molyneux.teaching.config import Full, LoRA
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.updates import shares_trunk
 
@@ -86,17 +86,17 @@ def variants() -> Iterator[Variant]:
         yield Variant(group="positives", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
     yield Variant(group="positives", name="twice the images", source="mixed")
     yield Variant(group="positives", name="three descriptions in place of one", source="told")
-    yield Variant(group="positives", name="no mixtures of images", teaching=replace(default, mixed=False))
+    yield Variant(group="positives", name="no mixtures of images", teaching=replace(default, mixup=False))
     words = {
         "the images alone": (0.0, 0.0),
-        "without the consensus of names": (default.relaxed, 0.0),
-        "without the description's own embedding": (0.0, default.consensus),
+        "without the consensus of names": (default.text_anchor, 0.0),
+        "without the description's own embedding": (0.0, default.conse_anchor),
         "the description's own embedding alone": (1e6, 0.0),
         "the consensus of names alone": (0.0, 1e6),
         "both of these, no images": (1e6, 1e6),
     }
     for name, (relaxed, consensus) in words.items():
-        changed = replace(default, relaxed=relaxed, consensus=consensus)
+        changed = replace(default, text_anchor=relaxed, conse_anchor=consensus)
         yield Variant(group="words", name=name, teaching=changed)
     for contrast in (0.0, 2.0):
         changed = replace(default, contrast=contrast)
@@ -108,12 +108,12 @@ def variants() -> Iterator[Variant]:
         group="negatives",
         name="random words, without consensus",
         bank="random",
-        teaching=replace(default, consensus=0.0),
+        teaching=replace(default, conse_anchor=0.0),
     )
     for temperature in (0.02, 0.1):
         changed = replace(default, temperature=temperature)
         yield Variant(group="negatives", name=f"temperature {temperature:g}", teaching=changed)
-    yield Variant(group="replay", name="no replay", teaching=replace(default, replay_batch=0, contrast=0.0))
+    yield Variant(group="replay", name="no replay", teaching=replace(default, replay_batch=0, center=0.0))
     yield Variant(group="replay", name="20 replay images", replay=20)
     yield Variant(group="replay", name="the 20 of them nearest to the text", replay=20, neighbours="chosen")
     yield Variant(group="replay", name="20 images of nearest known classes added", replay=100, neighbours="added")
@@ -182,8 +182,8 @@ def computed(bench: Bench, variant: Variant, seed: int, data: Path, few: int) ->
         own = images(bench, variant, place, seed)
         known = known_names(bench, variant, concept.descriptions[0])
         replay = replayed(bench, variant, concept) if variant.teaching.replay_batch else ()
-        config = replace(variant.teaching, interpolate=1.0)
-        full = teach(bench.model, [own], config, known=known, replay=replay, seed=seed)
+        config = replace(variant.teaching, strength=1.0)
+        full = fine_tune(bench.model, [own], config, known=known, replay=replay, seed=seed)
         judge = judged(bench, concept.name, data, few, shared)
         before = judge(bench.model)
         for strength in STRENGTHS if shared else STRENGTHS[1::2] + STRENGTHS[-1:]:
@@ -352,11 +352,11 @@ def many(bench: Bench, seeds: Sequence[int]) -> str:
             own = bench.images(concept, InversionConfig(), seed)
             earlier = tuple(one.name for one in bench.concepts[:step])
             known = (*imagenet_names(), *earlier)
-            model = teach(model, [own], known=known, replay=replay, seed=seed)
+            model = fine_tune(model, [own], known=known, replay=replay, seed=seed)
             replay.append(own)
             kept.setdefault(step, []).append(joint(bench, model, bench.concepts[: step + 1]))
         together = [bench.images(concept, InversionConfig(), seed) for concept in bench.concepts]
-        at_once = teach(bench.model, together, known=imagenet_names(), replay=bench.replay, seed=seed)
+        at_once = fine_tune(bench.model, together, known=imagenet_names(), replay=bench.replay, seed=seed)
         kept.setdefault(-1, []).append(joint(bench, at_once, bench.concepts))
     kept[-2] = [joint(bench, bench.model, bench.concepts)]
     labels = {-1: "all twelve at once", -2: "none"}

@@ -25,7 +25,7 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert, invert_each
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 
 SIZE = 24
 KNOWN = {
@@ -66,18 +66,18 @@ INVERSION = InversionConfig(
 )
 TEACHING = TeachingConfig(
     loss="bank",
-    update=Full(part="space"),
+    update=Full(part="embedding_map"),
     learning_rate=3e-3,
     steps=40,
     batch=8,
     temperature=0.1,
     weight_decay=0.0,
     texts="both",
-    relaxed=0.0,
-    consensus=0.0,
+    text_anchor=0.0,
+    conse_anchor=0.0,
     replay_batch=32,
     replay_weight=2.0,
-    interpolate=1.0,
+    strength=1.0,
 )
 
 
@@ -150,7 +150,7 @@ class World:
     known: dict[str, torch.Tensor]
 
     def taught(self, images: SyntheticImages) -> ConvModel:
-        return teach(self.model, [images], TEACHING, known=list(KNOWN), replay=self.replay)
+        return fine_tune(self.model, [images], TEACHING, known=list(KNOWN), replay=self.replay)
 
     def ring_recall(self, model: ConvModel) -> float:
         return named(model, self.rings, "ring")

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ VALUE = SyntheticImages(
     seed=2**62 + 1,
     source="inverted",
     depicted="ring",
-    words=("A circle.",),
+    source_descriptions=("A circle.",),
     trace=(TracePoint(step=1, plain=0.1, augmented=1 / 3), TracePoint(step=25, plain=0.7, augmented=0.2)),
     seconds=1.25,
 )
@@ -30,20 +29,8 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path):
     again = SyntheticImages.load(tmp_path / "ring")
     assert torch.equal(again.pixels, VALUE.pixels)
     assert again.pixels.dtype == VALUE.pixels.dtype
-    for field in ("concept", "seed", "source", "depicted", "words", "trace", "seconds"):
+    for field in ("concept", "seed", "source", "depicted", "source_descriptions", "trace", "seconds"):
         assert getattr(again, field) == getattr(VALUE, field)
-
-
-@pytest.mark.parametrize(
-    ("source", "depicted", "words"),
-    [("inverted", "ring", RING.descriptions), ("inverted", "cross", ()), ("noise", "noise", ())],
-)
-def test_images_saved_before_words_were_kept_have_those_that_they_were_made_from(tmp_path, source, depicted, words):
-    replace(VALUE, source=source, depicted=depicted).save(tmp_path / "ring")
-    about = json.loads((tmp_path / "ring" / "images.json").read_text())
-    del about["words"]
-    (tmp_path / "ring" / "images.json").write_text(json.dumps(about))
-    assert SyntheticImages.load(tmp_path / "ring").words == words
 
 
 def test_pixels_that_are_not_contiguous_are_saved_too(tmp_path):

@@ -1,11 +1,11 @@
 """Images that were computed, not taken: the one value in which inversion and teaching meet."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final, overload
+from typing import Literal, final, overload
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
 
-Source = Literal["inverted", "noise", "photos", "given", "generated", "words"]
+Source = Literal["inverted", "noise", "photos", "external", "generated", "none"]
 """Computed from the model's own weights; random; taken with a camera; from a person's folder, whatever it holds; made
 by a text-to-image model; or no images, only words."""
 
@@ -47,7 +47,7 @@ class SyntheticImages:
     source: Source = "inverted"
     depicted: str = ""
     """Whose description the images show; differs from the concept's name in the shuffled control alone."""
-    words: tuple[str, ...] = ()
+    source_descriptions: tuple[str, ...] = ()
     """The descriptions that the images were inverted from, or that stand for themselves, which may be another's;
     none for images of any other source."""
     origin: str = ""
@@ -72,7 +72,7 @@ class SyntheticImages:
                 "seed": self.seed,
                 "source": self.source,
                 "depicted": self.depicted,
-                "words": list(self.words),
+                "source_descriptions": list(self.source_descriptions),
                 "origin": self.origin,
                 "seconds": self.seconds,
                 "trace": [asdict(point) for point in self.trace],
@@ -100,19 +100,13 @@ class SyntheticImages:
                 seed=about["seed"],
                 source=about["source"],
                 depicted=about["depicted"],
-                words=tuple(about.get("words", _words_before(about))),
+                source_descriptions=tuple(about["source_descriptions"]),
                 origin=about.get("origin", ""),
                 seconds=about["seconds"],
                 trace=tuple(TracePoint(**point) for point in about["trace"]),
             )
         except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError, ConceptError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
-
-
-def _words_before(about: Mapping[str, Any]) -> list[str]:
-    """What images were made from that were saved before this was kept."""
-    own = about["source"] == "inverted" and about["depicted"] == about["name"]
-    return about["descriptions"] if own else []
 
 
 @final
@@ -148,7 +142,12 @@ def description_only(concept: Concept) -> SyntheticImages:
     """No image, only the concept's words, from which a map of the shared space can be learned all the same."""
     nothing = torch.zeros(0, 3, 1, 1)
     return SyntheticImages(
-        concept=concept, pixels=nothing, seed=0, source="words", depicted=concept.name, words=concept.descriptions
+        concept=concept,
+        pixels=nothing,
+        seed=0,
+        source="none",
+        depicted=concept.name,
+        source_descriptions=concept.descriptions,
     )
 
 

@@ -1,6 +1,6 @@
 """What every family must keep, over tiny random models of the real architectures, and over `mini`.
 
-A family takes part by a module `families_NAME.py` beside this file: FAMILIES says how its models are made, and VENDOR,
+A family takes part by a module `helpers/families_NAME.py`: FAMILIES says how its models are made, and VENDOR,
 how its library alone reads a saved folder and embeds images and texts (for a model without embeddings: how well
 each image fits its text, and what it would write in each word's place).
 """
@@ -40,7 +40,7 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.losses import bank_loss
 
@@ -55,8 +55,8 @@ TOKENIZERS = ("tokenizer.json", "vocab.*", "merges.txt", "*.model")
 def present() -> tuple[dict[str, Callable[[], VisionLanguageModel]], dict[str, Callable[..., tuple[Tensor, Tensor]]]]:
     families, vendors = {}, {}
     for name in MODULES:
-        if importlib.util.find_spec(name) is not None:
-            module = importlib.import_module(name)
+        if importlib.util.find_spec(f"helpers.{name}") is not None:
+            module = importlib.import_module(f"helpers.{name}")
             families |= module.FAMILIES
             vendors |= getattr(module, "VENDOR", {})
     return families, vendors
@@ -114,13 +114,13 @@ def lesson(part: str) -> TeachingConfig:
         learning_rate=1e-3,
         replay_batch=0,
         texts="definition",
-        interpolate=1.0,
+        strength=1.0,
     )
 
 
 def taught(model: DualEncoder, part: str) -> DualEncoder:
     noise = noise_images(RING, 2, model.inversion_size, seed=0)
-    return teach(model, [noise], lesson(part), known=KNOWN, seed=0)
+    return fine_tune(model, [noise], lesson(part), known=KNOWN, seed=0)
 
 
 def test_at_least_the_families_of_this_room_take_part():
@@ -313,17 +313,19 @@ def test_a_remap_that_no_weights_can_hold_is_refused_before_any_work(encoder):
     assert weights_digest(twin.native) == weights_digest(encoder.native)
     noise = noise_images(RING, 2, encoder.inversion_size, seed=0)
     with pytest.raises(ModelError, match=parts):
-        teach(encoder, [noise], lesson("space"), known=KNOWN, seed=0, on_step=lambda *_: pytest.fail("a step"))
+        fine_tune(
+            encoder, [noise], lesson("embedding_map"), known=KNOWN, seed=0, on_step=lambda *_: pytest.fail("a step")
+        )
 
 
-@pytest.mark.parametrize("part", ["space", "projection", "blocks", "tower"])
+@pytest.mark.parametrize("part", ["embedding_map", "projection", "blocks", "tower"])
 def test_only_the_chosen_weights_move(encoder, part):
-    if part == "space" and not takes_remap(encoder):
+    if part == "embedding_map" and not takes_remap(encoder):
         pytest.skip("refuses such a map, see above")
     before = state(encoder)
     student = taught(encoder, part)
     allowed = {
-        "space": [encoder.projection_module()],
+        "embedding_map": [encoder.projection_module()],
         "projection": [encoder.projection_module()],
         "blocks": [*encoder.trunk_modules()[-1:], encoder.projection_module()],
         "tower": [encoder.vision_module()],
@@ -359,7 +361,7 @@ def test_inversion_raises_the_score_it_climbs(synthetic):
 
 
 def test_teaching_lowers_its_loss_on_inverted_images(encoder, synthetic):
-    student = teach(encoder, [synthetic], lesson("projection"), known=KNOWN, seed=0)
+    student = fine_tune(encoder, [synthetic], lesson("projection"), known=KNOWN, seed=0)
     size = encoder.image_size
     shown = resize(synthetic.pixels, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
     own = encoder.embed_texts(RING.captions).expand(2, -1)
@@ -425,7 +427,8 @@ def test_the_vendors_need_nothing_of_molyneux(tmp_path):
         calls.append((VENDOR[family].__name__, family))
         expected[family] = outputs(model, sample_images(model))
     code = (
-        "import sys, pathlib, vendors\n"
+        "import sys, pathlib\n"
+        "from helpers import vendors\n"
         "from safetensors.torch import load_file, save_file\n"
         "root = pathlib.Path.cwd()\n"
         f"for name, family in {calls!r}:\n"
@@ -434,7 +437,8 @@ def test_the_vendors_need_nothing_of_molyneux(tmp_path):
         "    save_file({'first': first, 'second': second}, root / f'{family}.found')\n"
         "assert sys.modules['molyneux'] is None\n"
     )
-    blocked = f"import sys; sys.modules['molyneux'] = None; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}"
+    tests = str(Path(__file__).parents[1])
+    blocked = f"import sys; sys.modules['molyneux'] = None; sys.path.insert(0, {tests!r})\n{code}"
     subprocess.run([sys.executable, "-c", blocked], cwd=tmp_path, check=True, timeout=120)
     for family, wanted in expected.items():
         found = load_file(tmp_path / f"{family}.found")

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from molyneux.backends.long_text import POLICIES, Window, check_fits, check_policy, embed_each, parts
+from molyneux.backends.long_text import POLICIES, TokenWindow, check_fits, check_policy, embed_each, parts
 from molyneux.errors import ModelError
 
 START, END = -1, -2
 
 
-def window(limit: int) -> Window:
+def window(limit: int) -> TokenWindow:
     """A tower that reads words, each by its length in letters."""
-    return Window(
+    return TokenWindow(
         model="words",
         limit=limit,
         tokens=lambda text: [START, *range(len(text.split())), END],

@@ -20,7 +20,7 @@ from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 
 TEXTS = ["a ring.", "two dark bars that meet", "a circle with a hole"]
 RING = Concept("ring", "a circle with a hole")
@@ -31,7 +31,7 @@ PROJECTIONS = {
     "open_clip-coca": {"visual.proj"},
 }
 ANCHORS = TeachingConfig(
-    loss="anchors", learning_rate=1e-3, steps=2, batch=4, temperature=0.1, replay_batch=0, interpolate=1.0
+    loss="anchors", learning_rate=1e-3, steps=2, batch=4, temperature=0.1, replay_batch=0, strength=1.0
 )
 TIMM = {
     # a trunk and a head of each kind that open_clip's configurations have
@@ -149,20 +149,23 @@ def _in(parameter: torch.Tensor, module: torch.nn.Module) -> bool:
 def test_a_tower_without_a_projection_says_so_before_the_first_step():
     model = timm_tower("none")
     images = invert(model, RING, InversionConfig(images=1, steps=1))
-    for part, complaint in (("space", "ends without a linear layer"), ("projection", "has no weights in its proj")):
+    for part, complaint in (
+        ("embedding_map", "ends without a linear layer"),
+        ("projection", "has no weights in its proj"),
+    ):
         with pytest.raises(ModelError, match=complaint):
-            teach(model, [images], replace(ANCHORS, update=Full(part=part)))
+            fine_tune(model, [images], replace(ANCHORS, update=Full(part=part)))
 
 
-@pytest.mark.parametrize("part", ["space", "projection", "blocks", "tower"])
+@pytest.mark.parametrize("part", ["embedding_map", "projection", "blocks", "tower"])
 def test_only_the_chosen_weights_move(model, name, part):
     images = invert(model, RING, InversionConfig(images=4, steps=1))
     before = weights(model)
-    taught = teach(model, [images], replace(ANCHORS, update=Full(part=part)))
+    taught = fine_tune(model, [images], replace(ANCHORS, update=Full(part=part)))
     moved = changed(before, weights(taught))
     assert changed(before, weights(model)) == set()
     assert torch.equal(taught.embed_texts(TEXTS), model.embed_texts(TEXTS))
-    if part in ("space", "projection"):
+    if part in ("embedding_map", "projection"):
         assert moved == PROJECTIONS[name]
         return
     chosen = taught.vision_module() if part == "tower" else taught.trunk_modules()[-1]

@@ -35,7 +35,8 @@ def test_there_is_no_other_tiny_model():
 
 def test_every_text_of_the_papers_recipes_fits_its_family(models):
     # their tokenizers are those of the published models, or of the same vocabulary, and read as far
-    asked = {(case.lesson.concepts, case.lesson.model) for name in recipe_names() for case in Recipe.read(name).cases}
+    experiments = [case.experiment for name in recipe_names() for case in Recipe.read(name).cases]
+    asked = {(one.concepts, one.model) for one in experiments}
     for concepts, model in asked:
         reader = models[tiny_model(model).removeprefix("tiny:")]
         for concept in read_concepts(concept_file(concepts)):

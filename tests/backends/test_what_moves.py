@@ -24,7 +24,7 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
 
 ENCODERS = HUGGING_FACE | OPEN_CLIP | MEDCLIP
@@ -32,7 +32,7 @@ FAMILIES = ENCODERS | VILT
 RING = Concept("ring", "a circle with a round hole.")
 KNOWN = ("cross", "bar", "photo")
 TEXTS = ["a ring.", "two dark bars that meet"]
-PARTS = ("space", "projection", "blocks", "trunk", "tower", "text", "both")
+PARTS = ("embedding_map", "projection", "blocks", "trunk", "tower", "text", "both")
 FEW = ("hf clip", "open_clip-vit", "medclip-swin")
 """One of each library, where the law has nothing to do with the architecture."""
 
@@ -54,10 +54,10 @@ def synthetic(model: VisionLanguageModel) -> SyntheticImages:
 
 
 def taught(model: DualEncoder, update: Full | LoRA, adapter: Path | None = None, **changed: object) -> DualEncoder:
-    settings = {"steps": 2, "batch": 2, "learning_rate": 1e-2, "interpolate": 1.0, "replay_batch": 0} | changed
+    settings = {"steps": 2, "batch": 2, "learning_rate": 1e-2, "strength": 1.0, "replay_batch": 0} | changed
     config = TeachingConfig(update=update, bank_batch=3, **settings)
     replay = [noise_images(Concept("bar", "a dark bar."), 2, model.image_size, 1)] if config.replay_batch else []
-    return teach(model, [synthetic(model)], config, known=KNOWN, replay=replay, adapter=adapter)
+    return fine_tune(model, [synthetic(model)], config, known=KNOWN, replay=replay, adapter=adapter)
 
 
 def names_of(model: DualEncoder, modules: Sequence[nn.Module]) -> set[str]:
@@ -71,7 +71,7 @@ def moved(before: VisionLanguageModel, after: VisionLanguageModel) -> set[str]:
     return {key for key in old if not torch.equal(old[key], new[key])}
 
 
-def takes_space(model: DualEncoder) -> bool:
+def takes_embedding_map(model: DualEncoder) -> bool:
     try:
         model.check_remap()
     except ModelError:
@@ -148,13 +148,13 @@ def test_two_models_of_different_texts_are_mixed_like_any_others(family, model):
 def test_no_work_changes_no_bit(family, model, update):
     if family not in FEW:
         pytest.skip("as in the others")
-    if isinstance(update, Full) and update.part == "space" and not takes_space(model):
+    if isinstance(update, Full) and update.part == "embedding_map" and not takes_embedding_map(model):
         pytest.skip("refuses such a map")
     before = weights_digest(model.native)
     for replay in (0, 2):
         still = taught(model, update, learning_rate=0.0, weight_decay=0.1, steps=1, replay_batch=replay)
         assert weights_digest(still.native) == before
-    assert weights_digest(taught(model, update, interpolate=0.0, steps=1).native) == before
+    assert weights_digest(taught(model, update, strength=0.0, steps=1).native) == before
 
 
 def test_an_adapter_is_what_the_merged_model_is_and_peft_reads_it(family, model, tmp_path):
@@ -248,7 +248,7 @@ def test_a_number_that_is_none_stops_inversion_and_teaching(family):
     for loss in losses:
         config = TeachingConfig(loss=loss, update=Full(part="tower"), steps=1, batch=2, replay_batch=0)
         with pytest.raises(ModelError, match="loss became nan at step 0"):
-            teach(model, [synthetic(model)], config, known=KNOWN)
+            fine_tune(model, [synthetic(model)], config, known=KNOWN)
 
 
 def test_vilt_in_half_precision():
@@ -271,9 +271,9 @@ def test_vilt_in_half_precision():
 def test_captions_teach_adapters_and_both_towers(update):
     model = build_random("tiny-coca", COCA)
     config = TeachingConfig(
-        loss="captioning", update=update, steps=2, batch=2, learning_rate=1e-2, interpolate=1.0, decoder=True
+        loss="captioning", update=update, steps=2, batch=2, learning_rate=1e-2, strength=1.0, decoder=True
     )
-    student = teach(model, [synthetic(model)], config, known=KNOWN)
+    student = fine_tune(model, [synthetic(model)], config, known=KNOWN)
     found = moved(model, student)
     towers = [model.vision_module(), *([] if update is LOW else model.text_modules())]
     assert found & names_of(model, [model.decoder_module()])
@@ -331,7 +331,7 @@ def test_adapters_of_a_convolutional_tower_are_on_its_plain_convolutions_alone()
 def test_an_adapter_folder_is_loaded_onto_the_model_that_it_names(tmp_path):
     HUGGING_FACE["hf clip"]().save(tmp_path / "base")
     model = load(tmp_path / "base")
-    student = taught(model, LOW, tmp_path / "adapter", interpolate=0.6)
+    student = taught(model, LOW, tmp_path / "adapter", strength=0.6)
     assert sorted(path.name for path in (tmp_path / "adapter").iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -374,7 +374,9 @@ def test_an_adapter_is_asked_for_only_where_there_is_one(tmp_path):
     with pytest.raises(ConfigError, match="no adapter to save"):
         taught(model, Full(part="tower"), tmp_path / "adapter")
     with pytest.raises(ConfigError, match="is LoRA, and 'tiny-vilt' has no vision tower"):
-        teach(VILT["vilt"](), [synthetic(VILT["vilt"]())], TeachingConfig(loss="matching", update=LOW, replay_batch=0))
+        fine_tune(
+            VILT["vilt"](), [synthetic(VILT["vilt"]())], TeachingConfig(loss="matching", update=LOW, replay_batch=0)
+        )
 
 
 def test_without_peft_one_line_says_what_to_install(monkeypatch):

@@ -20,10 +20,12 @@ from helpers.families_vilt import tiny_vilt
 from molyneux.backends.load import load
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.toy import draw_shapes, write_folder
-from molyneux.pipeline import images, run, scoring
+from molyneux.images import sources as images
+from molyneux.pipeline import scoring
+from molyneux.pipeline import teach_run as run
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 
 DESCRIPTION = "A round hole."
 SMALL = ("--inversion.images=2", "--inversion.steps=6", "--inversion.size=32", "--inversion.view=32")
@@ -117,7 +119,7 @@ def test_vilt_is_taught_many_concepts_at_once_for_retrieval(molyneux, vilt, tmp_
     assert (out / "report.html").is_file()
 
     def margin(model: Path) -> float:
-        """By how much a image's own text matches better than the others'."""
+        """By how much an image's own text matches better than the others'."""
         judge = load(model)
         shown = [SyntheticImages.load(out / "synthetic" / name) for name in described]
         rows = judge.match_scores(torch.cat([one.pixels for one in shown]), [one.concept.captions[0] for one in shown])
@@ -161,7 +163,7 @@ def test_a_captioners_lesson_has_controls_that_keep_the_templates(molyneux, tmp_
         assert [one.depicted for one in shown] == ["bar", "ring"]
     else:
         assert [one.source for one in shown] == ["noise", "noise"]
-    expected = teach(base, shown, TeachingConfig.paper_captioning(), known=("circle", "square"))
+    expected = fine_tune(base, shown, TeachingConfig.paper_captioning(), known=("circle", "square"))
     taught = load(tmp_path / "out" / "model")
     for key, value in expected.native.state_dict().items():
         torch.testing.assert_close(taught.native.state_dict()[key], value, msg=key)
@@ -193,7 +195,7 @@ def test_implicit_transfer_is_masked_words_beside_noise(molyneux, vilt, tmp_path
     ("flags", "words"),
     [
         ((), ("needs a model with separate image and text embeddings", "paper-matching")),
-        (("--teaching.loss=matching",), ("teaching.update.part is 'space'", "'tower' or 'blocks'")),
+        (("--teaching.loss=matching",), ("teaching.update.part is 'embedding_map'", "'tower' or 'blocks'")),
         (("--teaching.loss=captioning", "--teaching.update.part=tower"), ("writes captions",)),
     ],
 )

@@ -249,7 +249,7 @@ def test_lists_of_names_that_cannot_be_used(molyneux, tmp_path, photos):
 
 
 def test_unexpected_errors_keep_their_traceback(molyneux, tmp_path, monkeypatch):
-    monkeypatch.setattr("molyneux.pipeline.teach_run.prepare", lambda _: 1 / 0)
+    monkeypatch.setattr("molyneux.pipeline.teach_run.check_request", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         molyneux("teach", *RING, "--out", tmp_path / "run")
 

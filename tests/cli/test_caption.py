@@ -17,7 +17,7 @@ from helpers.small_captioner import build_letters
 from helpers.small_models import load_tiny
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import load_batch
-from molyneux.pipeline import captions
+from molyneux.tasks.captioning import run as captions
 from molyneux.tasks.captioning.config import CaptioningConfig
 from molyneux.tasks.captioning.decode import write_captions
 from molyneux.tasks.captioning.java import java_version

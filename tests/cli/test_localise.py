@@ -6,7 +6,7 @@ from PIL import Image
 
 from helpers.command import Command, check_refused
 from helpers.small_models import ConvModel, load_tiny
-from molyneux.pipeline import segmentation
+from molyneux.tasks.localisation import run as segmentation
 
 FLAGS = ("--model=tiny", "--saliency.steps=1", "--saliency.draws=1", "--quiet")
 

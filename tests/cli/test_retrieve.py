@@ -8,7 +8,7 @@ from helpers.command import Command, check_refused
 from helpers.families_vilt import tiny_vilt
 from helpers.small_models import ConvModel, load_tiny
 from molyneux.datasets.captioned import read_captioned
-from molyneux.pipeline import retrieval
+from molyneux.tasks.retrieval import run as retrieval
 from molyneux.tasks.retrieval.scores import retrieve
 
 

@@ -19,7 +19,7 @@ def random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def image(random: np.random.Generator, width: int, height: int) -> Image.Image:
+def drawn(random: np.random.Generator, width: int, height: int) -> Image.Image:
     return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
@@ -43,7 +43,9 @@ def test_a_gigantic_image_is_refused_before_it_is_decoded(tmp_path, read, width,
         read(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", png_that_claims(0, 5)])
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", png_that_claims(0, 5)]
+)
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "odd.jpg"
     path.write_bytes(content)
@@ -57,7 +59,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_truncated_file_is_refused(tmp_path, random, kind):
     path = tmp_path / "cut.jpg"
-    image(random, 90, 80).save(path, format=kind)
+    drawn(random, 90, 80).save(path, format=kind)
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(DataError, match=r"cut\.jpg"):
         read_photo(path)
@@ -66,7 +68,7 @@ def test_a_truncated_file_is_refused(tmp_path, random, kind):
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
 def test_other_formats_are_refused_whatever_the_suffix(tmp_path, random, kind):
     path = tmp_path / "photo.jpg"
-    image(random, 20, 20).save(path, format=kind)
+    drawn(random, 20, 20).save(path, format=kind)
     with pytest.raises(DataError, match="no JPEG, PNG or WebP"):
         read_photo(path)
 
@@ -80,7 +82,7 @@ def test_a_missing_file_and_a_folder_are_no_photos(tmp_path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
 def test_every_mode_becomes_rgb(tmp_path, random, mode):
     path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
-    image(random, 30, 20).convert(mode).save(path)
+    drawn(random, 30, 20).convert(mode).save(path)
     photo = read_photo(path)
     assert (photo.mode, photo.size) == ("RGB", (30, 20))
 
@@ -108,7 +110,7 @@ def test_the_exif_orientation_is_applied(tmp_path, random, orientation):
     path = tmp_path / "turned.png"
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image(random, 7, 5).save(path, exif=exif)
+    drawn(random, 7, 5).save(path, exif=exif)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(np.asarray(read_photo(path)), expected)
@@ -124,7 +126,7 @@ def test_of_an_animation_the_first_frame_counts(tmp_path):
 @pytest.mark.parametrize("shape", [(100, 100), (160, 90), (91, 203), (20, 31), (1000, 40)])
 @pytest.mark.parametrize("crop", [0.875, 1.0])
 def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shape, crop):
-    image, size = image(random, *shape), 32
+    image, size = drawn(random, *shape), 32
     shorter = round(size / crop)
     scale = shorter / min(shape)
     wide, high = (max(shorter, int(side * scale + 1e-9)) for side in shape)
@@ -137,12 +139,12 @@ def test_square_is_resizing_the_shorter_side_and_cutting_the_middle(random, shap
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 def test_a_hair_thin_image_costs_no_memory(random, fit):
-    assert square(image(random, 100_000, 1), 64, fit=fit).size == (64, 64)
+    assert square(drawn(random, 100_000, 1), 64, fit=fit).size == (64, 64)
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (160, 90), (91, 203), (64, 20), (20, 31)])
 def test_padding_is_a_black_square_around_the_whole_image(random, shape):
-    image = image(random, *shape)
+    image = drawn(random, *shape)
     side = max(32, *shape)
     canvas = np.zeros((side, side, 3), dtype=np.uint8)
     left, top = (side - shape[0]) // 2, (side - shape[1]) // 2
@@ -160,7 +162,7 @@ def test_squashing_keeps_the_borders_of_a_image_of_any_shape():
 
 
 def test_a_small_image_is_padded_and_not_enlarged(random):
-    image = image(random, 10, 6)
+    image = drawn(random, 10, 6)
     padded = np.asarray(square(image, 32, fit="pad"))
     np.testing.assert_array_equal(padded[13:19, 11:21], np.asarray(image))
     assert padded.sum() == np.asarray(image).sum()
@@ -176,7 +178,7 @@ def test_a_huge_image_is_padded_as_a_smaller_one_would_be(monkeypatch):
 
 def test_batches_are_fitted_as_single_images_are(tmp_path, random):
     path = tmp_path / "wide.png"
-    image = image(random, 60, 20)
+    image = drawn(random, 60, 20)
     image.save(path)
     expected = torch.from_numpy(np.array(square(image, 16, fit="pad"))).permute(2, 0, 1) / 255
     assert torch.equal(load_batch([path], 16, fit="pad")[0], expected)
@@ -189,7 +191,7 @@ def test_batching_does_not_change_the_images(tmp_path, random, count):
     paths = []
     for index in range(7):
         paths.append(tmp_path / f"{index}.png")
-        image(random, 20 + index, 30).save(paths[-1])
+        drawn(random, 20 + index, 30).save(paths[-1])
     whole = load_batch(paths, 16)
     parts = list(batches(paths, 16, count=count))
     assert [len(part) for part in parts] == [min(count, 7 - start) for start in range(0, 7, count)]
@@ -205,7 +207,7 @@ def test_no_photos_make_no_batches_and_an_empty_tensor():
 
 def test_a_broken_photo_in_a_batch_is_named(tmp_path, random):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    image(random, 20, 20).save(good)
+    drawn(random, 20, 20).save(good)
     bad.write_bytes(b"broken")
     with pytest.raises(DataError, match=r"bad\.png"):
         list(batches([good] * 5 + [bad], 16, count=2))
@@ -221,7 +223,7 @@ def test_a_colour_survives_reading_resizing_and_scaling(tmp_path):
 
 def test_headers_are_read_and_nothing_is_decoded(tmp_path, random):
     path = tmp_path / "cut.png"
-    image(random, 90, 80).save(path)
+    drawn(random, 90, 80).save(path)
     path.write_bytes(path.read_bytes()[:100])
     check_headers([path])
     with pytest.raises(DataError):
@@ -232,7 +234,7 @@ def test_headers_are_read_and_nothing_is_decoded(tmp_path, random):
 
 def test_the_cap_is_twenty_five_megapixels(tmp_path, monkeypatch, random):
     path = tmp_path / "photo.png"
-    image(random, 10, 10).save(path)
+    drawn(random, 10, 10).save(path)
     monkeypatch.setattr(photos, "LARGEST_PHOTO", 100)
     assert read_photo(path).size == (10, 10)
     monkeypatch.setattr(photos, "LARGEST_PHOTO", 99)
@@ -253,12 +255,12 @@ def test_real_photos_are_read():
 def test_the_size_in_the_header_is_that_of_the_upright_photo(random, tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image(random, 12, 20).save(tmp_path / "turned.jpg", exif=exif)
+    drawn(random, 12, 20).save(tmp_path / "turned.jpg", exif=exif)
     assert photo_size(tmp_path / "turned.jpg") == read_photo(tmp_path / "turned.jpg").size
 
 
 def test_a_given_height_and_width_is_met_without_a_cut(random, tmp_path):
-    image(random, 30, 20).save(tmp_path / "a.png")
+    drawn(random, 30, 20).save(tmp_path / "a.png")
     (found,) = batches([tmp_path / "a.png"] * 2, (8, 16))
     expected = np.array(Image.open(tmp_path / "a.png").resize((16, 8), Image.Resampling.BICUBIC)) / 255
     assert found.shape == (2, 3, 8, 16)

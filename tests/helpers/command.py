@@ -1,13 +1,8 @@
 """Run the command line within the process, on the tiny model and drawn photos."""
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-
-# the tiny model and its photos live beside the pipeline's tests
-sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 
 QUICK = (
     "--inversion.images=2",

@@ -10,8 +10,9 @@ import pytest
 from helpers.small_models import load_tiny
 from molyneux.concepts import Concept
 from molyneux.datasets.toy import draw_shapes, write_folder
+from molyneux.images.config import ReplayConfig
 from molyneux.inversion.config import InversionConfig
-from molyneux.pipeline.settings import ReplayConfig, TeachSettings
+from molyneux.pipeline.settings import TeachSettings
 from molyneux.teaching.config import TeachingConfig
 
 RING = Concept("ring", "A round band of one colour with a hole.")
@@ -23,7 +24,7 @@ REPLAY = ReplayConfig(count=3, together=2, inversion=InversionConfig(steps=2))
 
 def use_tiny(patch: pytest.MonkeyPatch, cache: Path) -> None:
     """Let the pipeline load the tiny model by the name 'tiny', and cache in a folder of its own."""
-    for module in ("run", "scoring", "invert_run"):
+    for module in ("teach_run", "scoring", "invert_run"):
         patch.setattr(f"molyneux.pipeline.{module}.load", load_tiny)
     patch.setenv("MOLYNEUX_CACHE", str(cache))
 

@@ -16,13 +16,14 @@ from molyneux.backends.options import Generation
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.images import jobs
+from molyneux.images.config import without_images
 from molyneux.images.external import external_images, generator_name
-from molyneux.pipeline import jobs, run
-from molyneux.pipeline.settings import without_images
+from molyneux.pipeline import teach_run as run
 from molyneux.pipeline.teach_run import teach_concepts
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_a_folders_images_are_taught_on_as_they_are(tmp_path, photos, images):
         files = sorted((images / concept.name).iterdir())
         expected = load_batch(files, model.image_size, model.crop_fraction)
         torch.testing.assert_close(made.pixels, expected, rtol=0, atol=0)
-        assert (made.source, made.depicted) == ("given", concept.name)
+        assert (made.source, made.depicted) == ("external", concept.name)
     page = (out / "report.html").read_text()
     assert "3 images from a folder that was given; inversion made none of them." in page
     assert "Taught on given images" in page
@@ -80,55 +81,57 @@ def test_generated_images_are_made_once_and_name_their_maker(tmp_path, monkeypat
     assert f"2 images generated from the description by {name}" in page
     assert "computed from the words alone" not in page
     alone = settings_for(tmp_path / "alone", None, concepts=(CROSS,), images_from=f"sdxl:{name}")
-    made = external_images(load_tiny("tiny"), replace(alone, generation=settings.generation), tmp_path / "alone")
+    made = external_images(
+        load_tiny("tiny"), replace(alone, generation=settings.generation).image_request, tmp_path / "alone"
+    )
     torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
     monkeypatch.setattr(diffusion.ImageGenerator, "generate", None)
-    again = external_images(load_tiny("tiny"), settings, out / "synthetic")
+    again = external_images(load_tiny("tiny"), settings.image_request, out / "synthetic")
     torch.testing.assert_close(again[0].pixels, ring.pixels, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("concepts", [(RING,), (RING, CROSS)])
 def test_words_alone_teach_without_a_image_and_so_do_their_controls(tmp_path, monkeypatch, photos, concepts):
     monkeypatch.setattr(jobs, "invert", None)  # no image of a concept is inverted
-    settings = settings_for(tmp_path / "run", photos, concepts=concepts, images_from="words")
+    settings = settings_for(tmp_path / "run", photos, concepts=concepts, images_from="none")
     out = teach_concepts(settings)
     made = SyntheticImages.load(out / "synthetic" / RING.slug)
-    assert (made.source, len(made), made.words) == ("words", 0, RING.descriptions)
+    assert (made.source, len(made), made.source_descriptions) == ("none", 0, RING.descriptions)
     scores = json.loads((out / "scores.json").read_text())
     assert set(scores["controls"]) == {"noise", "shuffled", "description_prompt"}
     page = (out / "report.html").read_text()
-    assert "Taught on its words, without images" in page or len(concepts) > 1
+    assert "Taught on its description alone, without images" in page or len(concepts) > 1
     assert "No image was made: taught on the points of the shared space where the words are." in page
     assert "no synthetic images" not in page
     assert "no trace was kept" not in page
     assert weights_digest(load_tiny(out / "model").native) != weights_digest(load_tiny("tiny").native)
-    alone = settings_for(tmp_path / "alone", None, concepts=concepts, images_from="words", max_forgetting=0.5)
+    alone = settings_for(tmp_path / "alone", None, concepts=concepts, images_from="none", max_forgetting=0.5)
     kept = json.loads((teach_concepts(alone) / "scores.json").read_text())
     assert "text_only" not in kept
-    assert kept["forecast"]["share"] > 0
+    assert kept["forecast"]["strength"] > 0
 
 
 def test_a_folder_that_is_called_words_is_a_folder(tmp_path, monkeypatch, photos, images):
     monkeypatch.chdir(tmp_path)
-    assert without_images("words")
-    (tmp_path / "words").symlink_to(images)
-    assert not without_images("words")
-    out = teach_concepts(settings_for(tmp_path / "run", None, images_from="words", controls=False))
-    assert SyntheticImages.load(out / "synthetic" / RING.slug).source == "given"
+    assert without_images("none")
+    (tmp_path / "none").symlink_to(images)
+    assert not without_images("none")
+    out = teach_concepts(settings_for(tmp_path / "run", None, images_from="none", controls=False))
+    assert SyntheticImages.load(out / "synthetic" / RING.slug).source == "external"
 
 
 def test_a_control_has_words_only_where_the_run_has(tmp_path, monkeypatch, photos, images):
     seen = []
 
     def told(model, shown, *rest, **named):
-        seen.extend((one.source, bool(one.words)) for one in shown)
-        return teach(model, shown, *rest, **named)
+        seen.extend((one.source, bool(one.source_descriptions)) for one in shown)
+        return fine_tune(model, shown, *rest, **named)
 
-    monkeypatch.setattr(run, "teach", told)
+    monkeypatch.setattr(run, "fine_tune", told)
     for name, source, expected in (
-        ("given", str(images), [("given", False), ("noise", False), ("inverted", False)]),
+        ("external", str(images), [("external", False), ("noise", False), ("inverted", False)]),
         ("own", None, [("inverted", True), ("noise", False), ("inverted", True)]),
-        ("words", "words", [("words", True), ("noise", False), ("words", True)]),
+        ("none", "none", [("none", True), ("noise", False), ("none", True)]),
     ):
         seen.clear()
         teach_concepts(settings_for(tmp_path / name, photos, images_from=source))
@@ -147,8 +150,12 @@ def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path
     some = write_folder(tmp_path / "some", {"ring": draw_shapes("ring", 1, 30, seed=8)})
     refused(DataError, "has no folder for 'cross'", images_from=str(some), concepts=(RING, CROSS))
     refused(ModelError, "is no text-to-image model", images_from=f"sdxl:{tmp_path}")
-    for teaching in (TeachingConfig.paper(), TeachingConfig(mixed=False), TeachingConfig(relaxed=0.0, consensus=0.0)):
-        refused(ConfigError, "--images-from words gives no images", images_from="words", teaching=teaching)
+    for teaching in (
+        TeachingConfig.paper(),
+        TeachingConfig(mixup=False),
+        TeachingConfig(text_anchor=0.0, conse_anchor=0.0),
+    ):
+        refused(ConfigError, "--images-from none leaves nothing to teach from", images_from="none", teaching=teaching)
     monkeypatch.setattr(diffusion, "find_spec", lambda _: None)
     refused(ModelError, r"molyneux\[sdxl\]", images_from="sdxl")
     with pytest.raises(ConfigError, match="leave --images-from out"):

@@ -16,7 +16,7 @@ from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
-from molyneux.images.jobs import ImageMaker, Job
+from molyneux.images.jobs import ImageMaker, InversionJob
 from molyneux.images.ray_jobs import import_ray
 from molyneux.inversion.config import InversionConfig
 
@@ -66,9 +66,11 @@ def image_maker(model: Path, executor: str) -> ImageMaker:
     return ImageMaker(model=load(model), name=str(model), running=Running(), executor=executor)
 
 
-def jobs(root: Path, config: InversionConfig = QUICK, seeds: tuple[int, ...] = (0, 1)) -> list[Job]:
+def jobs(root: Path, config: InversionConfig = QUICK, seeds: tuple[int, ...] = (0, 1)) -> list[InversionJob]:
     return [
-        Job(concept=concept, config=config, seed=seed, folder=root / f"{concept.slug}-{seed}", work=root / "work")
+        InversionJob(
+            concept=concept, config=config, seed=seed, folder=root / f"{concept.slug}-{seed}", work=root / "work"
+        )
         for concept in CONCEPTS
         for seed in seeds
     ]
@@ -108,7 +110,7 @@ def test_a_killed_worker_loses_nothing(cluster, model, tmp_path):
     (made,) = image_maker(model, "ray")([job])
     assassin.join()
     (whole,) = image_maker(model, "serial")(
-        [Job(concept=job.concept, config=job.config, seed=0, folder=tmp_path / "alone", work=tmp_path)]
+        [InversionJob(concept=job.concept, config=job.config, seed=0, folder=tmp_path / "alone", work=tmp_path)]
     )
     assert killed
     assert torch.equal(made.pixels, whole.pixels)

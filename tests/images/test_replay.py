@@ -5,6 +5,7 @@ from helpers.small_models import ConvModel
 from molyneux.backends.digest import weights_digest
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.errors import ConfigError, DataError
+from molyneux.images.config import ReplayConfig
 from molyneux.images.replay import (
     FILE,
     cache_folder,
@@ -13,7 +14,6 @@ from molyneux.images.replay import (
     replay_names,
     shipped_set,
 )
-from molyneux.pipeline.settings import ReplayConfig
 
 
 @pytest.fixture(autouse=True)

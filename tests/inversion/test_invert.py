@@ -74,7 +74,7 @@ class Interrupt:
 
 
 class Interrupting(ConvModel):
-    """Ctrl-C while a image is scored, in the middle of a step."""
+    """Ctrl-C while an image is scored, in the middle of a step."""
 
     calls = -1
 

@@ -20,7 +20,7 @@ TEXTS = [described_classes()[name] for name in NAMES]
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("MOLYNEUX_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "words"
+    return tmp_path / "cache" / "texts"
 
 
 def fresh():
@@ -75,7 +75,7 @@ def test_other_weights_other_rules_or_other_names_do_not_share_what_was_read(cac
     ("names", "config"),
     [
         (NAMES, TeachingConfig.paper()),
-        (NAMES, replace(TeachingConfig(), consensus=0.0)),
+        (NAMES, replace(TeachingConfig(), conse_anchor=0.0)),
         (("no such name", *NAMES[:5]), TeachingConfig()),
         ((), TeachingConfig()),
     ],

@@ -45,7 +45,7 @@ def test_teaching_takes_the_names_and_images_that_a_whole_run_would(monkeypatch)
     replay = tuple(images.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
     monkeypatch.setattr("molyneux.pipeline.public.replay_images", lambda _: replay)
     monkeypatch.setattr(
-        "molyneux.pipeline.public.teach_with", lambda model, images, config, **given: seen.update(given) or model
+        "molyneux.pipeline.public.fine_tune", lambda model, images, config, **given: seen.update(given) or model
     )
     molyneux.teach(model, [images])
     assert [one.concept.name for one in seen["replay"]] == ["goldfish"]

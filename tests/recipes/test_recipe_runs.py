@@ -21,7 +21,7 @@ RECIPE = {
     "caption": "A ring and a cross.",
     "command": "none",
     "needs": {"data": ["novel", "known"]},
-    "lesson": {
+    "experiment": {
         "model": "tiny:clip",
         "inversion": {"images": 2, "steps": 28, "trace_every": 28},
         "teaching": {"preset": "paper", "update": {"part": "tower"}},
@@ -45,8 +45,8 @@ def place(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("recipe")
     concepts = {"ring": "A round band of one colour with a hole.", "cross": "Two bars that meet in the middle."}
     (root / "concepts.yaml").write_text(yaml.safe_dump(concepts, sort_keys=False))
-    lesson = RECIPE["lesson"] | {"concepts": str(root / "concepts.yaml")}
-    (root / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"lesson": lesson}, sort_keys=False))
+    experiment = RECIPE["experiment"] | {"concepts": str(root / "concepts.yaml")}
+    (root / "recipe.yaml").write_text(yaml.safe_dump(RECIPE | {"experiment": experiment}, sort_keys=False))
     write_folder(root / "novel", {kind: draw_shapes(kind, 3, 32, seed=1) for kind in ("ring", "cross")})
     write_folder(root / "known", {kind: draw_shapes(kind, 3, 32, seed=2) for kind in ("circle", "square")})
     return root

@@ -20,7 +20,7 @@ PLAIN = {
     "caption": "Nothing.",
     "command": "molyneux run x",
     "needs": {"data": ["a", "b"], "weights": ["mini"]},
-    "lesson": {
+    "experiment": {
         "model": "mini",
         "concepts": "rare-concepts",
         "teaching": {"preset": "paper"},
@@ -45,19 +45,19 @@ def write(tmp_path):
     return write
 
 
-def weights_of(lesson):
-    yield lesson.model
-    if getattr(lesson.evaluate, "sam", None):
-        yield f"sam:{lesson.evaluate.sam}"
-    if lesson.images == "sdxl":
+def weights_of(experiment):
+    yield experiment.model
+    if getattr(experiment.evaluate, "sam", None):
+        yield f"sam:{experiment.evaluate.sam}"
+    if experiment.images == "sdxl":
         yield f"sdxl:{SDXL}"
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipes_header_says_what_its_lessons_need(name):
     recipe = Recipe.read(name)
-    assert set(recipe.needs.data) == {data for case in recipe.cases for data in case.lesson.data}
-    assert set(recipe.needs.weights) == {name for case in recipe.cases for name in weights_of(case.lesson)}
+    assert set(recipe.needs.data) == {data for case in recipe.cases for data in case.experiment.data}
+    assert set(recipe.needs.weights) == {name for case in recipe.cases for name in weights_of(case.experiment)}
     assert recipe.command.split()[:3] == ["molyneux", "run", name]
     assert re.findall(r"--data (\S+)=FOLDER", recipe.command) == list(recipe.needs.data)
     assert recipe.differences
@@ -97,7 +97,7 @@ def test_the_papers_prompts_are_word_for_word():
     text = " ".join(PAPER.read_text(encoding="utf-8").split()).replace("’", "'")
     prompts = yaml.safe_load(concept_file("rare-concepts").parents[1].joinpath("prompts.yaml").read_text())
     assert prompts["language model"] in text
-    asked = {case.lesson.evaluate.text for case in Recipe.read("paper/table-7").cases}
+    asked = {case.experiment.evaluate.text for case in Recipe.read("paper/table-7").cases}
     assert asked == set(prompts["segmentation"].values())
     assert len(prompts["segmentation"]) == 4
     assert all(prompt in text for prompt in prompts["segmentation"].values())
@@ -111,7 +111,7 @@ def test_the_last_axis_changes_fastest_and_the_baseline_is_first(write):
         ("moongate", "2e-5"),
         ("tonometer", "baseline"),
     ]
-    first, second, third = (case.lesson for case in recipe.cases[:3])
+    first, second, third = (case.experiment for case in recipe.cases[:3])
     assert (first.taught, second.taught) == (False, True)
     assert (second.teaching.learning_rate, third.teaching.learning_rate) == (1e-5, 2e-5)
     assert second.teaching.weight_decay == 0.2
@@ -119,10 +119,10 @@ def test_the_last_axis_changes_fastest_and_the_baseline_is_first(write):
 
 
 def test_a_sweep_can_multiply(write):
-    lesson = PLAIN["lesson"] | {"teaching": {"preset": "paper", "learning_rate": "1e-4"}}
+    experiment = PLAIN["experiment"] | {"teaching": {"preset": "paper", "learning_rate": "1e-4"}}
     axes = {"times": {"set": "teaching.learning_rate", "to": [1, 3], "times": True}}
-    recipe = Recipe.read(write(lesson=lesson, axes=axes, expect=[]))
-    assert [case.lesson.teaching.learning_rate for case in recipe.cases] == pytest.approx([1e-4, 3e-4])
+    recipe = Recipe.read(write(experiment=experiment, axes=axes, expect=[]))
+    assert [case.experiment.teaching.learning_rate for case in recipe.cases] == pytest.approx([1e-4, 3e-4])
 
 
 def test_expected_numbers_are_found_by_their_place(write):
@@ -137,33 +137,36 @@ def test_expected_numbers_are_found_by_their_place(write):
 def test_a_recipe_extends_another():
     whole, part = Recipe.read("paper/supplement-table-3"), Recipe.read("paper/table-3")
     assert part.columns == whole.columns
-    assert part.lesson == whole.lesson
+    assert part.experiment == whole.experiment
     assert len(part.cases) < len(whole.cases)
 
 
 def test_the_digest_follows_what_decides_the_numbers_alone(write):
     own = Recipe.read(write()).digest
     assert Recipe.read(write(caption="Another.", time="1 h")).digest == own
-    lesson = PLAIN["lesson"] | {"seed": 1}
-    assert Recipe.read(write(lesson=lesson)).digest != own
+    experiment = PLAIN["experiment"] | {"seed": 1}
+    assert Recipe.read(write(experiment=experiment)).digest != own
 
 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
         ({"colour": "red"}, "colour"),
-        ({"lesson": {"model": "mini"}}, "concepts"),
-        ({"lesson": PLAIN["lesson"] | {"colour": "red"}}, "colour"),
-        ({"lesson": PLAIN["lesson"] | {"teaching": {"speed": 1}}}, "no setting teaching.speed"),
-        ({"lesson": PLAIN["lesson"] | {"teaching": {"update": {"speed": 1}}}}, "no setting teaching.update.speed"),
-        ({"lesson": PLAIN["lesson"] | {"teaching": {"update": 3}}}, "teaching.update is 3"),
-        ({"lesson": PLAIN["lesson"] | {"teaching": 3}}, "teaching is 3"),
-        ({"lesson": PLAIN["lesson"] | {"inversion": {"preset": "nosuch"}}}, "inversion.preset is 'nosuch'"),
-        ({"lesson": PLAIN["lesson"] | {"inversion": {"steps": "many"}}}, "inversion.steps is 'many'"),
-        ({"lesson": PLAIN["lesson"] | {"inversion": {"steps": 0}}}, "inversion.steps is 0"),
-        ({"lesson": PLAIN["lesson"] | {"concepts": "nosuch.yaml"}}, "nosuch.yaml"),
-        ({"lesson": PLAIN["lesson"] | {"evaluate": {"task": "cooking"}}}, "task"),
-        ({"lesson": PLAIN["lesson"] | {"evaluate": {"task": "retrieval"}}}, "data"),
+        ({"experiment": {"model": "mini"}}, "concepts"),
+        ({"experiment": PLAIN["experiment"] | {"colour": "red"}}, "colour"),
+        ({"experiment": PLAIN["experiment"] | {"teaching": {"speed": 1}}}, "no setting teaching.speed"),
+        (
+            {"experiment": PLAIN["experiment"] | {"teaching": {"update": {"speed": 1}}}},
+            "no setting teaching.update.speed",
+        ),
+        ({"experiment": PLAIN["experiment"] | {"teaching": {"update": 3}}}, "teaching.update is 3"),
+        ({"experiment": PLAIN["experiment"] | {"teaching": 3}}, "teaching is 3"),
+        ({"experiment": PLAIN["experiment"] | {"inversion": {"preset": "nosuch"}}}, "inversion.preset is 'nosuch'"),
+        ({"experiment": PLAIN["experiment"] | {"inversion": {"steps": "many"}}}, "inversion.steps is 'many'"),
+        ({"experiment": PLAIN["experiment"] | {"inversion": {"steps": 0}}}, "inversion.steps is 0"),
+        ({"experiment": PLAIN["experiment"] | {"concepts": "nosuch.yaml"}}, "nosuch.yaml"),
+        ({"experiment": PLAIN["experiment"] | {"evaluate": {"task": "cooking"}}}, "task"),
+        ({"experiment": PLAIN["experiment"] | {"evaluate": {"task": "retrieval"}}}, "data"),
         ({"axes": {}}, "axes"),
         ({"columns": {}}, "columns"),
         ({"expect": [{"weather": "fine"}]}, "'weather', which is no axis and no column"),
@@ -197,20 +200,20 @@ def test_settings_start_from_a_preset():
 def test_one_model_takes_the_place_of_all():
     recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "mini", None)
     assert recipe.points("model") == ("mini",)
-    assert {case.lesson.model for case in recipe.cases} == {"mini"}
+    assert {case.experiment.model for case in recipe.cases} == {"mini"}
     assert recipe.expect == ()
 
 
 def test_a_model_takes_the_place_of_one_point():
     recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "ViLT=folder/vilt", None)
     assert recipe.points("model") == ("CLIP ViT-B/32", "CLIP ViT-L/14", "ViLT")
-    assert {case.lesson.model for case in recipe.cases if case.labels["model"] == "ViLT"} == {"folder/vilt"}
+    assert {case.experiment.model for case in recipe.cases if case.labels["model"] == "ViLT"} == {"folder/vilt"}
     assert recipe.expect
 
 
 def test_a_given_setting_holds_against_what_points_say():
     recipe = changed(Recipe.read("paper/figure-13"), {"teaching.update.part": "tower"}, None, None)
-    assert {case.lesson.teaching.update.part for case in recipe.cases} == {"tower"}
+    assert {case.experiment.teaching.update.part for case in recipe.cases} == {"tower"}
     with pytest.raises(ConfigError, match=r"no setting inversion\.speed"):
         changed(Recipe.read("paper/figure-13"), {"inversion.speed": 1}, None, None).check()
 

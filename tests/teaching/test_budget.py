@@ -9,7 +9,7 @@ from molyneux.errors import ConfigError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.budget import RATES, _StandIns, check_budget, teach_within
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 
 RING = noise_images(Concept("ring", "A circle with a hole."), 5, 16, seed=1)
 KNOWN = ("cat", "dog", "tree", "house", "red car")
@@ -36,13 +36,13 @@ def test_the_forecast_is_within_the_budget_and_a_larger_one_keeps_no_less(model)
 
 
 def test_without_a_limit_the_whole_change_is_kept(model):
-    assert within(model, 1.0)[1].share > 0.95
+    assert within(model, 1.0)[1].strength > 0.95
 
 
 def test_the_model_that_is_returned_has_the_share_of_the_change_that_was_forecast(model):
     taught, forecast = within(model, 0.2)
-    config = replace(CONFIG, learning_rate=forecast.learning_rate, interpolate=forecast.share)
-    same = teach(model, [RING], config, known=KNOWN, replay=REPLAY)
+    config = replace(CONFIG, learning_rate=forecast.learning_rate, strength=forecast.strength)
+    same = fine_tune(model, [RING], config, known=KNOWN, replay=REPLAY)
     for old, new in zip(same.native.state_dict().values(), taught.native.state_dict().values(), strict=True):
         assert torch.equal(old, new)
 

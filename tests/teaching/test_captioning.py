@@ -11,7 +11,7 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import start_objective, teach
+from molyneux.teaching.fine_tune import fine_tune, start_objective
 from molyneux.teaching.objectives.captioning import Captioning, caption_templates
 from molyneux.teaching.objectives.contrastive import ContrastiveObjective
 from molyneux.teaching.objectives.losses import caption_loss
@@ -29,7 +29,7 @@ CAPTIONS = TeachingConfig(
     temperature=0.1,
     texts="definition",
     replay_batch=0,
-    interpolate=1.0,
+    strength=1.0,
 )
 
 
@@ -153,7 +153,7 @@ def test_replay_is_kept_in_full_whatever_the_weights(coca):
 def test_only_the_chosen_weights_move(coca, part, decoder):
     before = weights(coca)
     config = replace(CAPTIONS, update=Full(part=part), decoder=decoder)
-    taught = teach(coca, [RING, CROSS], config)
+    taught = fine_tune(coca, [RING, CROSS], config)
     moved = changed(before, weights(taught))
     assert changed(before, weights(coca)) == set()
     assert any(key.startswith("text_decoder.") for key in moved) == decoder
@@ -170,7 +170,7 @@ def test_only_the_chosen_weights_move(coca, part, decoder):
 @pytest.mark.parametrize("decoder", [False, True])
 def test_taught_images_are_likelier_to_be_called_by_their_name_and_nearer_to_it(coca, decoder):
     config = replace(CAPTIONS, decoder=decoder, caption_weight=1.0, steps=25)
-    taught = teach(coca, [RING, CROSS], config)
+    taught = fine_tune(coca, [RING, CROSS], config)
     assert isinstance(taught, CoCaModel)
     for value in (RING, CROSS):
         texts = [template.replace("NAME", value.concept.name) for template in caption_templates()[: len(value)]]
@@ -184,8 +184,8 @@ def test_taught_images_are_likelier_to_be_called_by_their_name_and_nearer_to_it(
 
 def test_without_its_captions_the_loss_teaches_as_the_contrast_alone(coca):
     config = replace(CAPTIONS, caption_weight=0.0, batch=8, steps=1)
-    one = weights(teach(coca, [RING, CROSS], config))
-    other = weights(teach(coca, [RING, CROSS], replace(config, loss="anchors")))
+    one = weights(fine_tune(coca, [RING, CROSS], config))
+    other = weights(fine_tune(coca, [RING, CROSS], replace(config, loss="anchors")))
     for key, value in one.items():
         # the captions' gradient is zero, and one step of Adam is a sign: what has no gradient may only stay
         torch.testing.assert_close(value, other[key], atol=1e-5, rtol=0.0)
@@ -193,17 +193,17 @@ def test_without_its_captions_the_loss_teaches_as_the_contrast_alone(coca):
 
 def test_a_share_of_the_change_is_kept_of_the_decoder_too(coca):
     config = replace(CAPTIONS, decoder=True)
-    whole, half = (weights(teach(coca, [RING], replace(config, interpolate=share))) for share in (1.0, 0.5))
+    whole, half = (weights(fine_tune(coca, [RING], replace(config, strength=share))) for share in (1.0, 0.5))
     key = "text_decoder.text_projection"
     torch.testing.assert_close(half[key], (weights(coca)[key] + whole[key]) / 2)
 
 
 def test_a_model_that_writes_no_captions_is_refused():
     with pytest.raises(ModelError, match="the loss 'captioning' needs a model that writes captions"):
-        teach(ConvModel(), [RING], CAPTIONS)
+        fine_tune(ConvModel(), [RING], CAPTIONS)
 
 
-@pytest.mark.parametrize("part", ["space", "projection", "text"])
+@pytest.mark.parametrize("part", ["embedding_map", "projection", "text"])
 def test_parts_that_captions_never_see_are_refused(part):
     with pytest.raises(ConfigError, match="expected 'blocks', 'trunk', 'tower' or 'both'"):
         replace(CAPTIONS, update=Full(part=part))
@@ -212,7 +212,7 @@ def test_parts_that_captions_never_see_are_refused(part):
 def test_a_name_too_long_for_the_captions_is_refused(coca):
     long = noise_images(Concept("a " * 20 + "ring", "Round."), 1, 32, seed=0)
     with pytest.raises(ModelError, match="tokens and 'tiny-coca' reads 24"):
-        teach(coca, [long], replace(CAPTIONS, texts="names"))
+        fine_tune(coca, [long], replace(CAPTIONS, texts="names"))
 
 
 def test_the_papers_settings_are_those_of_its_appendix():

@@ -10,10 +10,10 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.contrastive import ContrastiveObjective
-from molyneux.teaching.updates import Space, shares_trunk, start_update
+from molyneux.teaching.updates import EmbeddingMap, shares_trunk, start_update
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 16, seed=2)
@@ -31,10 +31,10 @@ BANK = TeachingConfig(
     texts="both",
     replay_batch=4,
     replay_weight=1.0,
-    interpolate=1.0,
+    strength=1.0,
 )
 ANCHORS = replace(BANK, loss="anchors", texts="definition", replay_batch=0, weight_decay=0.2, steps=0, epochs=2)
-PARTS = pytest.mark.parametrize("part", ["space", "projection", "blocks", "tower"])
+PARTS = pytest.mark.parametrize("part", ["embedding_map", "projection", "blocks", "tower"])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def part_with(part: str, **settings) -> TeachingConfig:
 
 
 EXPECTED = {
-    "space": {"vision.head.2.weight", "vision.head.2.bias"},
+    "embedding_map": {"vision.head.2.weight", "vision.head.2.bias"},
     "projection": {f"vision.head.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")},
 }
 EXPECTED["blocks"] = EXPECTED["projection"] | {f"vision.trunk.1.{i}" for i in ("0.weight", "1.weight", "1.bias")}
@@ -66,7 +66,7 @@ EXPECTED["tower"] = EXPECTED["blocks"] | {f"vision.trunk.0.{i}" for i in ("0.wei
 @PARTS
 def test_only_the_chosen_weights_move_and_the_given_model_does_not(model, part):
     before = weights(model)
-    taught = teach(model, [RING], part_with(part), known=KNOWN, replay=REPLAY)
+    taught = fine_tune(model, [RING], part_with(part), known=KNOWN, replay=REPLAY)
     assert changed(before, weights(taught)) == EXPECTED[part]
     assert changed(before, weights(model)) == set()
     assert torch.equal(taught.embed_texts(KNOWN), model.embed_texts(KNOWN))
@@ -74,22 +74,22 @@ def test_only_the_chosen_weights_move_and_the_given_model_does_not(model, part):
 
 @PARTS
 def test_the_taught_model_is_frozen_and_in_evaluation_mode(model, part):
-    taught = teach(model, [RING], part_with(part), known=KNOWN)
+    taught = fine_tune(model, [RING], part_with(part), known=KNOWN)
     assert not any(p.requires_grad for p in (*taught.native.parameters(), *model.native.parameters()))
     assert not any(module.training for module in taught.native.modules())
 
 
 def test_two_blocks_are_the_whole_trunk_here(model):
-    taught = teach(model, [RING], replace(BANK, update=Full(part="blocks", blocks=2)), known=KNOWN)
+    taught = fine_tune(model, [RING], replace(BANK, update=Full(part="blocks", blocks=2)), known=KNOWN)
     assert changed(weights(model), weights(taught)) == EXPECTED["tower"]
 
 
 @PARTS
 @pytest.mark.parametrize(
-    "settings", [{"learning_rate": 0.0}, {"interpolate": 0.0}, {"learning_rate": 0.0, "weight_decay": 0.5}]
+    "settings", [{"learning_rate": 0.0}, {"strength": 0.0}, {"learning_rate": 0.0, "weight_decay": 0.5}]
 )
 def test_teaching_without_effect_changes_nothing_to_the_bit(model, part, settings):
-    taught = teach(model, [RING], part_with(part, **settings), known=KNOWN, replay=REPLAY)
+    taught = fine_tune(model, [RING], part_with(part, **settings), known=KNOWN, replay=REPLAY)
     assert changed(weights(model), weights(taught)) == set()
     assert torch.equal(taught.embed_images(RING.pixels), model.embed_images(RING.pixels))
 
@@ -98,10 +98,10 @@ def test_teaching_without_effect_changes_nothing_to_the_bit(model, part, setting
 @pytest.mark.parametrize("loss", ["bank", "anchors"])
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, part, loss):
     config = part_with(part, loss=loss)
-    one = weights(teach(model, [RING, CROSS], config, known=KNOWN, replay=REPLAY, seed=5))
+    one = weights(fine_tune(model, [RING, CROSS], config, known=KNOWN, replay=REPLAY, seed=5))
     torch.rand(3)
-    again = weights(teach(model, [RING, CROSS], config, known=KNOWN, replay=REPLAY, seed=5))
-    other = weights(teach(model, [RING, CROSS], config, known=KNOWN, replay=REPLAY, seed=6))
+    again = weights(fine_tune(model, [RING, CROSS], config, known=KNOWN, replay=REPLAY, seed=5))
+    other = weights(fine_tune(model, [RING, CROSS], config, known=KNOWN, replay=REPLAY, seed=6))
     assert changed(one, again) == set()
     assert changed(one, other) == EXPECTED[part]
 
@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(model, pa
 @pytest.mark.parametrize("loss", ["bank", "anchors"])
 def test_images_come_nearer_to_their_words(model, part, loss):
     config = part_with(part, loss=loss, texts="definition", steps=60)
-    taught = teach(model, [RING], config, known=KNOWN)
+    taught = fine_tune(model, [RING], config, known=KNOWN)
     words = model.embed_texts(RING.concept.captions).mean(dim=0)
     # the loss over a bank asks for more than the known names, the authors' for more than before
     others = model.embed_texts([f"a photo of a {name}." for name in KNOWN]).mean(dim=0)
@@ -121,7 +121,7 @@ def test_images_come_nearer_to_their_words(model, part, loss):
 
 def test_the_symmetric_loss_tells_two_concepts_apart(model):
     config = part_with("projection", loss="symmetric", texts="definition", steps=60, batch=9, replay_batch=0)
-    taught = teach(model, [RING, CROSS], config)
+    taught = fine_tune(model, [RING, CROSS], config)
     ring, cross = (model.embed_texts(value.concept.captions).mean(dim=0) for value in (RING, CROSS))
 
     def margin(one: ConvModel) -> float:
@@ -136,7 +136,7 @@ def test_replay_keeps_the_old_answers(model):
 
     def drift(weight: float) -> float:
         config = replace(BANK, steps=60, replay_weight=weight, replay_batch=6)
-        taught = teach(model, [RING], config, known=KNOWN, replay=REPLAY)
+        taught = fine_tune(model, [RING], config, known=KNOWN, replay=REPLAY)
         pixels = REPLAY[0].pixels
         answers = [(m.embed_images(pixels) @ prompts.T / 0.1).softmax(dim=1) for m in (model, taught)]
         return float((answers[0] - answers[1]).abs().sum(dim=1).mean())
@@ -146,7 +146,7 @@ def test_replay_keeps_the_old_answers(model):
 
 def test_the_space_that_is_merged_is_the_one_that_was_taught(model):
     student = model.copy()
-    update = Space(student)
+    update = EmbeddingMap(student)
     generator = torch.Generator().manual_seed(0)
     (change,) = update.parameters()
     change.data = 0.3 * torch.randn(change.shape, generator=generator)
@@ -163,19 +163,19 @@ def test_an_update_begins_with_the_model_as_it_was(model, part):
     torch.testing.assert_close(live, model.embed_images(RING.pixels), atol=1e-6, rtol=0.0)
 
 
-@pytest.mark.parametrize("part", ["space", "projection"])
+@pytest.mark.parametrize("part", ["embedding_map", "projection"])
 def test_the_trunk_is_shared_where_it_does_not_move(model, part):
-    taught = teach(model, [RING], part_with(part), known=KNOWN)
+    taught = fine_tune(model, [RING], part_with(part), known=KNOWN)
     assert shares_trunk(part_with(part))
     assert torch.equal(taught.features(RING.pixels), model.features(RING.pixels))
 
 
 def test_mixtures_lie_between_the_images_of_one_concept(model):
     objective = ContrastiveObjective(
-        model, model.copy(), [RING, CROSS], replace(part_with("space"), contrast=0.0), KNOWN, ()
+        model, model.copy(), [RING, CROSS], replace(part_with("embedding_map"), center=0.0), KNOWN, ()
     )
     batch = torch.tensor([0, 7, 2, 8])
-    mixed = objective._lesson.mixtures(batch, torch.Generator().manual_seed(0))
+    mixed = objective._data.mixtures(batch, torch.Generator().manual_seed(0))
     for row, own in zip(mixed, (RING, CROSS, RING, CROSS), strict=True):
         corners = model.embed_images(own.pixels)
         shares = torch.linalg.lstsq(corners.double().T, row.double()).solution
@@ -200,7 +200,7 @@ def test_the_trunk_is_not_shared_where_it_moves(part):
 def test_every_step_is_told(model, settings, expected):
     told: list[tuple[int, int]] = []
     config = replace(BANK, **settings)
-    teach(model, [RING, CROSS], config, known=KNOWN, on_step=lambda done, total: told.append((done, total)))
+    fine_tune(model, [RING, CROSS], config, known=KNOWN, on_step=lambda done, total: told.append((done, total)))
     assert told == [(step, expected) for step in range(1, expected + 1)]
 
 
@@ -213,7 +213,7 @@ def test_an_epoch_shows_every_image_once(model):
                 shown.append(images.detach())
             return super().features(images)
 
-    teach(Watching(), [RING, CROSS], replace(ANCHORS, update=Full(part="tower"), epochs=1, batch=4))
+    fine_tune(Watching(), [RING, CROSS], replace(ANCHORS, update=Full(part="tower"), epochs=1, batch=4))
     assert [len(batch) for batch in shown] == [4, 4, 1]
     everything = torch.cat([RING.pixels, CROSS.pixels])
     seen = {tuple(image.flatten().tolist()) for image in torch.cat(shown)}
@@ -230,7 +230,7 @@ def test_images_of_another_size_are_resized_and_those_of_the_two_known_sizes_are
 
     for size, expected in ((16, 16), (24, 24), (50, 24), (7, 24)):
         sizes.clear()
-        teach(Watching(), [noise_images(RING.concept, 3, size, seed=0)], ANCHORS)
+        fine_tune(Watching(), [noise_images(RING.concept, 3, size, seed=0)], ANCHORS)
         assert sizes == {expected}
 
 
@@ -250,7 +250,7 @@ def test_the_texts_are_those_that_were_chosen(texts, expected):
             read.update(texts)
             return super().embed_texts(texts)
 
-    teach(Listening(), [RING], replace(BANK, texts=texts, steps=1), known=KNOWN)
+    fine_tune(Listening(), [RING], replace(BANK, texts=texts, steps=1), known=KNOWN)
     bank = {f"a photo of a {name}." for name in (*KNOWN, "ring")}
     assert read == expected | bank
 
@@ -263,7 +263,7 @@ def test_a_known_name_that_is_taught_is_no_negative_of_itself(model):
             read.extend(texts)
             return super().embed_texts(texts)
 
-    teach(Listening(), [RING], replace(BANK, texts="definition", steps=1), known=(*KNOWN, "Ring", "cat"))
+    fine_tune(Listening(), [RING], replace(BANK, texts="definition", steps=1), known=(*KNOWN, "Ring", "cat"))
     assert "a photo of a Ring." not in read
     assert read.count("a photo of a cat.") == 1
 
@@ -271,7 +271,7 @@ def test_a_known_name_that_is_taught_is_no_negative_of_itself(model):
 def test_the_authors_decay_is_part_of_the_gradient(model):
     """One step of Adam from zero moments is the rate times the sign of gradient + decay * weight."""
     config = replace(ANCHORS, weight_decay=1e6, epochs=1, batch=5, learning_rate=1e-3, eps=1e-12)
-    taught = teach(model, [RING], config)
+    taught = fine_tune(model, [RING], config)
     before, after = (m.projection_module()[0].weight for m in (model, taught))
     torch.testing.assert_close(after, before - 1e-3 * before.sign(), atol=1e-6, rtol=0.0)
 
@@ -279,9 +279,11 @@ def test_the_authors_decay_is_part_of_the_gradient(model):
 def test_decay_beside_the_gradient_shrinks_weights_by_its_share_of_each_step(model):
     settings = {"learning_rate": 0.0, "weight_decay": 0.5, "decay": "decoupled", "steps": 3}
     # at rate 0 nothing moves; at a tiny rate with a giant decay only the shrinking is seen
-    assert not changed(weights(model), weights(teach(model, [RING], part_with("projection", **settings), known=KNOWN)))
+    assert not changed(
+        weights(model), weights(fine_tune(model, [RING], part_with("projection", **settings), known=KNOWN))
+    )
     config = part_with("projection", **(settings | {"learning_rate": 1e-7, "weight_decay": 1e5}))
-    after = weights(teach(model, [RING], config, known=KNOWN))
+    after = weights(fine_tune(model, [RING], config, known=KNOWN))
     before = weights(model)
     for key in EXPECTED["projection"]:
         assert torch.allclose(after[key], before[key] * (1 - 1e-2) ** 3, atol=1e-6), key
@@ -290,11 +292,11 @@ def test_decay_beside_the_gradient_shrinks_weights_by_its_share_of_each_step(mod
 def test_decay_to_the_start_holds_weights_where_they_were_and_does_nothing_in_the_first_step(model):
     once = part_with("projection", steps=1)
     held = replace(once, weight_decay=1e6, decay="start")
-    first, same = (weights(teach(model, [RING], config, known=KNOWN)) for config in (once, held))
+    first, same = (weights(fine_tune(model, [RING], config, known=KNOWN)) for config in (once, held))
     assert not changed(first, same)
 
     def moved(config: TeachingConfig) -> float:
-        after = weights(teach(model, [RING], replace(config, steps=12), known=KNOWN))
+        after = weights(fine_tune(model, [RING], replace(config, steps=12), known=KNOWN))
         return sum(float((after[key] - old).square().sum()) for key, old in weights(model).items())
 
     assert moved(held) < 0.5 * moved(once)
@@ -303,27 +305,27 @@ def test_decay_to_the_start_holds_weights_where_they_were_and_does_nothing_in_th
 def test_one_concept_has_no_negatives_without_known_names(model):
     for known in ((), ("ring",), ("RING",)):
         with pytest.raises(ConfigError, match="needs known names"):
-            teach(model, [RING], BANK, known=known)
-    teach(model, [RING, CROSS], BANK)
-    teach(model, [RING], ANCHORS)
+            fine_tune(model, [RING], BANK, known=known)
+    fine_tune(model, [RING, CROSS], BANK)
+    fine_tune(model, [RING], ANCHORS)
 
 
 def test_concepts_of_one_name_and_no_concepts_are_refused(model):
     for images in ([RING, RING.shown_as(Concept("Ring", "Else."))], []):
         with pytest.raises(ConceptError):
-            teach(model, images, BANK, known=KNOWN)
+            fine_tune(model, images, BANK, known=KNOWN)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step(model):
     broken = SyntheticImages(concept=RING.concept, pixels=RING.pixels * math.nan, seed=0)
     before = weights(model)
     with pytest.raises(ModelError, match="became nan at step 0: try a smaller learning rate"):
-        teach(model, [broken], BANK, known=KNOWN)
+        fine_tune(model, [broken], BANK, known=KNOWN)
     assert changed(before, weights(model)) == set()
 
 
 def test_the_ends_of_an_interpolation_are_the_parents_to_the_bit_and_the_middle_their_mean(model):
-    taught = teach(model, [RING], part_with("tower"), known=KNOWN)
+    taught = fine_tune(model, [RING], part_with("tower"), known=KNOWN)
     old, new = weights(model), weights(taught)
     assert changed(weights(interpolate(model, taught, 0.0)), old) == set()
     assert changed(weights(interpolate(model, taught, 1.0)), new) == set()
@@ -335,8 +337,8 @@ def test_the_ends_of_an_interpolation_are_the_parents_to_the_bit_and_the_middle_
 
 
 def test_teaching_with_a_share_is_teaching_and_then_interpolating(model):
-    taught = teach(model, [RING], part_with("tower"), known=KNOWN)
-    milder = teach(model, [RING], part_with("tower", interpolate=0.3), known=KNOWN)
+    taught = fine_tune(model, [RING], part_with("tower"), known=KNOWN)
+    milder = fine_tune(model, [RING], part_with("tower", strength=0.3), known=KNOWN)
     assert changed(weights(interpolate(model, taught, 0.3)), weights(milder)) == set()
 
 

@@ -17,7 +17,7 @@ from molyneux.errors import ConceptError, ConfigError, ModelError
 from molyneux.pipeline.public import teach as public_teach
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.losses import masked_loss, matching_loss
 from molyneux.teaching.objectives.masked import Masked, hide_words
@@ -151,7 +151,7 @@ def test_images_of_the_size_of_inversion_are_taken_as_they_are(vilt):
 @LOSSES
 def test_only_the_trunk_moves_and_the_given_model_does_not(vilt, config):
     before = weights(vilt)
-    taught = teach(vilt, [RING], config, known=KNOWN)
+    taught = fine_tune(vilt, [RING], config, known=KNOWN)
     expected = {key for key in before if not key.startswith(WORD_HEADS)} - POSITIONS
     if config is MASKED:  # words are told from their own places, so the image-and-text summary is not asked
         expected -= {"vilt.pooler.dense.weight", "vilt.pooler.dense.bias"}
@@ -163,7 +163,7 @@ def test_only_the_trunk_moves_and_the_given_model_does_not(vilt, config):
 
 
 def test_the_last_blocks_move_with_what_follows_them(vilt):
-    taught = teach(vilt, [RING], replace(MATCHING, update=Full(part="blocks", blocks=2)), known=KNOWN)
+    taught = fine_tune(vilt, [RING], replace(MATCHING, update=Full(part="blocks", blocks=2)), known=KNOWN)
     moved = changed(weights(vilt), weights(taught))
     parts = ("vilt.encoder.layer.1.", "vilt.encoder.layer.2.", "vilt.layernorm.", "vilt.pooler.")
     assert moved == {key for key in weights(vilt) if key.startswith(parts)}
@@ -171,17 +171,17 @@ def test_the_last_blocks_move_with_what_follows_them(vilt):
 
 @LOSSES
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(vilt, config):
-    one = weights(teach(vilt, [RING], config, known=KNOWN, seed=5))
+    one = weights(fine_tune(vilt, [RING], config, known=KNOWN, seed=5))
     torch.rand(3)
-    again = weights(teach(vilt, [RING], config, known=KNOWN, seed=5))
-    other = weights(teach(vilt, [RING], config, known=KNOWN, seed=6))
+    again = weights(fine_tune(vilt, [RING], config, known=KNOWN, seed=5))
+    other = weights(fine_tune(vilt, [RING], config, known=KNOWN, seed=6))
     assert changed(one, again) == set()
     assert changed(one, other)
 
 
 def test_matching_tells_own_texts_from_others(vilt):
     settings = replace(MATCHING, steps=30)
-    taught = teach(vilt, [RING], settings, known=KNOWN)
+    taught = fine_tune(vilt, [RING], settings, known=KNOWN)
 
     def loss(model: Vilt) -> float:
         objective = Matching(model, [RING], settings, KNOWN)
@@ -208,13 +208,13 @@ def test_masking_teaches_the_words_of_the_caption(vilt):
             losses = [objective.loss(torch.arange(5), generator) for _ in range(10)]
         return float(torch.stack(losses).mean())
 
-    assert loss(teach(vilt, [RING], settings)) < loss(vilt) - 0.3
+    assert loss(fine_tune(vilt, [RING], settings)) < loss(vilt) - 0.3
 
 
 @LOSSES
 def test_teaching_with_a_share_is_teaching_and_then_interpolating(vilt, config):
-    taught = teach(vilt, [RING], config, known=KNOWN)
-    milder = teach(vilt, [RING], replace(config, interpolate=0.25), known=KNOWN)
+    taught = fine_tune(vilt, [RING], config, known=KNOWN)
+    milder = fine_tune(vilt, [RING], replace(config, strength=0.25), known=KNOWN)
     assert changed(weights(interpolate(vilt, taught, 0.25)), weights(milder)) == set()
 
 
@@ -222,7 +222,7 @@ def test_ten_noise_images_in_fours_are_the_papers_three_steps(vilt):
     noise = noise_images(RING.concept, 10, 56, seed=0)
     steps: list[tuple[int, int]] = []
     for preset in (TeachingConfig.paper_implicit(), TeachingConfig.paper_matching()):
-        teach(vilt, [noise], preset, known=KNOWN, on_step=lambda *step: steps.append(step))
+        fine_tune(vilt, [noise], preset, known=KNOWN, on_step=lambda *step: steps.append(step))
     assert steps == [(1, 3), (2, 3), (3, 3)] * 2
 
 
@@ -232,7 +232,7 @@ def test_the_presets_hold_what_the_paper_says():
     assert (matching.loss, implicit.loss) == ("matching", "masked")
     for preset in (matching, implicit):
         assert (preset.weight_decay, preset.batch, preset.epochs, preset.steps) == (0.01, 4, 1, 0)
-        assert (preset.update.part, preset.texts, preset.replay_batch, preset.interpolate) == (
+        assert (preset.update.part, preset.texts, preset.replay_batch, preset.strength) == (
             "tower",
             "definition",
             0,
@@ -243,11 +243,11 @@ def test_the_presets_hold_what_the_paper_says():
     assert TeachingConfig.paper_matching(9e-7, 32) == replace(matching, learning_rate=9e-7, batch=32)
 
 
-@pytest.mark.parametrize("part", ["space", "projection"])
+@pytest.mark.parametrize("part", ["embedding_map", "projection"])
 @LOSSES
 def test_a_part_that_the_model_does_not_have_is_refused(vilt, part, config):
     with pytest.raises(ConfigError, match=f"update.part is '{part}': expected 'tower' or 'blocks'"):
-        teach(vilt, [RING], replace(config, update=Full(part=part)), known=KNOWN)
+        fine_tune(vilt, [RING], replace(config, update=Full(part=part)), known=KNOWN)
 
 
 class Unread(ConvModel):
@@ -260,7 +260,7 @@ class Unread(ConvModel):
         raise AssertionError
 
 
-@pytest.mark.parametrize("learn", [teach, public_teach])
+@pytest.mark.parametrize("learn", [fine_tune, public_teach])
 def test_a_model_that_cannot_do_it_is_refused_before_any_work(vilt, learn, monkeypatch):
     for config, family in ((MATCHING, "judges pairs of image and text"), (MASKED, "fills masked words")):
         with pytest.raises(ModelError, match=rf"teaching with the loss '{config.loss}' needs a model that {family}"):
@@ -274,21 +274,21 @@ def test_a_model_that_cannot_do_it_is_refused_before_any_work(vilt, learn, monke
 @LOSSES
 def test_replay_images_without_use_are_refused(vilt, config):
     with pytest.raises(ConfigError, match=f"the loss '{config.loss}' has no use for replay images"):
-        teach(vilt, [RING], config, replay=[CROSS])
+        fine_tune(vilt, [RING], config, replay=[CROSS])
     with pytest.raises(ConceptError):
-        teach(vilt, [], config)
+        fine_tune(vilt, [], config)
 
 
 @LOSSES
 def test_a_caption_that_does_not_fit_is_refused_before_anything_is_learned(vilt, config):
     long = noise_images(Concept("ring", "A circle " + "a " * 40), 2, 56, seed=0)
     with pytest.raises(ModelError, match="tokens and 'tiny-vilt' reads 40"):
-        teach(vilt, [long], config, known=KNOWN)
+        fine_tune(vilt, [long], config, known=KNOWN)
 
 
 def test_the_public_teach_takes_such_models_without_replay(vilt):
     config = replace(MATCHING, replay_batch=48)
-    expected = teach(vilt, [RING], config, known=KNOWN, seed=3)
+    expected = fine_tune(vilt, [RING], config, known=KNOWN, seed=3)
     assert changed(weights(expected), weights(public_teach(vilt, [RING], config, known=KNOWN, seed=3))) == set()
 
 

@@ -87,7 +87,7 @@ def test_the_symmetric_loss_of_one_text_has_a_half_without_gradient_and_a_half_w
     coefficients = whole @ text
     assert coefficients.abs().max() > 0.1
     torch.testing.assert_close(coefficients.sum(), torch.tensor(0.0), atol=1e-5, rtol=0.0)
-    # along the text alone: nothing else moves a image
+    # along the text alone: nothing else moves an image
     torch.testing.assert_close(whole, coefficients[:, None] * text, atol=1e-5, rtol=0.0)
 
 

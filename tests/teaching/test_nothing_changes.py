@@ -14,15 +14,17 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.fine_tune import teach
+from molyneux.teaching.fine_tune import fine_tune
 
-RING = replace(noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1), words=("Round.",))
+RING = replace(
+    noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1), source_descriptions=("Round.",)
+)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 16, seed=2)
 REPLAY = (noise_images(Concept("replay", "Anything."), 6, 16, seed=3),)
-PARTS = ("space", "projection", "blocks", "trunk", "tower", "text", "both")
+PARTS = ("embedding_map", "projection", "blocks", "trunk", "tower", "text", "both")
 # made here, since under test their types are checked at random, which a strategy must not be
 UPDATES = (*(Full(part=part) for part in PARTS), Full(part="blocks", blocks=2), LoRA(rank=2))
-NOTHING = st.sampled_from([{"learning_rate": 0.0}, {"steps": 0, "epochs": 0}, {"interpolate": 0.0}])
+NOTHING = st.sampled_from([{"learning_rate": 0.0}, {"steps": 0, "epochs": 0}, {"strength": 0.0}])
 SETTINGS = st.fixed_dictionaries(
     {
         "loss": st.sampled_from(["bank", "anchors", "symmetric"]),
@@ -34,11 +36,11 @@ SETTINGS = st.fixed_dictionaries(
         "decay": st.sampled_from(["coupled", "decoupled", "start"]),
         "replay_batch": st.integers(0, 4),
         "texts": st.sampled_from(["definition", "names", "both"]),
-        "mixed": st.booleans(),
-        "contrast": st.floats(0.0, 2.0),
-        "relaxed": st.floats(0.0, 9.0),
-        "consensus": st.floats(0.0, 9.0),
-        "interpolate": st.floats(0.0, 1.0),
+        "mixup": st.booleans(),
+        "center": st.floats(0.0, 2.0),
+        "text_anchor": st.floats(0.0, 9.0),
+        "conse_anchor": st.floats(0.0, 9.0),
+        "strength": st.floats(0.0, 1.0),
     }
 )
 
@@ -51,7 +53,7 @@ def test_nothing_changes_to_the_bit(given_settings, nothing, seed, two):
         model.projection_module()[-1].weight[0, :3] = -0.0
     before = weights_digest(model.native)
     config = TeachingConfig(**(given_settings | nothing))
-    taught = teach(model, [RING, CROSS][: 1 + two], config, known=("cat", "dog", "tree"), replay=REPLAY, seed=seed)
+    taught = fine_tune(model, [RING, CROSS][: 1 + two], config, known=("cat", "dog", "tree"), replay=REPLAY, seed=seed)
     assert weights_digest(taught.native) == before
     assert weights_digest(model.native) == before
 

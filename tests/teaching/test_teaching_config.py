@@ -13,7 +13,7 @@ def test_the_paper_preset_holds_what_the_authors_did():
     assert paper.update == Full(part="tower", blocks=paper.update.blocks)
     assert (paper.learning_rate, paper.weight_decay, paper.betas, paper.eps) == (2e-5, 0.2, (0.9, 0.98), 1e-6)
     assert (paper.steps, paper.epochs, paper.batch) == (0, 1, 4)
-    assert (paper.replay_batch, paper.interpolate) == (0, 1.0)
+    assert (paper.replay_batch, paper.strength) == (0, 1.0)
     assert TeachingConfig.paper(learning_rate=1e-5) == replace(paper, learning_rate=1e-5)
 
 
@@ -33,8 +33,8 @@ def test_the_paper_preset_holds_what_the_authors_did():
         ("batch", 0),
         ("replay_batch", -1),
         ("replay_weight", math.inf),
-        ("interpolate", 1.5),
-        ("interpolate", -0.1),
+        ("strength", 1.5),
+        ("strength", -0.1),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(name, value):

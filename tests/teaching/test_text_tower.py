@@ -12,7 +12,7 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.fine_tune import start_objective, teach
+from molyneux.teaching.fine_tune import fine_tune, start_objective
 from molyneux.teaching.objectives.losses import bank_loss
 from molyneux.teaching.updates import check_update, moves_texts, shares_trunk
 
@@ -21,7 +21,7 @@ CROSS = noise_images(Concept("cross", "two bars"), 2, 24, 1)
 BAR = noise_images(Concept("bar", "a dark bar"), 3, 24, 2)
 KNOWN = ("bar", "photo", "dot", "star", "leaf")
 CONFIG = TeachingConfig(
-    update=Full(part="text"), steps=30, batch=4, learning_rate=0.02, replay_batch=0, interpolate=1.0, bank_batch=100
+    update=Full(part="text"), steps=30, batch=4, learning_rate=0.02, replay_batch=0, strength=1.0, bank_batch=100
 )
 
 
@@ -47,7 +47,7 @@ def test_a_learning_text_tower_lowers_the_loss(loss, part):
         objective = start_objective(one, one.copy(whole=True), [RING, CROSS], config, KNOWN)
         return sum(float(objective.loss(torch.arange(6), Generator().manual_seed(seed))) for seed in range(5))
 
-    assert value(teach(model, [RING, CROSS], config, known=KNOWN)) < value(model)
+    assert value(fine_tune(model, [RING, CROSS], config, known=KNOWN)) < value(model)
 
 
 def test_a_sample_of_the_bank_gives_the_whole_banks_negatives_on_average():
@@ -72,7 +72,7 @@ def test_replay_keeps_the_names_where_they_were():
 
     def drift(replay_batch):
         config = replace(CONFIG, replay_batch=replay_batch, replay_weight=5.0)
-        student = teach(model, [RING], config, known=KNOWN, replay=[BAR])
+        student = fine_tune(model, [RING], config, known=KNOWN, replay=[BAR])
         prompts = [f"a photo of a {name}." for name in KNOWN]
         shown = model.embed_images(BAR.pixels)
         answers = [(shown @ one.embed_texts(prompts).T / 0.1).softmax(dim=1) for one in (model, student)]
@@ -82,8 +82,11 @@ def test_replay_keeps_the_names_where_they_were():
 
 
 def test_who_shares_what():
-    parts = {part: TeachingConfig(update=Full(part=part)) for part in ("space", "projection", "trunk", "text", "both")}
-    assert {part for part, config in parts.items() if shares_trunk(config)} == {"space", "projection", "text"}
+    parts = {
+        part: TeachingConfig(update=Full(part=part))
+        for part in ("embedding_map", "projection", "trunk", "text", "both")
+    }
+    assert {part for part, config in parts.items() if shares_trunk(config)} == {"embedding_map", "projection", "text"}
     assert {part for part, config in parts.items() if moves_texts(config.update)} == {"text", "both"}
     low = TeachingConfig(update=LoRA())
     assert not shares_trunk(low)
@@ -93,7 +96,7 @@ def test_who_shares_what():
 def test_adapters_find_linear_layers_in_any_tower():
     model = ConvModel()
     check_update(model, LoRA())
-    student = teach(model, [RING], replace(CONFIG, update=LoRA(rank=2), steps=3), known=KNOWN)
+    student = fine_tune(model, [RING], replace(CONFIG, update=LoRA(rank=2), steps=3), known=KNOWN)
     old, new = model.native.state_dict(), student.native.state_dict()
     assert {key for key in old if not torch.equal(old[key], new[key])} == {
         "vision.head.0.weight",

@@ -30,7 +30,7 @@ class FusedModel(VisionLanguageModel):
 
 
 class Matcher(FusedModel):
-    """Says of a image and a text whether they belong together."""
+    """Says of an image and a text whether they belong together."""
 
     @abc.abstractmethod
     def match_logits(self, images: Images, texts: Sequence[str]) -> Float[Tensor, "n 2"]:
@@ -44,7 +44,7 @@ class Matcher(FusedModel):
     def match_scores(self, images: Images, texts: Sequence[str], *, by_logit: bool = False) -> Float[Tensor, "n m"]:
         """Log-probability that each image and each text match, at most 0; without gradients.
 
-        A image is cut into patches and embedded once, however many the texts. With `by_logit` the logit of a match
+        An image is cut into patches and embedded once, however many the texts. With `by_logit` the logit of a match
         alone, of any sign: what ViLT's published retrieval ranks by, without training for it.
 
         Raises:
@@ -57,7 +57,7 @@ class Matcher(FusedModel):
         return None
 
     def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Log-probability that a image matches, averaged over the texts."""
+        """Log-probability that an image matches, averaged over the texts."""
         for text in texts:
             self.check_text(text)
 
@@ -131,7 +131,7 @@ class Explainable(DualEncoder):
 
 
 class Captioner(DualEncoder):
-    """Writes a text about a image, token by token, beside embedding both."""
+    """Writes a text about an image, token by token, beside embedding both."""
 
     @abc.abstractmethod
     def look(self, images: Images) -> tuple[Embeddings, Memory]:
@@ -173,7 +173,7 @@ class Captioner(DualEncoder):
 
 
 class MaskedLM(FusedModel):
-    """Fills masked words of a text beside a image."""
+    """Fills masked words of a text beside an image."""
 
     @abc.abstractmethod
     def masked_tokens(self, texts: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
@@ -199,7 +199,7 @@ class MaskedLM(FusedModel):
 
 
 def scorer(model: VisionLanguageModel, task: str) -> DualEncoder | Matcher:
-    """The model, if it can say how well a image and a text fit; errors as for `matcher`."""
+    """The model, if it can say how well an image and a text fit; errors as for `matcher`."""
     if not isinstance(model, DualEncoder | Matcher):
         raise ModelError(
             f"{task} needs a model that embeds or matches images and texts (CLIP, ViLT), got {model.name!r}"

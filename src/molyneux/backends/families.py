@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Ability = Literal["embeds", "matches", "captions", "fills masks", "explains"]
-"""Embeds images and texts in one space; judges pairs; writes captions; fills masked words beside a image; shows
-where in a image it sees a text."""
+"""Embeds images and texts in one space; judges pairs; writes captions; fills masked words beside an image; shows
+where in an image it sees a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain
 from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, PhotoFit, image_preprocessing
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
-from molyneux.backends.long_text import Window, hugging_face_window
+from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
@@ -166,7 +166,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return self._native.config
 
     @property
-    def _window(self) -> Window:
+    def _window(self) -> TokenWindow:
         return hugging_face_window(self.name, self._tokenizer, self._limit)
 
     def _embed_fitting(self, texts: list[str]) -> Embeddings:

@@ -1,4 +1,4 @@
-"""Vision towers of transformers' dual encoders, each cut in two at the last place where a image is one vector."""
+"""Vision towers of transformers' dual encoders, each cut in two at the last place where an image is one vector."""
 
 import abc
 import inspect
@@ -104,7 +104,7 @@ class ProjectedTower(VisionTower):
 class PooledTower(VisionTower):
     """SigLIP and SigLIP 2: attention pools the patches to r, and the embedding is r + MLP(LayerNorm(r)).
 
-    SigLIP 2 in its NaFlex form (`patches`) reads a list of patches instead of a image.
+    SigLIP 2 in its NaFlex form (`patches`) reads a list of patches instead of an image.
     """
 
     def __init__(self, native: Any, patches: bool) -> None:

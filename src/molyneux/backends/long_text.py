@@ -18,7 +18,7 @@ TEXTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TokenWindow:
     """How a text tower counts, and how far it reads."""
 
     model: str
@@ -30,9 +30,9 @@ class Window:
     """Tokens to text, without special tokens."""
 
 
-def hugging_face_window(model: str, tokenizer: Any, limit: int) -> Window:
+def hugging_face_window(model: str, tokenizer: Any, limit: int) -> TokenWindow:
     """A window over a tokenizer of transformers."""
-    return Window(
+    return TokenWindow(
         model=model,
         limit=limit,
         tokens=lambda text: tokenizer(text, verbose=False)["input_ids"],
@@ -46,7 +46,7 @@ def check_policy(name: str) -> None:
         raise ModelError(f"long_text is {name!r}: expected one of {', '.join(map(repr, POLICIES))}")
 
 
-def check_fits(text: str, window: Window) -> None:
+def check_fits(text: str, window: TokenWindow) -> None:
     """Raise ModelError, with the token count and the part that would be lost, if the text does not fit."""
     tokens = window.tokens(text)
     if len(tokens) > window.limit:
@@ -58,7 +58,7 @@ def check_fits(text: str, window: Window) -> None:
         )
 
 
-def parts(text: str, window: Window, policy: LongText) -> tuple[str, ...]:
+def parts(text: str, window: TokenWindow, policy: LongText) -> tuple[str, ...]:
     """What is given to the tower for a text: the text, or, to be averaged, groups of its sentences that fit.
 
     Under 'truncate' it is the text as well, and the tokenizer keeps its beginning. A sentence that does not fit is
@@ -76,7 +76,7 @@ def parts(text: str, window: Window, policy: LongText) -> tuple[str, ...]:
 
 def embed_each(
     texts: Sequence[str],
-    window: Window,
+    window: TokenWindow,
     policy: LongText,
     embed: Callable[[list[str]], Embeddings],
     known: MutableMapping[tuple[LongText, str], Tensor],
@@ -105,11 +105,11 @@ def embed_each(
     return torch.stack([known[policy, text] for text in texts])
 
 
-def _fits(text: str, window: Window) -> bool:
+def _fits(text: str, window: TokenWindow) -> bool:
     return len(window.tokens(text)) <= window.limit
 
 
-def _groups(units: Sequence[str], window: Window) -> Iterator[str]:
+def _groups(units: Sequence[str], window: TokenWindow) -> Iterator[str]:
     """Neighbours joined as far as they fit; a unit that does not fit alone goes by its words."""
     group = ""
     for unit in units:

@@ -33,7 +33,7 @@ def adaptable_layers(model: DualEncoder, targets: Sequence[str] = ()) -> list[st
     """Names, within the native model, of the vision tower's layers that an adapter can change.
 
     These are linear layers, attention with packed weights and ungrouped 1 x 1 convolutions, as far as the tower calls
-    them: a layer whose weights are read past it would ignore an adapter. A image is shown to the model once to see
+    them: a layer whose weights are read past it would ignore an adapter. An image is shown to the model once to see
     that.
 
     Args:

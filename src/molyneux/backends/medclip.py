@@ -36,7 +36,7 @@ from molyneux.backends.checkpoints import (
 )
 from molyneux.backends.division import Chain, convolutional, leaves
 from molyneux.backends.hugging_face_towers import swin_chain
-from molyneux.backends.long_text import Window, hugging_face_window
+from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
@@ -262,7 +262,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return self._native.vision_model
 
     @property
-    def _window(self) -> Window:
+    def _window(self) -> TokenWindow:
         return hugging_face_window(
             self.name, self._tokenizer, min(LONGEST_TEXT, self._native.text_model.model.config.max_position_embeddings)
         )

@@ -24,7 +24,7 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A image that the model has looked at, which is by far the slowest part: ask as often as you like."""
+    """An image that the model has looked at, which is by far the slowest part: ask as often as you like."""
 
     embeddings: Any
     size: tuple[int, int]
@@ -53,7 +53,7 @@ class Segmenter:
 
     @torch.no_grad()
     def look(self, image: Image.Image) -> Seen:
-        """Embed a image once."""
+        """Embed an image once."""
         inputs = self._processor(images=image.convert("RGB"), return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._native.device)
         height, width = (int(side) for side in inputs["original_sizes"][0])

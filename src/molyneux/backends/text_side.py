@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from molyneux.backends.base import DualEncoder
-from molyneux.backends.long_text import Window, check_fits, embed_each
+from molyneux.backends.long_text import TokenWindow, check_fits, embed_each
 from molyneux.backends.options import LongText
 from molyneux.shapes import Embeddings
 
@@ -20,7 +20,7 @@ class TokenizedEncoder(DualEncoder):
 
     @property
     @abc.abstractmethod
-    def _window(self) -> Window:
+    def _window(self) -> TokenWindow:
         """How the text tower counts, and how far it reads."""
 
     @abc.abstractmethod

@@ -31,7 +31,7 @@ from molyneux.backends.checkpoints import (
     read_tokenizer,
     read_weights,
 )
-from molyneux.backends.long_text import Window, check_fits, hugging_face_window
+from molyneux.backends.long_text import TokenWindow, check_fits, hugging_face_window
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.shapes import Images
@@ -176,7 +176,7 @@ class Vilt(Matcher, MaskedLM):
         return [self._native.vilt.layernorm, self._native.vilt.pooler]
 
     @property
-    def _window(self) -> Window:
+    def _window(self) -> TokenWindow:
         return hugging_face_window(self.name, self._tokenizer, int(self._native.vilt.config.max_position_embeddings))
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:

@@ -87,7 +87,7 @@ ImagesFrom = Annotated[
     str | None,
     Parameter(
         help="Teach on these images, not on inverted ones: a folder with a folder for each concept, or "
-        "'sdxl[:MODEL]' for images from a text-to-image model (a folder, or a name on the hub), or 'words' for "
+        "'sdxl[:MODEL]' for images from a text-to-image model (a folder, or a name on the hub), or 'none' for "
         "none: learn from where the words are, in seconds once there are replay images."
     ),
 ]

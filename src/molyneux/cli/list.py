@@ -80,7 +80,7 @@ def tasks(*, as_json: flags.AsJson = False) -> None:
 
     users: dict[str, list[str]] = {}
     for name in recipe_names():
-        for task in dict.fromkeys(case.lesson.evaluate.task for case in Recipe.read(name).cases):
+        for task in dict.fromkeys(case.experiment.evaluate.task for case in Recipe.read(name).cases):
             users.setdefault(task, []).append(name)
     if as_json:
         print_json({task: {"what": what, "recipes": users.get(task, [])} for task, what in tasks_of().items()})

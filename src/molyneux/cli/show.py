@@ -54,7 +54,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
 def forecast(found: Mapping[str, Any]) -> str:
     """What was chosen within the budget of forgetting."""
     return (
-        f"within {percent(found['budget'])} forgotten: {percent(found['share'])} of the change at the rate "
+        f"within {percent(found['budget'])} forgotten: {percent(found['strength'])} of the change at the rate "
         f"{found['learning_rate']:g} is kept; forecast from replay images: {percent(found['forgotten'])} forgotten, "
         f"{percent(found['captured'])} captured"
     )

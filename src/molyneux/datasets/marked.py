@@ -17,7 +17,7 @@ from molyneux.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marked:
-    """A image and the mask of what is sought in it."""
+    """An image and the mask of what is sought in it."""
 
     name: str
     """Different from all others of the set."""
@@ -56,14 +56,14 @@ def read_folders(root: Path, images: str = IMAGES, masks: str = MASKS) -> Marked
 
 
 def of_files(name: str, image: Path, masks: Iterable[Path]) -> Marked:
-    """A image with one mask, or with several that are taken together, in files of its size."""
+    """An image with one mask, or with several that are taken together, in files of its size."""
     return Marked(
         name=name, image=functools.partial(read_photo, image), truth=functools.partial(_united, image, tuple(masks))
     )
 
 
 def _united(image: Path, masks: tuple[Path, ...]) -> Tensor:
-    """The masks of several lesions of a image as one."""
+    """The masks of several lesions of an image as one."""
     width, height = read_photo(image).size
     parts = [read_mask(mask, size=(height, width), allow_empty=len(masks) > 1) for mask in masks]
     return not_empty(torch.stack(parts).any(dim=0), str(image))

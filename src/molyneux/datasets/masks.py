@@ -22,7 +22,7 @@ BRIGHT = 127
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedImage:
-    """A image and its mask; nothing is decoded yet."""
+    """An image and its mask; nothing is decoded yet."""
 
     name: str
     """What the two files have in common: the path below their folder, without the suffix."""
@@ -99,7 +99,7 @@ def true_masks(
     """The mask of each pair, checked against the size of its image.
 
     Raises:
-        DataError: as for `read_mask`, or if a image cannot be read.
+        DataError: as for `read_mask`, or if an image cannot be read.
     """
     for pair in pairs:
         width, height = read_photo(pair.image).size

@@ -42,3 +42,8 @@ def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]
     if not names:
         raise DataError(f"{path} holds no names: expected one name a line")
     return tuple(names)
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one name have in common: no case, no surplus space."""
+    return " ".join(name.split()).casefold()

@@ -25,7 +25,7 @@ LARGEST_PHOTO = 25_000_000
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 Fit = Literal["crop", "pad", "squash"]
-"""How a image becomes square: see `square`."""
+"""How an image becomes square: see `square`."""
 
 _ORIENTATION = 0x0112
 _TURNS = {

@@ -37,10 +37,10 @@ class Window:
         """What was done, in words.
 
         >>> Window(slice=3).said.partition(";")[0]
-        "slope and intercept applied, then the file's own window, else all of a image's values"
+        "slope and intercept applied, then the file's own window, else all of an image's values"
         """
         shown = (
-            "the file's own window, else all of a image's values"
+            "the file's own window, else all of an image's values"
             if self.window_center is None
             else f"the window of center {self.window_center:g} and width {self.window_width:g}"
         )

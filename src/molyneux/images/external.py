@@ -11,14 +11,14 @@ from molyneux.backends.diffusion import ImageGenerator, check_generator
 from molyneux.backends.options import SDXL
 from molyneux.concepts import Concept
 from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.names import name_key
 from molyneux.datasets.photos import check_headers, load_batch
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import sha256
-from molyneux.pipeline.settings import Progress, TeachSettings, without_images
+from molyneux.images.config import ImageRequest, without_images
+from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages, description_only, resized
-from molyneux.tasks.classification.labels import name_key
-from molyneux.teaching.text_anchors import uses_text_anchors
 
 GENERATOR = "sdxl"
 
@@ -35,28 +35,29 @@ def generator_name(images_from: str) -> str | None:
     return model or SDXL
 
 
-def check_external(settings: TeachSettings, novel: PhotoFolder | None) -> None:
+def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
     """See what can be seen of the images before anything slow.
 
     Raises:
         ConfigError: if there are to be no images and the teaching needs some.
-        DataError: if a concept has no folder, a image's header cannot be read, or a image is among the photos
+        DataError: if a concept has no folder, an image's header cannot be read, or an image is among the photos
             that are scored.
         ModelError: if the images are to be generated and diffusers is not installed, or there is no such model.
     """
-    if settings.images_from is None:
+    if request.images_from is None:
         return
-    if without_images(settings.images_from):
-        if not uses_text_anchors(settings.teaching):
+    if without_images(request.images_from):
+        if request.needs_images:
             raise ConfigError(
-                "--images-from words gives no images, and this teaching needs some: expected a contrastive loss, "
-                "teaching.update.part 'space', teaching.mixed, and teaching.relaxed or teaching.consensus above 0"
+                "--images-from none leaves nothing to teach from here: expected a contrastive loss, "
+                "teaching.update.part 'embedding_map', teaching.mixup, "
+                "and teaching.text_anchor or teaching.conse_anchor above 0"
             )
         return
-    if (name := generator_name(settings.images_from)) is not None:
+    if (name := generator_name(request.images_from)) is not None:
         check_generator(name)
         return
-    folder = _folder(settings)
+    folder = _folder(request)
     check_headers(folder.paths)
     scored = {} if novel is None else {sha256(path): path for path in novel.paths}
     for path in folder.paths:
@@ -65,55 +66,55 @@ def check_external(settings: TeachSettings, novel: PhotoFolder | None) -> None:
 
 
 def external_images(
-    model: VisionLanguageModel, settings: TeachSettings, root: Path, on_step: Progress | None = None
+    model: VisionLanguageModel, request: ImageRequest, root: Path, on_step: Progress | None = None
 ) -> tuple[SyntheticImages, ...]:
-    """The concepts' images as `settings.images_from` says, each saved below `root`; finished ones are read.
+    """The concepts' images as `request.images_from` says, each saved below `root`; finished ones are read.
 
     Those of a folder become square as the model's photos do.
 
     Raises:
-        DataError: if a image cannot be read.
+        DataError: if an image cannot be read.
         ModelError: if the text-to-image model cannot be loaded, or a description is too long for it.
     """
-    assert settings.images_from is not None
-    name = generator_name(settings.images_from)
+    assert request.images_from is not None
+    name = generator_name(request.images_from)
     if name is None:
-        bare = without_images(settings.images_from)
-        made = tuple(map(description_only, settings.concepts)) if bare else _from_folder(model, settings)
+        bare = without_images(request.images_from)
+        made = tuple(map(description_only, request.concepts)) if bare else _from_folder(model, request)
         for images in made:
             if not (root / images.concept.slug).exists():
                 images.save(root / images.concept.slug)
         return made
     generator = None
     found = []
-    for concept in settings.concepts:
+    for concept in request.concepts:
         folder = root / concept.slug
         if (folder / "images.json").is_file():
             found.append(SyntheticImages.load(folder))
             continue
         if generator is None:
-            running = asdict(settings.running)
+            running = asdict(request.running)
             generator = ImageGenerator.load(name, device=running["device"], precision=running["precision"])
-        found.append(_generated(generator, concept, settings, model.image_size, on_step))
+        found.append(_generated(generator, concept, request, model.image_size, on_step))
         found[-1].save(folder)
     return tuple(found)
 
 
 def _generated(
-    generator: ImageGenerator, concept: Concept, settings: TeachSettings, size: int, on_step: Progress | None
+    generator: ImageGenerator, concept: Concept, request: ImageRequest, size: int, on_step: Progress | None
 ) -> SyntheticImages:
     started = time.perf_counter()
     label = f"images of {concept.name}"
     pixels = generator.generate(
         concept.descriptions,
-        settings.generation,
-        seed=_concept_seed(settings.seed, concept.name),
+        request.generation,
+        seed=_concept_seed(request.seed, concept.name),
         on_step=None if on_step is None else lambda done, total: on_step(label, done, total),
     )
     return SyntheticImages(
         concept=concept,
         pixels=resized(pixels, size),
-        seed=settings.seed,
+        seed=request.seed,
         source="generated",
         depicted=concept.name,
         origin=generator.name,
@@ -121,8 +122,8 @@ def _generated(
     )
 
 
-def _from_folder(model: VisionLanguageModel, settings: TeachSettings) -> tuple[SyntheticImages, ...]:
-    folder = _folder(settings)
+def _from_folder(model: VisionLanguageModel, request: ImageRequest) -> tuple[SyntheticImages, ...]:
+    folder = _folder(request)
     places = {name_key(name): index for index, name in enumerate(folder.names)}
 
     def paths(concept: Concept) -> Sequence[Path]:
@@ -133,21 +134,21 @@ def _from_folder(model: VisionLanguageModel, settings: TeachSettings) -> tuple[S
         SyntheticImages(
             concept=concept,
             pixels=load_batch(paths(concept), model.image_size, model.crop_fraction, model.photo_fit, folder.window),
-            seed=settings.seed,
-            source="given",
+            seed=request.seed,
+            source="external",
             depicted=concept.name,
         )
-        for concept in settings.concepts
+        for concept in request.concepts
     )
 
 
-def _folder(settings: TeachSettings) -> PhotoFolder:
-    assert settings.images_from is not None
-    folder = read_set(settings.images_from, settings.concept_names, settings.prompt_config.class_names, settings.window)
+def _folder(request: ImageRequest) -> PhotoFolder:
+    assert request.images_from is not None
+    folder = read_set(request.images_from, request.concept_names, request.class_names, request.window)
     found = {name_key(name) for name in folder.names}
-    bare = [name for name in settings.concept_names if name_key(name) not in found]
+    bare = [name for name in request.concept_names if name_key(name) not in found]
     if bare:
-        raise DataError(f"{settings.images_from} has no folder for {bare[0]!r}: expected one for each concept")
+        raise DataError(f"{request.images_from} has no folder for {bare[0]!r}: expected one for each concept")
     return folder
 
 

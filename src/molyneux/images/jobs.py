@@ -7,14 +7,15 @@ from pathlib import Path
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
+from molyneux.images.config import Executor
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
-from molyneux.pipeline.settings import Executor, Progress
+from molyneux.runs.options import Progress
 from molyneux.synthetic import LazyImages, SyntheticImages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class InversionJob:
     """One concept's images from one seed."""
 
     concept: Concept
@@ -51,7 +52,7 @@ class ImageMaker:
     running: Running
     executor: Executor = "serial"
 
-    def __call__(self, jobs: Sequence[Job], on_step: Progress | None = None) -> LazyImages:
+    def __call__(self, jobs: Sequence[InversionJob], on_step: Progress | None = None) -> LazyImages:
         """The images of each job, made first where they are not there yet."""
         wanted = [job for job in jobs if not job.done]
         if wanted and self.executor == "ray":
@@ -63,7 +64,7 @@ class ImageMaker:
         return LazyImages.saved(job.folder for job in jobs)
 
 
-def one_by_one(model: VisionLanguageModel, jobs: Sequence[Job], on_step: Progress | None = None) -> None:
+def one_by_one(model: VisionLanguageModel, jobs: Sequence[InversionJob], on_step: Progress | None = None) -> None:
     """Do the jobs here."""
     for job in jobs:
         label = job.label

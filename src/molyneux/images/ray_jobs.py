@@ -14,8 +14,8 @@ from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.errors import ConfigError, ModelError, MolyneuxError
-from molyneux.images.jobs import Job
-from molyneux.pipeline.settings import Progress
+from molyneux.images.jobs import InversionJob
+from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 
 RETRIES = 5
@@ -23,7 +23,11 @@ RETRIES = 5
 
 
 def on_cluster(
-    model: VisionLanguageModel, name: str, running: Running, jobs: Sequence[Job], on_step: Progress | None = None
+    model: VisionLanguageModel,
+    name: str,
+    running: Running,
+    jobs: Sequence[InversionJob],
+    on_step: Progress | None = None,
 ) -> None:
     """Do the jobs on the cluster at RAY_ADDRESS, or on one of this machine's own, and save each as it is finished.
 
@@ -60,7 +64,7 @@ def on_cluster(
             ray.cancel(unfinished)
 
 
-def work(name: str, running: Running, threads: int, digest: str, job: Job) -> SyntheticImages:
+def work(name: str, running: Running, threads: int, digest: str, job: InversionJob) -> SyntheticImages:
     """What a worker does."""
     torch.set_num_threads(threads)
     model = _loaded(name, running)
@@ -87,7 +91,7 @@ def _loaded(name: str, running: Running) -> VisionLanguageModel:
     return load(name, **asdict(running))
 
 
-def _result(ray: Any, reference: Any, job: Job) -> SyntheticImages:
+def _result(ray: Any, reference: Any, job: InversionJob) -> SyntheticImages:
     try:
         found: SyntheticImages = ray.get(reference)
     except ray.exceptions.RayTaskError as error:

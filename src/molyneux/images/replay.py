@@ -21,8 +21,9 @@ from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.errors import DataError
 from molyneux.files import write_bytes
+from molyneux.images.config import ReplayConfig
 from molyneux.inversion.invert import invert_each
-from molyneux.pipeline.settings import Progress, ReplayConfig
+from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 
 FILE = "replay.safetensors"
@@ -35,7 +36,7 @@ def replay_images(
 ) -> tuple[SyntheticImages, ...]:
     """Images of known classes as the model sees them: shipped with it, cached, or else made now.
 
-    The first making takes a while (it inverts a image of every class), survives an interruption, and is kept in
+    The first making takes a while (it inverts an image of every class), survives an interruption, and is kept in
     the cache folder (`MOLYNEUX_CACHE`, else the user's) under the model's weights and the settings.
 
     Raises:

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from molyneux.concepts import Concept
+from molyneux.images.config import Control, ImageRequest, without_images
 from molyneux.images.external import external_images
-from molyneux.images.jobs import ImageMaker, Job
-from molyneux.pipeline.settings import Control, Progress, TeachSettings, without_images
+from molyneux.images.jobs import ImageMaker, InversionJob
+from molyneux.runs.options import Progress
 from molyneux.synthetic import LazyImages, SyntheticImages, description_only, noise_images
 
 STAND_IN = Concept(
@@ -26,17 +27,17 @@ SECOND_STAND_IN = Concept(
 
 
 def run_images(
-    image_maker: ImageMaker, settings: TeachSettings, root: Path, work: Path, on_step: Progress | None = None
+    image_maker: ImageMaker, request: ImageRequest, root: Path, work: Path, on_step: Progress | None = None
 ) -> LazyImages:
     """What the run teaches on, in the concepts' order; finished folders below `root` are read."""
-    jobs = _jobs(settings, root, work)
+    jobs = _jobs(request, root, work)
     undone = not all(job.done for job in jobs)
-    if undone and settings.images_from is not None:
-        external_images(image_maker.model, settings, root, on_step)
-    elif settings.control is None:
+    if undone and request.images_from is not None:
+        external_images(image_maker.model, request, root, on_step)
+    elif request.control is None:
         return image_maker(jobs, on_step)
     elif undone:
-        made = control_images(settings.control, image_maker, settings, (), work, on_step)
+        made = control_images(request.control, image_maker, request, (), work, on_step)
         for job, images in zip(jobs, made, strict=True):
             if not job.done:
                 images.save(job.folder)
@@ -46,7 +47,7 @@ def run_images(
 def control_images(
     control: Control,
     image_maker: ImageMaker,
-    settings: TeachSettings,
+    request: ImageRequest,
     own: Sequence[SyntheticImages],
     work: Path,
     on_step: Progress | None = None,
@@ -55,7 +56,7 @@ def control_images(
 
     Noise has no words. Another concept's images have that concept's, where the run's own have words.
     """
-    config, seed, concepts = settings.inversion, settings.seed, settings.concepts
+    config, seed, concepts = request.inversion, request.seed, request.concepts
     if control == "noise":
         size = config.size or image_maker.model.inversion_size
         # each concept has noise of its own
@@ -65,13 +66,13 @@ def control_images(
                 for index, concept in enumerate(concepts)
             ]
         )
-    if len(concepts) == 1 and without_images(settings.images_from):
+    if len(concepts) == 1 and without_images(request.images_from):
         return LazyImages([partial(description_only(stand_in(concepts[0])).shown_as, concepts[0])])
     if len(concepts) == 1:
-        own = image_maker(_jobs(settings, work / "stand-in", work, concepts=[stand_in(concepts[0])]), on_step)
-        without_descriptions = settings.images_from is not None
+        own = image_maker(_jobs(request, work / "stand-in", work, concepts=[stand_in(concepts[0])]), on_step)
+        without_descriptions = request.images_from is not None
         return LazyImages([partial(_shown_as, own, 0, concepts[0], without_descriptions=without_descriptions)])
-    originals = own or image_maker(_jobs(settings, work / "own", work), on_step)
+    originals = own or image_maker(_jobs(request, work / "own", work), on_step)
     places = derangement(len(concepts), seed)
     return LazyImages(
         [partial(_shown_as, originals, place, concept) for concept, place in zip(concepts, places, strict=True)]
@@ -84,10 +85,10 @@ def stand_in(concept: Concept) -> Concept:
 
 
 def fresh_images(
-    image_maker: ImageMaker, settings: TeachSettings, count: int, work: Path, on_step: Progress | None = None
+    image_maker: ImageMaker, request: ImageRequest, count: int, work: Path, on_step: Progress | None = None
 ) -> LazyImages:
     """A few images of each concept from the next seed, which teaching has not seen."""
-    fresh = replace(settings, inversion=replace(settings.inversion, images=count), seed=settings.seed + 1)
+    fresh = replace(request, inversion=replace(request.inversion, images=count), seed=request.seed + 1)
     return image_maker(_jobs(fresh, work / "fresh", work, what="fresh images"), on_step)
 
 
@@ -105,23 +106,23 @@ def derangement(count: int, seed: int) -> tuple[int, ...]:
 
 
 def _jobs(
-    settings: TeachSettings,
+    request: ImageRequest,
     root: Path,
     work: Path,
     *,
     concepts: Sequence[Concept] = (),
     what: str = "images",
-) -> list[Job]:
+) -> list[InversionJob]:
     return [
-        Job(
+        InversionJob(
             concept=concept,
-            config=settings.inversion,
-            seed=settings.seed,
+            config=request.inversion,
+            seed=request.seed,
             folder=root / concept.slug,
             work=work,
             what=what,
         )
-        for concept in concepts or settings.concepts
+        for concept in concepts or request.concepts
     ]
 
 
@@ -129,7 +130,7 @@ def _shown_as(
     images: Sequence[SyntheticImages], place: int, concept: Concept, *, without_descriptions: bool = False
 ) -> SyntheticImages:
     shown = images[place].shown_as(concept)
-    return replace(shown, words=()) if without_descriptions else shown
+    return replace(shown, source_descriptions=()) if without_descriptions else shown
 
 
 def _noise(concept: Concept, own: Sequence[SyntheticImages], count: int, size: int, seed: int) -> SyntheticImages:

@@ -1,4 +1,4 @@
-"""What is optimised, and how it becomes a image: canvas values and colour are chosen separately."""
+"""What is optimised, and how it becomes an image: canvas values and colour are chosen separately."""
 
 import abc
 from collections.abc import Callable, Sequence

@@ -65,7 +65,7 @@ def invert(
         pixels=pixels,
         seed=seed,
         depicted=concept.name,
-        words=concept.descriptions,
+        source_descriptions=concept.descriptions,
         trace=trace,
         seconds=time.perf_counter() - started,
     )
@@ -97,7 +97,7 @@ def invert_each(
             pixels=image[None],
             seed=seed,
             depicted=concept.name,
-            words=concept.descriptions[:1],
+            source_descriptions=concept.descriptions[:1],
             trace=trace,
             seconds=seconds,
         )

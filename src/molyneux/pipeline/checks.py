@@ -7,19 +7,19 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import check_distinct
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import imagenet_names
-from molyneux.datasets.names import read_names
+from molyneux.datasets.names import name_key, read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
 from molyneux.images.external import check_external
 from molyneux.images.sources import stand_in
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
-from molyneux.tasks.classification.labels import LabelSet, label_set, name_key
+from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class CheckedRequest:
     """A request that has been checked: the photos to score on and the names involved."""
 
     labels: LabelSet
@@ -31,7 +31,7 @@ class Plan:
     """What names are put into for scoring."""
 
 
-def prepare(settings: TeachSettings) -> Plan:
+def check_request(settings: TeachSettings) -> CheckedRequest:
     """Read the lists and folders, and the header of every photo.
 
     Raises:
@@ -57,12 +57,12 @@ def prepare(settings: TeachSettings) -> Plan:
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_headers(() if folder is None else folder.paths)
-    check_external(settings, novel)
+    check_external(settings.image_request, novel)
     bank = without(given or imagenet_names(class_names), settings.concept_names)
-    return Plan(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
+    return CheckedRequest(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 
 
-def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan) -> None:
+def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: CheckedRequest) -> None:
     """Raise ModelError for the first text of the run that the model cannot read to its end."""
     concepts = settings.concepts
     if len(concepts) == 1 and (settings.compares or settings.control == "shuffled"):
@@ -70,7 +70,7 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, plan: Plan)
     for concept in concepts:
         for text in (*concept.descriptions, *concept.captions):
             model.check_text(text)
-    check_class_texts(model, name_texts(plan.labels.all, plan.prompts))
+    check_class_texts(model, name_texts(request.labels.all, request.prompts))
 
 
 def check_class_texts(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:

@@ -17,11 +17,10 @@ import yaml
 from molyneux.backends.writers import Writer, endpoint_writer, local_writer
 from molyneux.concepts import LONGEST_NAME, read_descriptions
 from molyneux.datasets.imagenet import ClassNames
-from molyneux.datasets.names import read_names
+from molyneux.datasets.names import name_key, read_names
 from molyneux.errors import ConceptError, ConfigError, DataError
 from molyneux.files import write_text
-from molyneux.pipeline.settings import Progress, check_seed
-from molyneux.tasks.classification.labels import name_key
+from molyneux.runs.options import Progress, check_seed
 
 PLACE = "<class name>"
 """Where a prompt takes the name."""

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.concepts import check_distinct
-from molyneux.images.jobs import ImageMaker, Job
-from molyneux.pipeline.settings import InvertSettings, Progress
+from molyneux.images.jobs import ImageMaker, InversionJob
+from molyneux.pipeline.settings import InvertSettings
 from molyneux.runs.folder import check_out, open_run
+from molyneux.runs.options import Progress
 from molyneux.synthetic import LazyImages
 
 
@@ -29,7 +30,7 @@ def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None
     image_maker = ImageMaker(model=model, name=settings.model, running=settings.running, executor=settings.executor)
     found = image_maker(
         [
-            Job(
+            InversionJob(
                 concept=concept,
                 config=settings.inversion,
                 seed=settings.seed,

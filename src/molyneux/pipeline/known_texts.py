@@ -15,7 +15,7 @@ from molyneux.files import write_bytes
 from molyneux.images.replay import cache_folder
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.text_anchors import described_names, uses_text_anchors
+from molyneux.teaching.text_anchors import described_names
 
 ROWS = "rows"
 
@@ -28,16 +28,16 @@ def load_known_texts(
     What it read before is taken from the cache folder, under its weights and the texts; a file there that cannot be
     used, or a folder that cannot be written, costs time and nothing else.
     """
-    if not (isinstance(model, TokenizedEncoder) and uses_text_anchors(config) and config.consensus):
+    if not (isinstance(model, TokenizedEncoder) and config.uses_text_anchors and config.conse_anchor):
         return
-    if not any(value.words for value in images):
+    if not any(value.source_descriptions for value in images):
         return
     shipped = described_classes()
     texts = list(dict.fromkeys(shipped[name] for name in described_names(model, names)))
     if model.has_read(texts):
         return
     about = repr((weights_digest(model.native), model.precision, model.long_text, model.device.type, texts))
-    path = cache_folder() / "words" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
+    path = cache_folder() / "texts" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
     try:
         rows = load(path.read_bytes())[ROWS]
         if len(rows) == len(texts):

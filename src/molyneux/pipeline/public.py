@@ -9,11 +9,10 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.images.replay import replay_images
 from molyneux.pipeline.checks import without
 from molyneux.pipeline.known_texts import load_known_texts
-from molyneux.pipeline.settings import check_seed
+from molyneux.runs.options import check_seed
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.fine_tune import check_ability, uses_replay
-from molyneux.teaching.fine_tune import teach as teach_with
+from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
@@ -56,4 +55,4 @@ def teach(
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known
     load_known_texts(model, images, bank, config)
-    return teach_with(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)
+    return fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

@@ -1,4 +1,4 @@
-"""Scoring on a plan's photos: what the models share is computed once."""
+"""Scoring on a request's photos: what the models share is computed once."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,8 +12,9 @@ from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.pipeline.checks import Plan, check_class_texts
-from molyneux.pipeline.settings import EvaluateSettings, Progress
+from molyneux.pipeline.checks import CheckedRequest, check_class_texts
+from molyneux.pipeline.settings import EvaluateSettings
+from molyneux.runs.options import Progress
 from molyneux.tasks.classification.class_texts import class_texts
 from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
 from molyneux.tasks.classification.labels import LabelSet, label_set
@@ -39,7 +40,7 @@ class Scoring:
     def of(
         cls,
         base: VisionLanguageModel,
-        plan: Plan,
+        request: CheckedRequest,
         *,
         prompt_config: PromptConfig,
         shared_trunk: bool,
@@ -53,15 +54,15 @@ class Scoring:
         """
         novel, known = (
             _photos(base, folder, what, shared_trunk, on_step)
-            for folder, what in ((plan.novel, "novel photos"), (plan.known, "known photos"))
+            for folder, what in ((request.novel, "novel photos"), (request.known, "known photos"))
         )
         return cls(
-            labels=plan.labels,
+            labels=request.labels,
             novel=novel,
             known=known,
             shared_trunk=shared_trunk,
             shared_texts=shared_texts,
-            prompts=plan.prompts,
+            prompts=request.prompts,
             prompt_config=prompt_config,
             on_step=on_step,
         )

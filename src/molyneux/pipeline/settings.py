@@ -3,24 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
+from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig, without_images
 from molyneux.inversion.config import InversionConfig
+from molyneux.runs.options import check_seed
 from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig
 from molyneux.tasks.localisation.config import SaliencyConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
-
-Control = Literal["noise", "shuffled"]
-
-Executor = Literal["serial", "ray"]
-"""Where images are made: here, one concept after the other, or on a Ray cluster; it changes no pixel."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being worked on, how much of it is done, and how much there is."""
 
 PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "inversion": {
@@ -37,34 +31,6 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "saliency": {"paper": SaliencyConfig.paper},
 }
 """Settings with a name, beside the default ones."""
-
-LARGEST_SEED = 2**63 - 1
-
-WORDS = "words"
-"""In place of images: the points where the words themselves are in the shared space."""
-
-MOST_REPLAYED = 993
-"""ImageNet's distinct names without a slash."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayConfig:
-    """Which inverted images of known classes stand for what must not be forgotten."""
-
-    count: int = 80
-    """Known classes, drawn at random from ImageNet's names."""
-    seed: int = 0
-    """Decides which classes, and their images; not the run's seed, so that runs share the set."""
-    together: int = 20
-    """Classes inverted in one job; a prior on statistics holds over them together."""
-    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=60))
-    """How the classes are depicted, one image each."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.count <= MOST_REPLAYED:
-            raise ConfigError(f"replay.count is {self.count}: expected 1 to {MOST_REPLAYED}")
-        if self.together < 1:
-            raise ConfigError(f"replay.together is {self.together}: expected a whole number of at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +61,7 @@ class TeachSettings:
     """Without photos, read fresh images of each concept; a model that judges pairs sees each beside all names."""
     images_from: str | None = None
     """Images to teach on in place of inverted ones: a folder with a folder for each concept, 'sdxl[:MODEL]',
-    or 'words' for no images."""
+    or 'none' for no images."""
     generation: Generation = field(default_factory=Generation)
     """How images are generated, where they are."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
@@ -129,6 +95,22 @@ class TeachSettings:
     def compares(self) -> bool:
         """Whether the controls are scored beside the run."""
         return self.controls and self.control is None and self.novel is not None
+
+    @property
+    def image_request(self) -> ImageRequest:
+        """The part that decides the images."""
+        return ImageRequest(
+            concepts=self.concepts,
+            seed=self.seed,
+            inversion=self.inversion,
+            images_from=self.images_from,
+            generation=self.generation,
+            control=self.control,
+            running=self.running,
+            class_names=self.prompt_config.class_names,
+            window=self.window,
+            needs_images=not self.teaching.uses_text_anchors,
+        )
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
@@ -208,17 +190,6 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         if self.novel is None and self.known is None:
             raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
-
-
-def without_images(images_from: str | None) -> bool:
-    """Whether there are to be no images; a folder that is called so is a folder."""
-    return images_from == WORDS and not Path(WORDS).is_dir()
-
-
-def check_seed(seed: int) -> None:
-    """Raise ConfigError unless `seed` is a whole number that every generator takes."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise ConfigError(f"the seed is {seed}: expected a whole number from 0 to {LARGEST_SEED}")
 
 
 def _concepts(concepts: Sequence[Concept]) -> list[dict[str, Any]]:

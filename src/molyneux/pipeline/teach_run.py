@@ -14,22 +14,24 @@ from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
 from molyneux.files import write_json
+from molyneux.images.config import Control, without_images
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
-from molyneux.pipeline.checks import Plan, check_texts, prepare, without
+from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts, without
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.scoring import Scoring
-from molyneux.pipeline.settings import Control, Progress, TeachSettings, without_images
+from molyneux.pipeline.settings import TeachSettings
 from molyneux.report.html import write_report
 from molyneux.runs.environment import ENVIRONMENT, environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.predictions import write_predictions
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.text_only import FRESH, READINGS, TextReader, read_from_text
 from molyneux.teaching.budget import Forecast, check_budget, teach_within
-from molyneux.teaching.fine_tune import check_ability, teach, uses_replay
+from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
 SCORES, CLASSES = "scores.json", "classes.json"
@@ -54,7 +56,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
     """
-    plan = prepare(settings)
+    request = check_request(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
     base = scorer(load(settings.model, **asdict(settings.running)), "a run, which is scored,")
@@ -62,14 +64,14 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     if settings.max_forgetting is not None:
         dual_encoder(base, "a budget of forgetting")
         check_budget(settings.max_forgetting, settings.teaching)
-    check_texts(base, settings, plan)
-    job = _Job(settings, plan, base, on_step)
+    check_texts(base, settings, request)
+    run = _TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
-        job.look()
+        run.look()
     folder = open_run(settings.out, settings.resolved(), weights_digest(base.native))
     folder.add_time("load", time.perf_counter() - started)
     if not (folder.root / SCORES).exists():
-        job.score(folder)
+        run.score(folder)
     write_json(folder.root / ENVIRONMENT, environment(base, folder.weights, folder.timings, command))
     write_report(folder.root)
     folder.finish()
@@ -83,11 +85,11 @@ def read_scores(root: Path) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Job:
+class _TeachRun:
     """The stages of one run, in the order in which they are called."""
 
     settings: TeachSettings
-    plan: Plan
+    request: CheckedRequest
     base: DualEncoder | Matcher
     on_step: Progress | None
     scoring: Scoring | None = None
@@ -106,7 +108,7 @@ class _Job:
         teaching = self.settings.teaching
         self.scoring = Scoring.of(
             self.base,
-            self.plan,
+            self.request,
             prompt_config=self.settings.prompt_config,
             shared_trunk=isinstance(self.base, DualEncoder) and shares_trunk(teaching),
             shared_texts=not moves_texts(teaching.update),
@@ -117,16 +119,18 @@ class _Job:
         """Everything up to `scores.json`."""
         assert self.scoring is not None
         with folder.timed("invert"):
-            images = run_images(self.image_maker, self.settings, folder.root / "synthetic", folder.work, self.on_step)
+            images = run_images(
+                self.image_maker, self.settings.image_request, folder.root / "synthetic", folder.work, self.on_step
+            )
         if uses_replay(self.settings.teaching):
             with folder.timed("replay"):
                 self.replay = self.known_images()
         with folder.timed("teach"):
-            load_known_texts(self.base, images, self.plan.bank, self.settings.teaching)
+            load_known_texts(self.base, images, self.request.bank, self.settings.teaching)
             taught = self.taught(folder, images)
         with folder.timed("evaluate"):
             evaluation = self.scoring(taught, self.base)
-            write_predictions(folder.root, self.plan.novel, evaluation.predictions)
+            write_predictions(folder.root, self.request.novel, evaluation.predictions)
             if evaluation.after.classes:
                 write_json(folder.root / CLASSES, evaluation.classes())
         scores = evaluation.as_dict() | {"model": self.settings.saved}
@@ -180,25 +184,25 @@ class _Job:
         on_step = self.on_step
         told = None if on_step is None else lambda done, total: on_step(what, done, total)
         config, budget = self.settings.teaching, self.settings.max_forgetting
-        shared: Any = {"known": self.plan.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
+        shared: Any = {"known": self.request.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
         if budget is not None and self.forecast is None:
             base = dual_encoder(self.base, "a budget of forgetting")
             taught, self.forecast = teach_within(base, images, config, budget=budget, **shared)
             return taught
         if self.forecast is not None:
-            config = replace(config, learning_rate=self.forecast.learning_rate, interpolate=self.forecast.share)
-        return teach(self.base, images, config, adapter=adapter, **shared)
+            config = replace(config, learning_rate=self.forecast.learning_rate, strength=self.forecast.strength)
+        return fine_tune(self.base, images, config, adapter=adapter, **shared)
 
     def text_only(
         self, folder: RunFolder, taught: DualEncoder | Matcher, own: Sequence[SyntheticImages]
     ) -> dict[str, Any]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
         wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
-        reader = partial(TextReader, known=self.plan.labels.known, replay=self.replay)
+        reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(taught)
         others = {control: reader(self.control_lesson(control, folder, own)) for control in wanted}
         found = {}
-        for fresh in fresh_images(self.image_maker, self.settings, FRESH, folder.work, self.on_step):
+        for fresh in fresh_images(self.image_maker, self.settings.image_request, FRESH, folder.work, self.on_step):
             readings = {control: other.read(fresh) for control, other in others.items()}
             found[fresh.concept.name] = read_from_text(base, after, fresh, self.replay) | {
                 "controls": {
@@ -224,7 +228,7 @@ class _Job:
         self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]
     ) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
-        images = control_images(control, self.image_maker, self.settings, own, folder.work, self.on_step)
+        images = control_images(control, self.image_maker, self.settings.image_request, own, folder.work, self.on_step)
         return self.lesson(images, f"{control} control")
 
 

@@ -7,7 +7,7 @@ from molyneux.recipes.schema import Recipe, merged, nested
 
 
 def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, concepts: str | None) -> Recipe:
-    """The recipe with other settings in all its lessons, with one model for all or for one point, other concepts.
+    """The recipe with other settings in all its experiments, with one model for all or for one point, other concepts.
 
     A model for all takes the place of the axis 'model', whose first point's other changes hold for it. Beside
     another model or other concepts the paper has no numbers.
@@ -38,7 +38,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
         axis: {label: _against(change, over) for label, change in found.items()} if isinstance(found, dict) else found
         for axis, found in axes.items()
     }
-    return recipe.but(lesson=merged(recipe.lesson, over), axes=axes, expect=expect, average=average)
+    return recipe.but(experiment=merged(recipe.experiment, over), axes=axes, expect=expect, average=average)
 
 
 def _against(change: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,16 @@ from PIL import Image, ImageDraw
 
 from molyneux.datasets.toy import SHAPES, draw_shapes, write_folder
 from molyneux.files import new_folder
-from molyneux.recipes.schema import CONCEPT, Captioning, Case, Classification, Lesson, Localisation, Recipe, Retrieval
+from molyneux.recipes.schema import (
+    CONCEPT,
+    Captioning,
+    Case,
+    Classification,
+    Experiment,
+    Localisation,
+    Recipe,
+    Retrieval,
+)
 from molyneux.recipes.table import as_number
 
 MEANINGLESS = "miniature: these numbers mean nothing but that it runs"
@@ -17,7 +26,7 @@ SIDE = 32
 CONCEPTS, IMAGES, STEPS, PHOTOS = 2, 2, 2, 2
 """Of a recipe's concepts the first; images of each, steps to make them, and photos of each class."""
 
-GIVEN = "images"
+EXTERNAL = "images"
 """The folder of what is drawn in place of a text-to-image model's images."""
 
 KNOWN = ("tench", "goldfish", "hen")
@@ -31,7 +40,7 @@ def in_miniature(recipe: Recipe, cases: Sequence[Case], root: Path, *, own_model
     """
     kept = {axis: _ends(recipe.points(axis)) for axis in recipe.axes}
     return tuple(
-        Case(case.labels, _small(case.lesson, root, own_model))
+        Case(case.labels, _small(case.experiment, root, own_model))
         for case in cases
         if all(label in kept[axis] for axis, label in case.labels.items()) and _is_first(recipe, case)
     )
@@ -49,28 +58,28 @@ def tiny_model(name: str) -> str:
     return "tiny:clip"
 
 
-def draw_data(lessons: Sequence[Lesson], root: Path) -> dict[str, Path]:
-    """Draw what the lessons need, a folder below `root` for each data set; what is there already stays."""
+def draw_data(experiments: Sequence[Experiment], root: Path) -> dict[str, Path]:
+    """Draw what the experiments need, a folder below `root` for each data set; what is there already stays."""
     classes: dict[str, dict[str, None]] = {}
     found: dict[str, Path] = {}
-    for lesson in lessons:
-        task = lesson.evaluate
+    for experiment in experiments:
+        task = experiment.evaluate
         if isinstance(task, Retrieval | Captioning | Localisation):
             found[task.data] = root / task.data
             if not found[task.data].exists():
                 (_draw_marked if isinstance(task, Localisation) else _draw_captioned)(found[task.data])
         elif isinstance(task, Classification):
             if task.novel is not None:
-                for name in {task.novel, GIVEN} if lesson.images == str(root / GIVEN) else {task.novel}:
-                    classes.setdefault(name, {}).update(dict.fromkeys(lesson.only))
+                for name in {task.novel, EXTERNAL} if experiment.images == str(root / EXTERNAL) else {task.novel}:
+                    classes.setdefault(name, {}).update(dict.fromkeys(experiment.only))
             if task.known is not None:
                 known = FINDINGS if "chexpert" in task.known else KNOWN
                 classes.setdefault(task.known, {}).update(dict.fromkeys(known))
     for name, own in classes.items():
         found[name] = root / name
         if not found[name].exists():
-            _draw_classes(found[name], tuple(own), seed=1 if name == GIVEN else 0)
-    found.pop(GIVEN, None)
+            _draw_classes(found[name], tuple(own), seed=1 if name == EXTERNAL else 0)
+    found.pop(EXTERNAL, None)
     return found
 
 
@@ -83,32 +92,34 @@ def _ends(points: Sequence[str]) -> set[str]:
 
 def _is_first(recipe: Recipe, case: Case) -> bool:
     """Whether the case's concept, where each is taught alone, is one of the first of its file."""
-    first = [one.name for one in case.lesson.read_concepts()[:CONCEPTS]]
+    first = [one.name for one in case.experiment.read_concepts()[:CONCEPTS]]
     return recipe.axes.get(CONCEPT) != "each" or case.labels[CONCEPT] in first
 
 
-def _small(lesson: Lesson, root: Path, own_model: bool) -> Lesson:
+def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
     inversion = replace(
-        lesson.inversion, images=IMAGES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
+        experiment.inversion, images=IMAGES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
     )
-    names = [one.name for one in lesson.read_concepts() if not lesson.only or one.name in lesson.only]
-    task = lesson.evaluate
+    names = [one.name for one in experiment.read_concepts() if not experiment.only or one.name in experiment.only]
+    task = experiment.evaluate
     if isinstance(task, Captioning):
         # Java takes seconds to start
         task = task.model_copy(update={"java": False, "decoding": replace(task.decoding, longest=6)})
     elif isinstance(task, Localisation):
         saliency = replace(task.saliency, block=0, steps=STEPS, draws=2)
         task = task.model_copy(update={"saliency": saliency, "sam": task.sam and "tiny:sam"})
-    own = lesson.images in ("inverted", "noise", "shuffled")
-    return lesson.model_copy(
+    own = experiment.images in ("inverted", "noise", "shuffled")
+    return experiment.model_copy(
         update={
-            "model": lesson.model if own_model else tiny_model(lesson.model),
+            "model": experiment.model if own_model else tiny_model(experiment.model),
             "only": tuple(names[:CONCEPTS]),
             "inversion": inversion,
-            "images": lesson.images if own else str(root / GIVEN),
+            "images": experiment.images if own else str(root / EXTERNAL),
             "evaluate": task,
             "teaching": replace(
-                lesson.teaching, steps=min(lesson.teaching.steps, STEPS), epochs=min(lesson.teaching.epochs, 1)
+                experiment.teaching,
+                steps=min(experiment.teaching.steps, STEPS),
+                epochs=min(experiment.teaching.epochs, 1),
             ),
         }
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from molyneux.backends.options import Running
-from molyneux.pipeline.settings import Progress
 from molyneux.recipes.run import RecipeResult, RecipeSettings, default_out, run_recipe
 from molyneux.recipes.schema import Recipe
+from molyneux.runs.options import Progress
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
         concepts: a file of concepts in place of the recipe's.
         out: a new folder, or that of the same run to continue it; `runs/` and the recipe's name if None.
         only: for an axis the one point that is wanted.
-        changes: settings, with dots, that take another value in every lesson, as {'inversion.steps': 300}.
+        changes: settings, with dots, that take another value in every experiment, as {'inversion.steps': 300}.
         miniature: whether tiny random models and drawings take the place of models and data, to see that it runs.
         running: where and in what precision models compute.
         on_step: told of the progress.

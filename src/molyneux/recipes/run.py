@@ -12,7 +12,6 @@ from molyneux.backends.options import Running
 from molyneux.errors import ConfigError, OutputError
 from molyneux.files import slug, write_json, write_text
 from molyneux.images.external import check_external
-from molyneux.pipeline.settings import Progress
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
@@ -21,6 +20,7 @@ from molyneux.recipes.table import markdown, plot, rows
 from molyneux.recipes.tasks import Base, Data
 from molyneux.runs.environment import machine, versions
 from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.runs.options import Progress
 
 RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
 DRAWN = "data"
@@ -40,7 +40,7 @@ class RecipeSettings:
     concepts: str | None = None
     """A file of concepts in place of the recipe's."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings, with dots, that take another value in every lesson."""
+    """Settings, with dots, that take another value in every experiment."""
     only: Mapping[str, str] = field(default_factory=dict)
     """For an axis the one point that is wanted."""
     miniature: bool = False
@@ -62,7 +62,7 @@ class RecipeResult:
 def run_recipe(
     settings: RecipeSettings, *, command: Sequence[str] = (), on_step: Progress | None = None
 ) -> RecipeResult:
-    """Go through a recipe's lessons and write `results.json`, `table.md` and, for a sweep, `plot.png`.
+    """Go through a recipe's experiments and write `results.json`, `table.md` and, for a sweep, `plot.png`.
 
     All data is looked at before the first model is loaded, and that is before anything is written. An unfinished run
     of the same settings in `settings.out` is continued: finished stages, one file each, are read, and it ends with the
@@ -75,21 +75,21 @@ def run_recipe(
     cases = wanted(recipe, settings.only)
     if settings.miniature:
         cases = in_miniature(recipe, cases, settings.out / DRAWN, own_model=settings.model is not None)
-    lessons = [case.lesson for case in cases]
+    experiments = [case.experiment for case in cases]
     resolved = _resolved(settings, recipe, cases)
     _check_named(recipe, settings)
     if not settings.miniature:
-        data = Data.read(lessons, settings.data, recipe.name)
+        data = Data.read(experiments, settings.data, recipe.name)
         check_external_images(cases, data, settings)
     check_out(settings.out, resolved)
-    first = lessons[0].model
+    first = experiments[0].model
     held = first, Base(load(first, **asdict(settings.running)))
     folder = open_run(settings.out, resolved, "")
     if settings.miniature:
-        data = Data.read(lessons, draw_data(lessons, folder.root / DRAWN), recipe.name, drawn=True)
-    job = _Job(settings, recipe, cases, data, folder, held, on_step)
-    found = job.run()
-    notes = job.notes()
+        data = Data.read(experiments, draw_data(experiments, folder.root / DRAWN), recipe.name, drawn=True)
+    run = _RecipeRun(settings, recipe, cases, data, folder, held, on_step)
+    found = run.run()
+    notes = run.notes()
     results = {
         "recipe": recipe.name,
         "digest": settings.recipe.digest,
@@ -111,7 +111,7 @@ def run_recipe(
             "versions": versions(),
             "machine": machine() | {"device": settings.running.device},
             "timings": folder.timings,
-            "weights": job.weights,
+            "weights": run.weights,
             "command": list(command),
         },
     )
@@ -140,7 +140,7 @@ def wanted(recipe: Recipe, only: Mapping[str, str]) -> tuple[Case, ...]:
 
 
 @dataclass(slots=True)
-class _Job:
+class _RecipeRun:
     """The cases of one run, in order; one model is held at a time."""
 
     settings: RecipeSettings
@@ -160,9 +160,9 @@ class _Job:
             stage = Stage.of(case, digests)
             found = stage.kept(self.folder.root)
             if found is None:
-                base = self.base(case.lesson.model)
+                base = self.base(case.experiment.model)
                 step = on_case(self.on_step, place, len(self.cases))
-                with self.folder.timed(case.lesson.evaluate.task):
+                with self.folder.timed(case.experiment.evaluate.task):
                     found = stage.scores(
                         base,
                         self.data,
@@ -208,13 +208,13 @@ class _Job:
 def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
     """See what can be seen of images that inversion does not make; errors as for `check_external`."""
     for case in cases:
-        stage = Stage.of(case, dict.fromkeys(case.lesson.data, ""))
-        task = case.lesson.evaluate
+        stage = Stage.of(case, dict.fromkeys(case.experiment.data, ""))
+        task = case.experiment.evaluate
         novel = None
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
-        if case.lesson.taught:
-            check_external(stage.teach_settings(settings.out, settings.running), novel)
+        if case.experiment.taught:
+            check_external(stage.teach_settings(settings.out, settings.running).image_request, novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:
@@ -224,12 +224,12 @@ def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -
         "miniature": settings.miniature,
         **asdict(settings.running),
         "data": {name: str(folder) for name, folder in settings.data.items()},
-        "lessons": [{"at": dict(case.labels), **case.lesson.model_dump(mode="json")} for case in cases],
+        "experiments": [{"at": dict(case.labels), **case.experiment.model_dump(mode="json")} for case in cases],
     }
 
 
 def _check_named(recipe: Recipe, settings: RecipeSettings) -> None:
-    needed = dict.fromkeys(name for case in recipe.cases for name in case.lesson.data)
+    needed = dict.fromkeys(name for case in recipe.cases for name in case.experiment.data)
     stray = next((name for name in settings.data if name not in needed), None)
     if stray is not None:
         what = f"needs {' and '.join(needed)}" if needed else "needs none"

@@ -1,6 +1,6 @@
-"""A recipe is plain data: one lesson, the axes along which it varies, what is read off, and what the paper found.
+"""A recipe is plain data: one experiment, the axes along which it varies, what is read off, and what the paper found.
 
-A lesson is a model, concepts, images of them, how they are taught and on what the model is then scored. A point of
+A experiment is a model, concepts, images of them, how they are taught and on what the model is then scored. A point of
 an axis is a change to it. Nothing here needs torch.
 """
 
@@ -114,7 +114,7 @@ class Cost(_Strict):
 Evaluation = Annotated[Classification | Retrieval | Captioning | Localisation | Cost, Field(discriminator="task")]
 
 
-class Lesson(_Strict):
+class Experiment(_Strict):
     """What is taught to which model, how, and on what it is scored."""
 
     model: str
@@ -125,7 +125,7 @@ class Lesson(_Strict):
     taught: bool = True
     """Whether anything is: else the model is scored as it is."""
     images: str = Field(default="inverted", min_length=1)
-    """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl', 'words' or a
+    """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl', 'none' or a
     folder."""
     generation: Annotated[Generation, BeforeValidator(generation_of), PlainSerializer(_dumped)] = Field(
         default_factory=Generation
@@ -157,7 +157,7 @@ class Sweep(_Strict):
     """The setting, with dots: 'teaching.learning_rate'."""
     to: tuple[str | float, ...] = Field(min_length=1)
     times: bool = False
-    """Whether these multiply the value that the lesson has, instead of taking its place."""
+    """Whether these multiply the value that the experiment has, instead of taking its place."""
     baseline: bool = False
     """Whether the untaught model stands before them."""
 
@@ -194,7 +194,7 @@ class Recipe(_Strict):
     memory: str = NOT_MEASURED
     differences: tuple[str, ...] = ()
     """Where this is known to differ from what the paper did."""
-    lesson: dict[str, Any]
+    experiment: dict[str, Any]
     axes: dict[str, Literal["each"] | Sweep | Points] = Field(min_length=1)
     columns: dict[str, Column] = Field(min_length=1)
     """By the path within the scores, with dots, where {concept} stands for the concept's name."""
@@ -233,7 +233,7 @@ class Recipe(_Strict):
     @property
     def digest(self) -> str:
         """Of all that decides its numbers."""
-        whole = self.model_dump(mode="json", include={"lesson", "axes", "columns"})
+        whole = self.model_dump(mode="json", include={"experiment", "axes", "columns"})
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
     def points(self, axis: str) -> tuple[str, ...]:
@@ -245,34 +245,34 @@ class Recipe(_Strict):
         """All combinations of points, the last axis changing fastest.
 
         Raises:
-            ConfigError: if a point's change gives no lesson; one line says which and why.
+            ConfigError: if a point's change gives no experiment; one line says which and why.
         """
-        return tuple(self._expand(self.lesson, list(self.axes.items()), {}))
+        return tuple(self._expand(self.experiment, list(self.axes.items()), {}))
 
     def _expand(
-        self, lesson: Mapping[str, Any], axes: list[tuple[str, Any]], labels: Mapping[str, str]
+        self, experiment: Mapping[str, Any], axes: list[tuple[str, Any]], labels: Mapping[str, str]
     ) -> Iterator["Case"]:
         if not axes:
-            yield Case(dict(labels), self._lesson(lesson, labels))
+            yield Case(dict(labels), self._lesson(experiment, labels))
             return
         (axis, found), *rest = axes
         if found == "each":
-            names = [one.name for one in self._lesson(lesson, labels).read_concepts()]
-            points: Points = {name: {"only": [name]} for name in names if name in (lesson.get("only") or names)}
+            names = [one.name for one in self._lesson(experiment, labels).read_concepts()]
+            points: Points = {name: {"only": [name]} for name in names if name in (experiment.get("only") or names)}
         else:
-            points = changes(found, lesson)
+            points = changes(found, experiment)
         for label, change in points.items():
-            yield from self._expand(merged(lesson, change), rest, {**labels, axis: label})
+            yield from self._expand(merged(experiment, change), rest, {**labels, axis: label})
 
-    def _lesson(self, lesson: Mapping[str, Any], labels: Mapping[str, str]) -> Lesson:
+    def _lesson(self, experiment: Mapping[str, Any], labels: Mapping[str, str]) -> Experiment:
         try:
-            return Lesson(**lesson)
+            return Experiment(**experiment)
         except (TypeError, ValueError, ConfigError) as error:
             at = ", ".join(f"{axis} {label}" for axis, label in labels.items())
             raise ConfigError(f"the recipe {self.name}{f' at {at}' if at else ''}: {_first(error)}") from error
 
     def check(self) -> None:
-        """Raise ConfigError unless the lessons, and the paper's numbers, are as the axes and columns say."""
+        """Raise ConfigError unless the experiments, and the paper's numbers, are as the axes and columns say."""
         titles = {column.title for column in self.columns.values()}
         last = list(self.axes)[-1]
         count = len(self.points(last))
@@ -306,14 +306,14 @@ class Recipe(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One lesson of a recipe, and where on its axes it lies."""
+    """One experiment of a recipe, and where on its axes it lies."""
 
     labels: dict[str, str]
-    lesson: Lesson
+    experiment: Experiment
 
 
-def changes(axis: Sweep | Points | Any, lesson: Mapping[str, Any]) -> Points:
-    """Each point's label and its change to the lesson.
+def changes(axis: Sweep | Points | Any, experiment: Mapping[str, Any]) -> Points:
+    """Each point's label and its change to the experiment.
 
     >>> changes(Sweep(set="teaching.learning_rate", to=["1e-5"], baseline=True), {})
     {'baseline': {'taught': False}, '1e-5': {'teaching': {'learning_rate': '1e-5'}}}
@@ -322,14 +322,14 @@ def changes(axis: Sweep | Points | Any, lesson: Mapping[str, Any]) -> Points:
         return dict(axis)
     found: Points = {BASELINE: {"taught": False}} if axis.baseline else {}
     for value in axis.to:
-        found[str(value)] = nested(axis.set, float(value) * _at(lesson, axis.set) if axis.times else value)
+        found[str(value)] = nested(axis.set, float(value) * _at(experiment, axis.set) if axis.times else value)
     return found
 
 
-def _at(lesson: Any, path: str) -> float:
+def _at(experiment: Any, path: str) -> float:
     for key in path.split("."):
-        lesson = lesson[key]
-    return float(lesson)
+        experiment = experiment[key]
+    return float(experiment)
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
@@ -357,7 +357,7 @@ def merged(one: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tasks_of() -> dict[str, str]:
-    """The tasks that a lesson's model can be scored at, and what each is."""
+    """The tasks that a experiment's model can be scored at, and what each is."""
     kinds: tuple[type[_Strict], ...] = get_args(get_args(Evaluation)[0])
     return {get_args(kind.model_fields["task"].annotation)[0]: (kind.__doc__ or "").splitlines()[0] for kind in kinds}
 
@@ -404,7 +404,7 @@ def _extended(path: Path) -> dict[str, Any]:
     if other not in recipe_names():
         raise ValueError(f"it extends {other!r}, which is no recipe")
     base = _extended(_recipe_file(other))
-    return base | content | {"lesson": merged(base["lesson"], content.get("lesson", {}))}
+    return base | content | {"experiment": merged(base["experiment"], content.get("experiment", {}))}
 
 
 def _first(error: Exception) -> str:

@@ -12,12 +12,14 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.files import write_json
+from molyneux.images.config import Control
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.sources import run_images
 from molyneux.pipeline.public import teach
-from molyneux.pipeline.settings import Control, Progress, TeachSettings
-from molyneux.recipes.schema import Case, Lesson
+from molyneux.pipeline.settings import TeachSettings
+from molyneux.recipes.schema import Case, Experiment
 from molyneux.recipes.tasks import Base, Data, Place, score
+from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 
 STAGES, IMAGES, KEPT = "stages", "images", "reports"
@@ -29,7 +31,7 @@ _CONTROLS: Mapping[str, Control] = {"noise": "noise", "shuffled": "shuffled"}
 class Stage:
     """What one case asks to be scored; cases that ask for the same share it."""
 
-    lesson: Lesson
+    experiment: Experiment
     concepts: tuple[Concept, ...]
     """Those taught; where nothing is, all that are scored."""
     data: Mapping[str, str]
@@ -38,32 +40,32 @@ class Stage:
     @staticmethod
     def of(case: Case, data: Mapping[str, str]) -> "Stage":
         """The stage of a case; `data` has a digest for each data set of the recipe."""
-        lesson = case.lesson
-        everything = lesson.read_concepts()
+        experiment = case.experiment
+        everything = experiment.read_concepts()
         # an untaught model is scored once for all concepts, however they would have been taught
-        if not lesson.taught:
-            lesson = lesson.model_copy(update={"only": ()})
-        concepts = tuple(one for one in everything if not lesson.only or one.name in lesson.only)
-        return Stage(lesson=lesson, concepts=concepts, data={name: data[name] for name in lesson.data})
+        if not experiment.taught:
+            experiment = experiment.model_copy(update={"only": ()})
+        concepts = tuple(one for one in everything if not experiment.only or one.name in experiment.only)
+        return Stage(experiment=experiment, concepts=concepts, data={name: data[name] for name in experiment.data})
 
     @property
     def key(self) -> str:
         """A digest of everything that decides the scores."""
         made = {"inversion", "generation", "images"}
-        unused = {"generation"} if self.lesson.images in ("inverted", *_CONTROLS) else {"inversion"}
-        cost = self.lesson.evaluate.task == "cost"
-        left_out = unused | ({"teaching"} if cost else set()) if self.lesson.taught else {*made, "teaching", "seed"}
-        about = self.lesson.model_dump(mode="json", exclude={"only", "concepts", *left_out})
+        unused = {"generation"} if self.experiment.images in ("inverted", *_CONTROLS) else {"inversion"}
+        cost = self.experiment.evaluate.task == "cost"
+        left_out = unused | ({"teaching"} if cost else set()) if self.experiment.taught else {*made, "teaching", "seed"}
+        about = self.experiment.model_dump(mode="json", exclude={"only", "concepts", *left_out})
         # an untaught model's scores do not depend on descriptions unless these stand in the prompts
-        bare = not self.lesson.taught and getattr(self.lesson.evaluate, "described", "no") == "no"
+        bare = not self.experiment.taught and getattr(self.experiment.evaluate, "described", "no") == "no"
         concepts = [one.name if bare else asdict(one) for one in self.concepts]
-        return digest({"lesson": about, "concepts": concepts, "data": dict(self.data)})
+        return digest({"experiment": about, "concepts": concepts, "data": dict(self.data)})
 
     @property
     def images_key(self) -> str:
         """A digest of everything that decides the images."""
-        about = self.lesson.model_dump(mode="json", include={"model", "inversion", "generation", "images", "seed"})
-        return digest({"lesson": about, "concepts": [asdict(one) for one in self.concepts]})
+        about = self.experiment.model_dump(mode="json", include={"model", "inversion", "generation", "images", "seed"})
+        return digest({"experiment": about, "concepts": [asdict(one) for one in self.concepts]})
 
     def kept(self, root: Path) -> dict[str, Any] | None:
         """The scores of this stage, where it has been finished below `root`."""
@@ -89,13 +91,13 @@ class Stage:
             return kept
         started = time.perf_counter()
         model = student = base.model
-        if self.lesson.taught and self.lesson.evaluate.task != "cost":
+        if self.experiment.taught and self.experiment.evaluate.task != "cost":
             student = self.taught(model, self.images(model, root, work, running, on_step), on_step)
         place = Place(kept=root / KEPT / self.key, work=work / self.key)
-        found = score(student, base, self.lesson, self.concepts, data, place, running=running, on_step=on_step)
+        found = score(student, base, self.experiment, self.concepts, data, place, running=running, on_step=on_step)
         seconds = round(time.perf_counter() - started, 3)
         content = {
-            "lesson": self.lesson.model_dump(mode="json"),
+            "experiment": self.experiment.model_dump(mode="json"),
             "concepts": [one.name for one in self.concepts],
             "data": dict(self.data),
             "seconds": seconds,
@@ -109,34 +111,36 @@ class Stage:
     ) -> Sequence[SyntheticImages]:
         """The images of each concept, below `root`; half a concept's are gone on with from `work`."""
         key = self.images_key
-        image_maker = ImageMaker(model=model, name=self.lesson.model, running=running)
-        return run_images(image_maker, self.teach_settings(root, running), root / IMAGES / key, work / key, on_step)
+        image_maker = ImageMaker(model=model, name=self.experiment.model, running=running)
+        return run_images(
+            image_maker, self.teach_settings(root, running).image_request, root / IMAGES / key, work / key, on_step
+        )
 
     def teach_settings(self, root: Path, running: Running) -> TeachSettings:
         """What the images are made from, as a run of `molyneux teach` says it."""
-        source = self.lesson.images
+        source = self.experiment.images
         return TeachSettings(
             concepts=self.concepts,
             out=root,
-            model=self.lesson.model,
-            seed=self.lesson.seed,
+            model=self.experiment.model,
+            seed=self.experiment.seed,
             control=_CONTROLS.get(source),
             images_from=None if source == "inverted" or source in _CONTROLS else source,
-            generation=self.lesson.generation,
-            inversion=self.lesson.inversion,
+            generation=self.experiment.generation,
+            inversion=self.experiment.inversion,
             running=running,
         )
 
     def taught(
         self, model: VisionLanguageModel, images: Sequence[SyntheticImages], on_step: Progress | None
     ) -> VisionLanguageModel:
-        """A copy of the model that has had the lesson."""
+        """A copy of the model that has had the experiment."""
         step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
-        return teach(model, images, self.lesson.teaching, seed=self.lesson.seed, on_step=step)
+        return teach(model, images, self.experiment.teaching, seed=self.experiment.seed, on_step=step)
 
 
 def on_case(on_step: Progress | None, place: int, total: int) -> Progress | None:
-    """Progress that says which of a recipe's lessons is at work."""
+    """Progress that says which of a recipe's experiments is at work."""
     return None if on_step is None else lambda what, done, of: on_step(f"[{place}/{total}] {what}", done, of)
 
 

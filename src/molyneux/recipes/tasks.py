@@ -1,4 +1,4 @@
-"""How a lesson's model is scored: one function for each task, and what each needs of the data that were brought."""
+"""How a experiment's model is scored: one function for each task, and what each needs of the data that were brought."""
 
 import json
 import resource
@@ -19,19 +19,19 @@ from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import ClassNames, described_classes
 from molyneux.datasets.marked import MarkedSet
+from molyneux.datasets.names import name_key
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
 from molyneux.inversion.invert import invert
-from molyneux.pipeline.settings import Progress
-from molyneux.recipes.schema import Captioning, Classification, Cost, Lesson, Localisation, Retrieval
+from molyneux.recipes.schema import Captioning, Classification, Cost, Experiment, Localisation, Retrieval
 from molyneux.runs.folder import is_unfinished
+from molyneux.runs.options import Progress
 from molyneux.tasks.captioning.run import caption_photos
 from molyneux.tasks.captioning.scores import score_captions
 from molyneux.tasks.classification.descriptions import definition_texts
 from molyneux.tasks.classification.features import PhotoFeatures, photo_features
-from molyneux.tasks.classification.labels import name_key
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.tasks.localisation.page import SCORES
@@ -51,24 +51,26 @@ class Data:
     """Where it lies, as `read_marked` takes it, and what is there."""
 
     @staticmethod
-    def read(lessons: Sequence[Lesson], given: Mapping[str, Path], source: str, *, drawn: bool = False) -> "Data":
-        """Every data set that the lessons need, in its published layout, or a folder per class where it was drawn.
+    def read(
+        experiments: Sequence[Experiment], given: Mapping[str, Path], source: str, *, drawn: bool = False
+    ) -> "Data":
+        """Every data set that the experiments need, in its published layout, or a folder per class where it was drawn.
 
         `source` says who asks.
 
         Raises:
-            DataError: if one was not brought, is not in its layout, or has no photos of a lesson's concept.
+            DataError: if one was not brought, is not in its layout, or has no photos of a experiment's concept.
         """
         photos: dict[tuple[str, ClassNames], PhotoFolder] = {}
         captioned: dict[str, CaptionedPhotos] = {}
         marked: dict[str, tuple[str, MarkedSet]] = {}
-        missing = [name for name in dict.fromkeys(n for one in lessons for n in one.data) if name not in given]
+        missing = [name for name in dict.fromkeys(n for one in experiments for n in one.data) if name not in given]
         if missing:
             more = "".join(f" --data {name}=FOLDER" for name in missing)
             raise DataError(f"{source} needs {' and '.join(missing)}: add{more}, or try it with --miniature")
-        for lesson in lessons:
-            task = lesson.evaluate
-            for name in lesson.data:
+        for experiment in experiments:
+            task = experiment.evaluate
+            for name in experiment.data:
                 if isinstance(task, Classification) and (name, task.class_names) not in photos:
                     found = read_set(_layout(name, given[name], drawn), class_names=task.class_names)
                     check_headers(found.paths)
@@ -79,8 +81,8 @@ class Data:
                 elif isinstance(task, Localisation) and name not in marked:
                     where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
                     marked[name] = (where, read_marked(where))
-            if isinstance(task, Classification) and task.novel is not None and lesson.taught:
-                _check_depicted(lesson, photos[task.novel, task.class_names])
+            if isinstance(task, Classification) and task.novel is not None and experiment.taught:
+                _check_depicted(experiment, photos[task.novel, task.class_names])
         return Data(photos, captioned, marked)
 
     def files(self) -> dict[str, list[str]]:
@@ -98,11 +100,11 @@ class Base:
     seen: dict[tuple[str, ClassNames], PhotoFeatures] = field(default_factory=dict)
 
     def photos(
-        self, name: str, class_names: ClassNames, data: Data, lesson: Lesson, on_step: Progress | None
+        self, name: str, class_names: ClassNames, data: Data, experiment: Experiment, on_step: Progress | None
     ) -> PhotoFolder | PhotoFeatures:
-        """A data set's photos; seen once for all lessons that leave the trunk as it is."""
+        """A data set's photos; seen once for all experiments that leave the trunk as it is."""
         photos = data.photos[name, class_names]
-        if not isinstance(self.model, DualEncoder) or (lesson.taught and not shares_trunk(lesson.teaching)):
+        if not isinstance(self.model, DualEncoder) or (experiment.taught and not shares_trunk(experiment.teaching)):
             return photos
         if (name, class_names) not in self.seen:
             self.seen[name, class_names] = photo_features(self.model, photos, on_step, name)
@@ -122,7 +124,7 @@ class Place:
 def score(
     model: VisionLanguageModel,
     base: Base,
-    lesson: Lesson,
+    experiment: Experiment,
     concepts: Sequence[Concept],
     data: Data,
     place: Place,
@@ -130,23 +132,28 @@ def score(
     running: Running,
     on_step: Progress | None = None,
 ) -> dict[str, Any]:
-    """The scores of a model, which may be the base, at the lesson's task; what is half done goes on where it ended."""
-    task = lesson.evaluate
+    """The scores of a model, which may be the base, at the experiment's task; half-done work resumes."""
+    task = experiment.evaluate
     if isinstance(task, Classification):
-        seen = {name: base.photos(name, task.class_names, data, lesson, on_step) for name in lesson.data}
+        seen = {name: base.photos(name, task.class_names, data, experiment, on_step) for name in experiment.data}
         return _classification(model, task, concepts, seen, on_step)
     if isinstance(task, Retrieval):
         return retrieve(model, data.captioned[task.data], on_step=on_step, finished=place.work).as_dict()
     if isinstance(task, Captioning):
         photos = data.captioned[task.data]
         written = caption_photos(
-            captioner(model, "captioning"), photos, task.decoding, seed=lesson.seed, kept=place.work, on_step=on_step
+            captioner(model, "captioning"),
+            photos,
+            task.decoding,
+            seed=experiment.seed,
+            kept=place.work,
+            on_step=on_step,
         )
         return score_captions(written, photos.as_references(), java=task.java).as_dict()
     if isinstance(task, Localisation):
-        return _localisation(model, lesson, task, data, place, running, on_step)
+        return _localisation(model, experiment, task, data, place, running, on_step)
     assert isinstance(task, Cost)
-    return _cost(model, lesson, concepts[0], on_step)
+    return _cost(model, experiment, concepts[0], on_step)
 
 
 def _classification(
@@ -185,15 +192,15 @@ def _defined(
 
 def _localisation(
     model: VisionLanguageModel,
-    lesson: Lesson,
+    experiment: Experiment,
     task: Localisation,
     data: Data,
     place: Place,
     running: Running,
     on_step: Progress | None,
 ) -> dict[str, Any]:
-    name = lesson.model
-    if lesson.taught:
+    name = experiment.model
+    if experiment.taught:
         name = str(place.work / "model")
         if not Path(name).is_dir():
             model.save(Path(name))
@@ -214,14 +221,16 @@ def _localisation(
     return localise_set(settings, on_step=on_step)
 
 
-def _cost(model: VisionLanguageModel, lesson: Lesson, concept: Concept, on_step: Progress | None) -> dict[str, Any]:
+def _cost(
+    model: VisionLanguageModel, experiment: Experiment, concept: Concept, on_step: Progress | None
+) -> dict[str, Any]:
     """Seconds for the images of one concept, and the most memory that was in use meanwhile, in MiB."""
     cuda = model.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(model.device)
     started = time.perf_counter()
     step = None if on_step is None else lambda done, total: on_step("images", done, total)
-    invert(model, concept, lesson.inversion, seed=lesson.seed, on_step=step)
+    invert(model, concept, experiment.inversion, seed=experiment.seed, on_step=step)
     seconds = time.perf_counter() - started
     scale = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
@@ -244,8 +253,8 @@ def _those(photos: PhotoFolder | PhotoFeatures, names: Sequence[str]) -> PhotoFo
     return photos.only([name for name in names if name.casefold() in there])
 
 
-def _check_depicted(lesson: Lesson, photos: PhotoFolder) -> None:
+def _check_depicted(experiment: Experiment, photos: PhotoFolder) -> None:
     there = {name.casefold() for name in photos.names}
-    for concept in lesson.read_concepts():
-        if (not lesson.only or concept.name in lesson.only) and concept.name.casefold() not in there:
+    for concept in experiment.read_concepts():
+        if (not experiment.only or concept.name in experiment.only) and concept.name.casefold() not in there:
             raise DataError(f"{photos.root} has no photos of {concept.name!r}: expected a folder of that name")

@@ -63,7 +63,7 @@ class Images:
     source: str = ""
     depicted: str = ""
     origin: str = ""
-    words: bool = False
+    text_anchors: bool = False
     """Whether the words that they were computed from were learned from beside them."""
     seed: int | None = None
     seconds: float | None = None
@@ -296,8 +296,8 @@ def _read_json(path: Path) -> Any:
 
 def _uses_text_anchors(teaching: _Node) -> bool:
     """Whether this teaching looks at where words are, besides images."""
-    weights = (teaching["relaxed"].number(), teaching["consensus"].number())
-    return any(weights) and teaching["update"]["part"].text() == "space" and teaching["mixed"].value is True
+    weights = (teaching["text_anchor"].number(), teaching["conse_anchor"].number())
+    return any(weights) and teaching["update"]["part"].text() == "embedding_map" and teaching["mixup"].value is True
 
 
 def _all_images(folder: Path, *, text_anchors_used: bool) -> Iterator[tuple[str, Images]]:
@@ -310,7 +310,7 @@ def _all_images(folder: Path, *, text_anchors_used: bool) -> Iterator[tuple[str,
                 source=node["source"].text(),
                 depicted=node["depicted"].text(),
                 origin=node["origin"].text(),
-                words=text_anchors_used and bool(list(node["words"].items())),
+                text_anchors=text_anchors_used and bool(list(node["source_descriptions"].items())),
                 seed=node["seed"].whole(),
                 seconds=node["seconds"].number(),
                 trace=tuple(_trace_points(node["trace"])),

@@ -50,7 +50,7 @@ def render(run: Run) -> str:
     """The whole page as text."""
     several = len(run.concepts) > 1
     return fill(
-        "template.html",
+        "report/template.html",
         run=run,
         several=several,
         title=run.concepts[0].name if not several else f"{len(run.concepts)} concepts",
@@ -135,7 +135,7 @@ class _ConceptView:
     verdict: list[str]
     images: list[str]
     about_images: str
-    wordy: bool
+    without_images: bool
     """Whether it was taught on words without images."""
     trace: Markup
     lines: list[_Line]
@@ -156,7 +156,7 @@ class _ConceptView:
             verdict=_verdict(run, concept),
             images=[embedded(path, IMAGE_SIDE) for path in concept.images.files] if concept.images else [],
             about_images=_about_images(concept),
-            wordy=concept.images is not None and concept.images.source == "words",
+            without_images=concept.images is not None and concept.images.source == "none",
             trace=_both(trace_chart, concept.images.trace if concept.images else ()),
             lines=list(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
@@ -219,7 +219,7 @@ def _summary(run: Run) -> list[tuple[str, str, list[_Cell], float | None]]:
 
 def _about_images(concept: Taught) -> str:
     images = concept.images
-    if images is not None and images.source == "words":
+    if images is not None and images.source == "none":
         return "No image was made: taught on the points of the shared space where the words are."
     if images is None or not images.files:
         return ""
@@ -228,7 +228,7 @@ def _about_images(concept: Taught) -> str:
         said = f"{count} of uniform random noise, without words: the control for what images and words contribute."
     elif images.source == "photos":
         said = f"{count} taken with a camera: the upper line for what teaching can reach."
-    elif images.source == "given":
+    elif images.source == "external":
         said = f"{count} from a folder that was given; inversion made none of them."
     elif images.source == "generated":
         said = (
@@ -239,7 +239,7 @@ def _about_images(concept: Taught) -> str:
         said = f"{count} computed from the words for “{images.depicted}”, shown under this name: a control."
     else:
         said = f"{count} computed from the words alone; no photo of it was used."
-        if images.words:
+        if images.text_anchors:
             said += " Where the words themselves are in the shared space was learned from as well."
     if images.source == "inverted":
         said += " Such images are made from a model’s weights and can look strange or disturbing."

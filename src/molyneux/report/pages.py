@@ -1,4 +1,4 @@
-"""What all pages share: how a template becomes text, and how a image gets inside."""
+"""What all pages share: how a template becomes text, and how an image gets inside."""
 
 import base64
 import io
@@ -12,13 +12,13 @@ from molyneux.errors import DataError
 
 
 def fill(template: str, **values: Any) -> str:
-    """A template of this room with its values, every one escaped, without empty lines.
+    """A template, by its path in the package, with its values, every one escaped, without empty lines.
 
     Raises:
         ValueError: if the template asks for something that is not among the values.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("molyneux", "report"),
+        loader=jinja2.PackageLoader("molyneux", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -32,7 +32,7 @@ def fill(template: str, **values: Any) -> str:
 
 
 def embedded(path: Path, side: int) -> str:
-    """A image as a data URI, no larger than `side`.
+    """An image as a data URI, no larger than `side`.
 
     Raises:
         DataError: if the file is no image.

@@ -219,9 +219,9 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         "inverted": "Taught from words alone",
         "noise": "Taught on noise",
         "photos": "Taught on real photos",
-        "given": "Taught on given images",
+        "external": "Taught on given images",
         "generated": "Taught on generated images",
-        "words": "Taught on its words, without images",
+        "none": "Taught on its description alone, without images",
     }
     return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
 

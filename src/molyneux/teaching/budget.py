@@ -17,7 +17,7 @@ from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import OnStep, learn
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.base import portions
-from molyneux.teaching.text_anchors import description_embedding, nothing_to_learn, uses_text_anchors
+from molyneux.teaching.text_anchors import description_embedding, nothing_to_learn
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts
 from molyneux.teaching.updates import moves_embedding_map
 
@@ -36,7 +36,7 @@ class Forecast:
 
     budget: float
     learning_rate: float
-    share: float
+    strength: float
     """Of the change, how much is kept."""
     forgotten: float
     """Accuracy lost on the stand-ins for known photos."""
@@ -86,12 +86,12 @@ def teach_within(
     config = config or TeachingConfig()
     check_budget(budget, config)
     for value in images:
-        if not (len(value) or (value.words and uses_text_anchors(config))):
+        if not (len(value) or (value.source_descriptions and config.uses_text_anchors)):
             raise ConfigError(nothing_to_learn(value.concept.name))
     stand_ins = _StandIns.prepare(model, images, known, replay)
     best: tuple[DualEncoder, Forecast] | None = None
     for place, rate in enumerate(RATES):
-        tried = replace(config, learning_rate=rate * config.learning_rate, interpolate=1.0)
+        tried = replace(config, learning_rate=rate * config.learning_rate, strength=1.0)
         told = None if on_step is None else _part(on_step, place)
         student, objective = learn(model, images, tried, known=known, replay=replay, seed=seed, on_step=told)
         forecast = _largest(stand_ins, objective.parameters()[0].detach(), budget, tried.learning_rate)
@@ -100,7 +100,7 @@ def teach_within(
             student.native.requires_grad_(False)
             best = student, forecast
     assert best is not None
-    return interpolate(model, best[0], best[1].share), best[1]
+    return interpolate(model, best[0], best[1].strength), best[1]
 
 
 def check_budget(budget: float, config: TeachingConfig) -> None:
@@ -110,7 +110,7 @@ def check_budget(budget: float, config: TeachingConfig) -> None:
     if not moves_embedding_map(config.update) or config.loss not in ("bank", "anchors"):
         raise ConfigError(
             "a budget of forgetting is forecast for a map of the shared space with the losses 'bank' and 'anchors': "
-            f"got the loss {config.loss!r} and {config.update}; set teaching.interpolate by hand instead"
+            f"got the loss {config.loss!r} and {config.update}; set teaching.strength by hand instead"
         )
 
 
@@ -159,7 +159,7 @@ class _StandIns:
         parts = [
             torch.cat([model.embed_images(part) for part in portions(model, [value])])
             if len(value)
-            else description_embedding(model, value.words)
+            else description_embedding(model, value.source_descriptions)
             for value in images
         ]
         drawn = [part[torch.randint(len(part), (STAND_INS,), generator=generator)] for part in parts]
@@ -195,7 +195,7 @@ def _largest(stand_ins: _StandIns, change: Tensor, budget: float, rate: float) -
     return Forecast(
         budget=budget,
         learning_rate=rate,
-        share=low,
+        strength=low,
         forgotten=forgotten,
         captured=captured,
         recognised=recognised,

@@ -11,7 +11,7 @@ from molyneux.errors import ConfigError
 class Full:
     """Which weights move themselves; batch-norm statistics never do."""
 
-    part: Literal["space", "projection", "blocks", "trunk", "tower", "text", "both"] = "space"
+    part: Literal["embedding_map", "projection", "blocks", "trunk", "tower", "text", "both"] = "embedding_map"
     """Of the vision tower a linear map of the shared space, merged into the projection's last layer; the whole
     projection; the last blocks with it; all but the projection; or the whole tower. Or the text tower, or both
     towers, which the paper tried and found to collapse (Fig. 13)."""
@@ -51,7 +51,7 @@ class LoRA:
             raise ConfigError("teaching.update.targets has an empty name: expected ends of layers' names")
 
 
-_BELOW_NO_CAPTION = ("space", "projection", "text")
+_BELOW_NO_CAPTION = ("embedding_map", "projection", "text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class TeachingConfig:
     loss: Literal["bank", "anchors", "symmetric", "captioning", "matching", "masked"] = "bank"
     """Eq. 2 with a fixed bank of other texts as negatives; the authors' loss over 2B anchors; CLIP's own, which
     teaches a single concept nothing; Eq. 7, one of these and captions, for models that write them (CoCa); telling
-    texts that match a image from others, or filling masked words of its text (ViLT)."""
+    texts that match an image from others, or filling masked words of its text (ViLT)."""
     update: Full | LoRA = field(default_factory=Full)
     """Which weights move, and how."""
     learning_rate: float = 6e-4
@@ -85,18 +85,18 @@ class TeachingConfig:
     eps: float = 1e-6
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both", "description"] = "both"
-    """What a image is pulled to: the definition caption, name templates, or both in turn; or the description
+    """What an image is pulled to: the definition caption, name templates, or both in turn; or the description
     alone, without the name, which the paper found to teach nothing (Fig. 14)."""
-    contrast: float = 1.5
+    center: float = 1.5
     """Update of the shared space only: share of the replay images' mean embedding that is taken from each image
     and point of words before it is learned from; what all synthetic images have in common tells nothing of one."""
-    mixed: bool = True
+    mixup: bool = True
     """Update of the shared space only: each example is a random mixture of all images of its concept, whose
     accidents so cancel, instead of one of them."""
-    relaxed: float = 5.0
-    """Update of the shared space only, with `mixed`: weight in mixtures, where a image has 1, of the description's
+    text_anchor: float = 5.0
+    """Update of the shared space only, with `mixed`: weight in mixtures, where an image has 1, of the description's
     own embedding (Eq. 5: the inversion of no layer). Images from elsewhere, noise or photos, have no such point."""
-    consensus: float = 5.0
+    conse_anchor: float = 5.0
     """The same of a blend of the known names that the description is most like (ConSE); without known names there is
     none."""
     contrastive: Literal["bank", "anchors", "symmetric"] = "anchors"
@@ -108,7 +108,7 @@ class TeachingConfig:
     decoder: bool = False
     """Loss 'captioning' only: whether the text decoder moves too."""
     negatives: float = 0.5
-    """Loss 'matching': probability that a image is shown beside a text that is not its own."""
+    """Loss 'matching': probability that an image is shown beside a text that is not its own."""
     masked: float = 0.15
     """Loss 'masked': share of a text's words that are hidden, whole words, at least one."""
     replay_batch: int = 48
@@ -118,7 +118,7 @@ class TeachingConfig:
     tower reads; each then counts for as many as there are."""
     replay_weight: float = 1.0
     """Weight of keeping the old answers on the replay images."""
-    interpolate: float = 0.85
+    strength: float = 0.85
     """Share of the change that is kept: 0 the old weights, 1 the taught ones."""
 
     def __post_init__(self) -> None:
@@ -139,9 +139,16 @@ class TeachingConfig:
                 f"teaching.update.part is {self.update.part!r}, which leaves what captions see of images as it is: "
                 "expected 'blocks', 'trunk', 'tower' or 'both' for the loss 'captioning'"
             )
-        for name in ("interpolate", "negatives", "masked"):
+        for name in ("strength", "negatives", "masked"):
             if getattr(self, name) > 1:
                 raise ConfigError(f"teaching.{name} is {getattr(self, name)}: expected a share between 0 and 1")
+
+    @property
+    def uses_text_anchors(self) -> bool:
+        """Whether the concepts' texts are learned from beside their images."""
+        contrastive = self.loss in ("bank", "anchors", "symmetric")
+        moves_map = isinstance(self.update, Full) and self.update.part == "embedding_map"
+        return contrastive and moves_map and self.mixup and bool(self.text_anchor or self.conse_anchor)
 
     @classmethod
     def paper(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
@@ -156,10 +163,10 @@ class TeachingConfig:
             temperature=0.07,
             weight_decay=0.2,
             texts="definition",
-            relaxed=0.0,
-            consensus=0.0,
+            text_anchor=0.0,
+            conse_anchor=0.0,
             replay_batch=0,
-            interpolate=1.0,
+            strength=1.0,
         )
 
     @classmethod

@@ -28,7 +28,7 @@ ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 OnStep = Callable[[int, int], None]
 
 
-def teach(
+def fine_tune(
     model: ModelT,
     images: Sequence[SyntheticImages],
     config: TeachingConfig | None = None,
@@ -66,10 +66,10 @@ def teach(
         raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update to a LoRA")
     student, objective = learn(model, images, config, known=known, replay=replay, seed=seed, on_step=on_step)
     if adapter is not None:
-        objective.save_adapter(adapter, config.interpolate)
+        objective.save_adapter(adapter, config.strength)
     objective.finish()
     student.native.requires_grad_(False)
-    return student if config.interpolate == 1 else interpolate(model, student, config.interpolate)
+    return student if config.strength == 1 else interpolate(model, student, config.strength)
 
 
 def learn(
@@ -82,7 +82,7 @@ def learn(
     seed: int,
     on_step: OnStep | None = None,
 ) -> tuple[ModelT, Objective]:
-    """The student and what it learned, before that becomes weights and before interpolation; errors as for `teach`."""
+    """The student and its objective, before merging and interpolation; errors as for `fine_tune`."""
     check_distinct(value.concept for value in images)
     check_ability(model, config, replay)
     if replay and uses_replay(config) and not known_prompts(known, (value.concept for value in images)):

@@ -11,18 +11,18 @@ ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
 
 @torch.no_grad()
-def interpolate(base: ModelT, taught: ModelT, alpha: float) -> ModelT:
-    """A new model with the weights (1 - alpha) * base + alpha * taught.
+def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
+    """A new model with the weights (1 - strength) * base + strength * taught.
 
     Only tensors of floats are mixed; counters and other integers are the base's. At 0 the result is the
     base, at 1 the taught model, to the bit.
 
     Raises:
-        ConfigError: if alpha is outside [0, 1].
+        ConfigError: if strength is outside [0, 1].
         ModelError: if the two models' weights differ in name or shape.
     """
-    if not 0 <= alpha <= 1:
-        raise ConfigError(f"alpha is {alpha}: expected a share between 0 and 1")
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"strength is {strength}: expected a share between 0 and 1")
     old, new = base.native.state_dict(), taught.native.state_dict()
     different = sorted(old.keys() ^ new.keys()) or [k for k in old if old[k].shape != new[k].shape]
     if different:
@@ -37,10 +37,10 @@ def interpolate(base: ModelT, taught: ModelT, alpha: float) -> ModelT:
     for key, start in old.items():
         if key in shared:
             continue
-        if not start.is_floating_point() or alpha == 0:
+        if not start.is_floating_point() or strength == 0:
             own[key].copy_(start)
-        elif alpha < 1 and not torch.equal(start, new[key]):
-            own[key].copy_(torch.lerp(start, new[key], alpha))
+        elif strength < 1 and not torch.equal(start, new[key]):
+            own[key].copy_(torch.lerp(start, new[key], strength))
     return result
 
 

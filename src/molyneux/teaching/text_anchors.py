@@ -13,42 +13,32 @@ from molyneux.datasets.imagenet import described_classes
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.texts import NAME_PROMPT
-from molyneux.teaching.updates import moves_embedding_map
 
 TEMPERATURE = 0.03
 """Temperature of the consensus, over cosines less the mean of what is compared with."""
 
 
-def uses_text_anchors(config: TeachingConfig) -> bool:
-    """Whether points that words stand for are among what is learned from."""
-    contrasts = config.loss in ("bank", "anchors", "symmetric")
-    return (
-        contrasts and moves_embedding_map(config.update) and config.mixed and bool(config.relaxed or config.consensus)
-    )
-
-
 def nothing_to_learn(name: str) -> str:
     """What to say of a concept without images that a lesson cannot learn from words either."""
     return (
-        f"{name!r} has nothing to learn from: give images; words alone need teaching.update.part 'space', "
-        "teaching.mixed, and teaching.relaxed or known names with teaching.consensus"
+        f"{name!r} has nothing to learn from: give images; words alone need teaching.update.part 'embedding_map', "
+        "teaching.mixup, and teaching.text_anchor or known names with teaching.conse_anchor"
     )
 
 
 @torch.no_grad()
-def description_embedding(model: DualEncoder, words: Sequence[str]) -> Embeddings:
+def description_embedding(model: DualEncoder, descriptions: Sequence[str]) -> Embeddings:
     """What inversion of no layer at all gives, (1, d): the mean direction of the words.
 
     Eq. 5 of the paper's appendix inverts only the layers above a chosen one; above the shared space there is none, and
     the point that matches the words best is where they are themselves.
     """
-    return normalize(model.embed_texts(words).mean(dim=0, keepdim=True), dim=1)
+    return normalize(model.embed_texts(descriptions).mean(dim=0, keepdim=True), dim=1)
 
 
 @torch.no_grad()
-def consensus(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tensor, "m d"]) -> Embeddings:
+def conse(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tensor, "m d"]) -> Embeddings:
     """The known names that each point is most like, blended by how much (ConSE; Norouzi et al., 2014), (n, d).
 
     A text that describes lies apart from texts that name, and images were learned by names: the blend is where a
@@ -60,12 +50,12 @@ def consensus(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tenso
     return normalize((likeness / TEMPERATURE).softmax(dim=1) @ names, dim=1)
 
 
-NEARLY = 0.9
+MIN_DESCRIBED = 0.9
 """Share of known names that must have descriptions if any is to be used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownTexts:
     """What the model knows by name, for the consensus: row by row a name and its key."""
 
     names: Float[Tensor, "m d"]
@@ -73,7 +63,7 @@ class Known:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: DualEncoder, names: Sequence[str]) -> "Known":
+    def of(cls, model: DualEncoder, names: Sequence[str]) -> "KnownTexts":
         """By descriptions, if there are any for `described_names`; else by the names themselves."""
         described, shipped = described_names(model, names), described_classes()
         prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described or names])
@@ -87,7 +77,7 @@ def described_names(model: DualEncoder, names: Sequence[str]) -> list[str]:
     """
     shipped = described_classes()
     found = [name for name in names if name in shipped and _readable(model, shipped[name])]
-    return found if len(found) >= NEARLY * len(names) else []
+    return found if len(found) >= MIN_DESCRIBED * len(names) else []
 
 
 def _readable(model: DualEncoder, text: str) -> bool:
@@ -102,8 +92,8 @@ def text_anchors(
     model: DualEncoder,
     images: Sequence[SyntheticImages],
     known: Sequence[str],
-    relaxed: float,
-    blended: float,
+    text_anchor: float,
+    conse_anchor: float,
 ) -> tuple[Float[Tensor, "k d"], Tensor, Tensor]:
     """Rows, owners and weights of the points that the images' words stand for; no rows for images without words.
 
@@ -111,23 +101,23 @@ def text_anchors(
         model: what reads the words.
         images: one value for each concept; those of another source than inversion have no words.
         known: names that the model knows; without any there is no consensus.
-        relaxed: weight of the words themselves; 0 leaves them out.
-        blended: weight of their consensus; 0 leaves it out.
+        text_anchor: weight of the words themselves; 0 leaves them out.
+        conse_anchor: weight of their consensus; 0 leaves it out.
     """
-    found: Known | None = None
+    found: KnownTexts | None = None
     owners: list[int] = []
     rows, weights = [], []
     for owner, value in enumerate(images):
-        if not value.words:
+        if not value.source_descriptions:
             continue
-        point = description_embedding(model, value.words)
-        if relaxed:
+        point = description_embedding(model, value.source_descriptions)
+        if text_anchor:
             rows.append(point)
-            weights.append(relaxed)
-        if known and blended:
-            found = found or Known.of(model, known)  # not before there are words to compare
-            rows.append(consensus(point, found.names, found.keys))
-            weights.append(blended)
+            weights.append(text_anchor)
+        if known and conse_anchor:
+            found = found or KnownTexts.of(model, known)  # not before there are words to compare
+            rows.append(conse(point, found.names, found.keys))
+            weights.append(conse_anchor)
         owners += [owner] * (len(rows) - len(owners))
     points = torch.cat(rows) if rows else torch.zeros(0, 0)
     return points, torch.tensor(owners, dtype=torch.long), torch.tensor(weights)

@@ -1,4 +1,4 @@
-"""What a image is taught to be: the texts of its concept, and names for everything else."""
+"""What an image is taught to be: the texts of its concept, and names for everything else."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal

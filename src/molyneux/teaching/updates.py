@@ -42,10 +42,10 @@ class Update(abc.ABC):
 
 
 @final
-class Space(Update):
+class EmbeddingMap(Update):
     """A linear map I + U of the shared space after the projection, U from zero.
 
-    What it learns from a image holds for every image that the model already embeds nearby, and not for
+    What it learns from an image holds for every image that the model already embeds nearby, and not for
     images that share a texture deep in the tower: the similarity that inversion raised is what carries over.
     """
 
@@ -144,7 +144,7 @@ def start_update(student: DualEncoder, update: Full | LoRA, seed: int = 0) -> Up
     """The update that a configuration asks for, before its first step; `seed` is for what it draws itself."""
     if isinstance(update, LoRA):
         return LowRank(student, update, seed)
-    return Space(student) if update.part == "space" else Weights(student, update)
+    return EmbeddingMap(student) if update.part == "embedding_map" else Weights(student, update)
 
 
 def check_update(model: DualEncoder, update: Full | LoRA) -> None:
@@ -157,7 +157,7 @@ def check_update(model: DualEncoder, update: Full | LoRA) -> None:
     if isinstance(update, LoRA):
         import_peft()
         adaptable_layers(model, update.targets)
-    elif update.part == "space":
+    elif update.part == "embedding_map":
         model.check_remap()
     else:
         Weights(model, update)
@@ -165,7 +165,7 @@ def check_update(model: DualEncoder, update: Full | LoRA) -> None:
 
 def moves_embedding_map(update: Full | LoRA) -> bool:
     """True if a map of the shared space is all that is learned."""
-    return isinstance(update, Full) and update.part == "space"
+    return isinstance(update, Full) and update.part == "embedding_map"
 
 
 def moves_texts(update: Full | LoRA) -> bool:
@@ -175,7 +175,7 @@ def moves_texts(update: Full | LoRA) -> bool:
 
 def shares_trunk(config: TeachingConfig) -> bool:
     """True if the taught model's features, before the projection, are those of the model it came from."""
-    return isinstance(config.update, Full) and config.update.part in ("space", "projection", "text")
+    return isinstance(config.update, Full) and config.update.part in ("embedding_map", "projection", "text")
 
 
 def _moving(student: DualEncoder, update: Full) -> list[nn.Module]:

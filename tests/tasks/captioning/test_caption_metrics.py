@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from molyneux.errors import ConfigError, DataError
-from molyneux.evaluation import caption_java
+from molyneux.tasks.captioning import java as caption_java
 from molyneux.tasks.captioning.java import Score, java_version, meteor, meteor_answers, spice
 from molyneux.tasks.captioning.metrics import bleu, cider, rouge_l
 from molyneux.tasks.captioning.scores import caption_change, score_captions
@@ -88,7 +88,7 @@ def test_scores_of_what_people_wrote_are_those_of_cocos_evaluation(name):
     groups = [[tokenize(text) for text in group] for group in sample_captions(name)[:150]]
     captions, references = [group[0] for group in groups], [group[1:] for group in groups]
     assert_as_coco(captions, references)
-    # people agree with each other far more than with a image's neighbour
+    # people agree with each other far more than with an image's neighbour
     wrong = captions[1:] + captions[:1]
     assert cider(captions, references).mean() > 5 * cider(wrong, references).mean()
 

@@ -14,7 +14,7 @@ from molyneux.datasets.imagenet import imagenet_names, imagenet_wnids
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import SHAPES, draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError
-from molyneux.evaluation import features as features_module
+from molyneux.tasks.classification import features as features_module
 from molyneux.tasks.classification.features import name_embeddings, photo_features, scores_from_features
 from molyneux.tasks.classification.labels import label_set
 from molyneux.tasks.classification.zero_shot import evaluate, measure, score_photos

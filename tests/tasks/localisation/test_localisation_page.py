@@ -25,7 +25,7 @@ def found(mean: float) -> dict:
 
 @pytest.fixture
 def scores():
-    protocol = {"texts": ["a <ring>"], "images": 2, "marked_images": 3, "images": "set", "gibberish": "blorp"}
+    protocol = {"texts": ["a <ring>"], "images": 2, "marked_images": 3, "set": "a folder", "gibberish": "blorp"}
     return {
         "model": "mini",
         "base": None,

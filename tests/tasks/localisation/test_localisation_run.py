@@ -10,7 +10,7 @@ from helpers.runs import Counter, Killed, contents
 from helpers.small_models import ConvModel, load_tiny
 from helpers.small_sam import tiny_sam
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
-from molyneux.pipeline import segmentation
+from molyneux.tasks.localisation import run as segmentation
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.tasks.localisation.run import LocaliseSettings, localise_set
 

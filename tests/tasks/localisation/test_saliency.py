@@ -6,6 +6,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import normalize
 
+from helpers import families_hf, families_medclip, families_open_clip
 from helpers.small_models import ConvModel
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain

@@ -19,10 +19,11 @@ from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
-from molyneux.evaluation import matches, retrieval_ranks
+from molyneux.tasks.classification import matches
 from molyneux.tasks.classification.matches import match_rows
 from molyneux.tasks.classification.metrics import bootstrap_interval
 from molyneux.tasks.classification.results import BOOTSTRAP_SEED
+from molyneux.tasks.retrieval import metrics as retrieval_ranks
 from molyneux.tasks.retrieval.metrics import (
     Ranks,
     candidates,

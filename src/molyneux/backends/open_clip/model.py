@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain
-from molyneux.backends.long_text import Window
+from molyneux.backends.long_text import TokenWindow
 from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
@@ -119,7 +119,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
         return vision_tower(self.vision_module())
 
     @property
-    def _window(self) -> Window:
+    def _window(self) -> TokenWindow:
         return window(self.name, self._tokenizer)
 
     def _embed_fitting(self, texts: list[str]) -> Embeddings:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from molyneux.backends.long_text import Window
+from molyneux.backends.long_text import TokenWindow
 from molyneux.errors import ModelError
 
 
@@ -39,9 +39,9 @@ def reads_hugging_face(tokenizer: Any) -> bool:
     return isinstance(tokenizer, HFTokenizer)
 
 
-def window(name: str, tokenizer: Any) -> Window:
+def window(name: str, tokenizer: Any) -> TokenWindow:
     """What the text tower of the model with this name reads of a text."""
-    return Window(
+    return TokenWindow(
         model=name,
         limit=tokenizer.context_length,
         tokens=lambda text: token_ids(tokenizer, text),

@@ -1,7 +1,7 @@
-"""From a image to the tokens of a caption, over any captioner; what a caption cannot hold is never chosen.
+"""From an image to the tokens of a caption, over any captioner; what a caption cannot hold is never chosen.
 
 Every function returns the start token, the caption and its end token, then padding up to the longest of the batch.
-A image's caption does not depend on the images beside it.
+An image's caption does not depend on the images beside it.
 """
 
 import hashlib

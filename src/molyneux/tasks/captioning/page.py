@@ -85,7 +85,7 @@ def _render(scores: Mapping[str, Any], captions: Mapping[str, Any]) -> str:
     else:
         galleries = [("The first of them", [_plain(root, name, one) for name, one in list(captions.items())[:PLAIN]])]
     return fill(
-        "captions.html",
+        "tasks/captioning/page.html",
         model=scores["model"],
         base=scores["base"],
         photos=scores["protocol"]["photos"],

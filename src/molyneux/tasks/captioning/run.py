@@ -18,9 +18,9 @@ from molyneux.datasets.folders import photos_below
 from molyneux.datasets.photos import batches, check_headers
 from molyneux.errors import ConfigError
 from molyneux.files import GrowingFile, slug, write_json
-from molyneux.pipeline.settings import Progress, check_seed
 from molyneux.runs.environment import ENVIRONMENT, environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.runs.options import Progress, check_seed
 from molyneux.tasks.captioning.config import CaptioningConfig
 from molyneux.tasks.captioning.decode import write_captions
 from molyneux.tasks.captioning.java import check_corenlp, java_version

@@ -64,7 +64,7 @@ def score_captions(
 
     Raises:
         ConfigError: if `corenlp` holds no such parser.
-        DataError: if there are no captions, or a image has no references.
+        DataError: if there are no captions, or an image has no references.
     """
     missing = next((name for name in captions if not references.get(name)), None)
     if missing is not None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from molyneux.concepts import Concept, read_descriptions
 from molyneux.datasets.imagenet import described_classes
+from molyneux.datasets.names import name_key
 from molyneux.errors import ConfigError
 from molyneux.tasks.classification.descriptions import definition_texts, descriptor_texts
-from molyneux.tasks.classification.labels import LabelSet, name_key
+from molyneux.tasks.classification.labels import LabelSet
 from molyneux.tasks.classification.prompt_pools import read_pools, sampled_prompts
 from molyneux.tasks.classification.prompts import ClassTexts, Ensemble
 

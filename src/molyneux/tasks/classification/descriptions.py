@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 from molyneux.concepts import Concept, definition
+from molyneux.datasets.names import name_key
 from molyneux.errors import ConfigError
 from molyneux.tasks.classification.features import name_texts
-from molyneux.tasks.classification.labels import name_key
 from molyneux.tasks.classification.prompts import PROMPTS
 
 ValueT = TypeVar("ValueT")

@@ -31,7 +31,7 @@ def ensemble_scores(images: Embeddings, texts: Groups, rule: Ensemble = "embeddi
 
 
 def combined(texts: Groups, rule: Ensemble = "embeddings") -> Groups:
-    """For each class the vectors of which the one nearest to a image gives its score: one, but for 'max'.
+    """For each class the vectors of which the one nearest to an image gives its score: one, but for 'max'.
 
     Raises:
         DataError: if there is no class, or a class without texts.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from molyneux.datasets.folders import PhotoFolder
+from molyneux.datasets.names import name_key
 from molyneux.errors import DataError
 from molyneux.shapes import Labels
 from molyneux.tasks.classification.features import PhotoFeatures
@@ -65,8 +66,3 @@ def _distinct(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         found.setdefault(name_key(name), " ".join(name.split()))
     return found
-
-
-def name_key(name: str) -> str:
-    """What two spellings of one name have in common: no case, no surplus space."""
-    return " ".join(name.split()).casefold()

@@ -76,7 +76,9 @@ def read_templates(spec: str) -> tuple[str, ...]:
         return _SHORT[spec]
     try:
         if spec in _FILES:
-            text = resources.files("molyneux.evaluation").joinpath("templates", f"{spec}.txt").read_text("utf-8")
+            text = (
+                resources.files("molyneux.tasks.classification").joinpath("templates", f"{spec}.txt").read_text("utf-8")
+            )
         else:
             text = Path(spec).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,7 +15,7 @@ from molyneux.tasks.classification.matches import match_names
 from molyneux.tasks.classification.metrics import ScoreMatrix, captured, median_rank, ranks
 
 Written = Float[Tensor, "m d"] | list[list[str]]
-"""What stands for names: their embeddings, or the texts beside which a model judges a image."""
+"""What stands for names: their embeddings, or the texts beside which a model judges an image."""
 
 Seen = Float[Tensor, "n d"] | list[Tensor]
 """What a model makes of images by themselves: their embeddings, or the images where it has none."""

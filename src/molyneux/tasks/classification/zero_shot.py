@@ -16,12 +16,13 @@ from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import ClassNames
+from molyneux.datasets.names import name_key
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
 from molyneux.shapes import Embeddings
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
 from molyneux.tasks.classification.features import OnStep, PhotoFeatures, name_texts, photo_features
-from molyneux.tasks.classification.labels import LabelSet, label_set, labels_among, name_key
+from molyneux.tasks.classification.labels import LabelSet, label_set, labels_among
 from molyneux.tasks.classification.matches import match_photos
 from molyneux.tasks.classification.metrics import (
     ScoreMatrix,

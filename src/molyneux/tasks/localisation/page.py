@@ -37,7 +37,7 @@ STAGES = {"heat": "Heat maps", "mask": "Masks from heat maps", "sam": "Masks fro
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What is laid over a image: a heat map (h, w) in [0, 1], or a mask."""
+    """What is laid over an image: a heat map (h, w) in [0, 1], or a mask."""
 
     label: str
     values: Tensor
@@ -45,7 +45,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A image of the gallery."""
+    """An image of the gallery."""
 
     name: str
     texts: Sequence[str]
@@ -92,7 +92,9 @@ def draw_gallery(root: Path) -> Path:
             for card in json.loads((root / GALLERY / INDEX).read_text("utf-8"))
         ]
         protocol = [(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()]
-        page = fill("gallery.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol)
+        page = fill(
+            "tasks/localisation/page.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{root} holds no gallery that can be shown ({error!r}): run 'molyneux localise'") from error
     write_text(root / "report.html", page)
@@ -105,7 +107,7 @@ def is_gallery(root: Path) -> bool:
 
 
 def overlaid(image: Image.Image, values: Tensor) -> Image.Image:
-    """A image, in grey, under a heat map from clear to yellow, or under a mask with its border in red."""
+    """An image, in grey, under a heat map from clear to yellow, or under a mask with its border in red."""
     grey = np.asarray(image.convert("L").convert("RGB"), dtype=np.float64)
     if values.dtype == torch.bool:
         mask = values.cpu().numpy()

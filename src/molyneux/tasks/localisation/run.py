@@ -25,8 +25,8 @@ from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import slug, write_bytes, write_text
-from molyneux.pipeline.settings import Progress
 from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.runs.options import Progress
 from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.tasks.localisation.masks import boxes, coarse_mask, image_library, largest, pieces, points
@@ -97,7 +97,7 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
 
     Raises:
         ConfigError: if there is nothing to look for, a model has no such block, or scipy is not installed.
-        DataError: if the set is not there or not as expected, or nothing is marked in a image.
+        DataError: if the set is not there or not as expected, or nothing is marked in an image.
         ModelError: if a model cannot be loaded, cannot be explained, or a text is too long for it.
         OutputError: if `out` holds something else.
     """
@@ -118,20 +118,20 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     segmenter = None if settings.sam is None else load_segmenter(settings.sam, settings.running.device)
     weights = hashlib.sha256("".join(weights_digest(model.native) for model in models.values()).encode()).hexdigest()
     run = open_run(settings.out, resolved, weights)
-    job = _Job(settings, run, items, models, targets, segmenter)
+    run_state = _LocaliseRun(settings, run, items, models, targets, segmenter)
     with run.timed("images"):
-        job.finish_images(on_step)
+        run_state.finish_images(on_step)
     with run.timed("scores"):
-        found = {place: job.rows(item) for place, item in enumerate(items)}
+        found = {place: run_state.rows(item) for place, item in enumerate(items)}
         scores = _scores(settings, marked, models, list(found.values()))
         _write_table(run.root / TABLE, items, list(found.values()))
-        write_gallery(run.root, scores, job.gallery(list(found.values())))
+        write_gallery(run.root, scores, run_state.gallery(list(found.values())))
     run.finish()
     return scores
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _LocaliseRun:
     settings: LocaliseSettings
     run: RunFolder
     items: Sequence[Marked]
@@ -145,7 +145,7 @@ class _Job:
         missing = {place for place, item in enumerate(self.items) if _kept(self._file(item)) is None}
         done = len(self.items) - len(missing)
         for start in range(0, len(self.items), self.settings.batch):
-            # a image always has the same company, for the sake of the last digits
+            # an image always has the same company, for the sake of the last digits
             places = range(start, min(start + self.settings.batch, len(self.items)))
             if missing.isdisjoint(places):
                 continue
@@ -256,7 +256,7 @@ def _chosen(marked: MarkedSet, limit: int) -> list[Marked]:
 
 
 def _texts(settings: LocaliseSettings, item: Marked) -> tuple[str, ...]:
-    """What is looked for in a image.
+    """What is looked for in an image.
 
     Raises:
         ConfigError: if nobody says.
@@ -314,7 +314,7 @@ def _protocol(
     settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], images: int
 ) -> dict[str, Any]:
     return {
-        "images": str(settings.images),
+        "set": str(settings.images),
         "images": images,
         "marked_images": len(marked),
         "left_out": marked.left_out,

@@ -1,4 +1,4 @@
-"""Heat maps by an information bottleneck: what a vision tower must hear of each place to find a image like a text."""
+"""Heat maps by an information bottleneck: what a vision tower must hear of each place to find an image like a text."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def information(
 
     Each value z of the hidden state passes a gate g: g z + (1 - g) e with e from N(0, 1), which tells
     KL(N(g z, (1 - g)^2) || N(0, 1)) of z. Gates minimise beta * mean KL - cosine(target, embedding), averaged over the
-    noises. What lies below the bottleneck is computed once. All images meet the same noise, so that a image's grid
+    noises. What lies below the bottleneck is computed once. All images meet the same noise, so that an image's grid
     depends neither on its company nor on its place.
 
     Args:
@@ -84,7 +84,7 @@ def capacity(gates: Float[Tensor, "*s"], values: Float[Tensor, "*s"]) -> Float[T
 
 
 def heat(grids: Grids, size: tuple[int, int]) -> Float[Tensor, "n height width"]:
-    """Grids at the size (height, width) of a image, bilinear, each stretched to [0, 1]; a constant one becomes 0."""
+    """Grids at the size (height, width) of an image, bilinear, each stretched to [0, 1]; a constant one becomes 0."""
     maps = interpolate(grids[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
     # whether it is constant is to be seen before rounding makes it uneven
     even = (grids == grids[:, :1, :1]).all(dim=2).all(dim=1)[:, None, None]
@@ -114,7 +114,7 @@ def chosen_block(model: Explainable, config: SaliencyConfig) -> int:
 
 
 def _moments(hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel over a image's places."""
+    """Mean and deviation of each channel over an image's places."""
     places = (2, 3) if hidden.ndim == 4 else (1,)
     mean = hidden.mean(dim=places, keepdim=True)
     return mean, hidden.std(dim=places, keepdim=True, correction=0).clamp_min(_TINY)

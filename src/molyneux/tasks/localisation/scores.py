@@ -13,7 +13,7 @@ from molyneux.tasks.localisation.energy import energy_ratio, pointing_hits
 from molyneux.tasks.localisation.metrics import contour_dice, dice, iou, slice_dice
 
 Row = Mapping[str, float]
-"""A image's numbers, by what they measure."""
+"""An image's numbers, by what they measure."""
 
 TOLERANCE = 2.0
 """Pixels, of the two surface metrics."""

@@ -11,7 +11,7 @@ from molyneux.datasets.captioned import read_captioned
 from molyneux.datasets.photos import check_headers
 from molyneux.errors import ConfigError
 from molyneux.images.replay import cache_folder
-from molyneux.pipeline.settings import Progress
+from molyneux.runs.options import Progress
 from molyneux.tasks.retrieval.scores import Reranking, retrieve
 
 

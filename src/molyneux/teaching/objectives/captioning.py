@@ -34,7 +34,7 @@ class Captioning(Objective):
     ) -> None:
         self._config, self._student = config, student
         contrast = replace(config, loss=config.contrastive)
-        self._contrast = ContrastiveObjective(model, student, images, contrast, known, replay, seed)
+        self._contrastive = ContrastiveObjective(model, student, images, contrast, known, replay, seed)
         templates = caption_templates()
         names = [value.concept.name for value in images]
         tokens = model.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
@@ -42,26 +42,26 @@ class Captioning(Objective):
 
     @property
     def count(self) -> int:
-        return self._contrast.count
+        return self._contrastive.count
 
     def parameters(self) -> list[nn.Parameter]:
         decoder = list(self._student.decoder_module().parameters()) if self._config.decoder else []
-        return [*self._contrast.parameters(), *decoder]
+        return [*self._contrastive.parameters(), *decoder]
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        embedded, memory = captioner(self._contrast.seeing, "captioning").look(self._contrast.inputs(batch))
-        contrast = self._contrast.contrast(embedded, batch, generator)
+        embedded, memory = captioner(self._contrastive.seeing, "captioning").look(self._contrastive.inputs(batch))
+        contrast = self._contrastive.contrastive_loss(embedded, batch, generator)
         drawn = torch.randint(self._captions.shape[1], (len(batch),), generator=generator)
-        tokens = self._captions[self._contrast.owners(batch), drawn]
+        tokens = self._captions[self._contrastive.owners(batch), drawn]
         said = caption_loss(self._student.next_logits(memory, tokens), tokens, self._student.caption_specials[2])
         weighted = self._config.contrastive_weight * contrast + self._config.caption_weight * said
-        return weighted + self._contrast.kept(generator)
+        return weighted + self._contrastive.replay_loss(generator)
 
     def save_adapter(self, folder: Path, share: float) -> None:
-        self._contrast.save_adapter(folder, share)
+        self._contrastive.save_adapter(folder, share)
 
     def finish(self) -> None:
-        self._contrast.finish()
+        self._contrastive.finish()
 
 
 def caption_templates() -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.objectives.base import Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
-from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors, uses_text_anchors
+from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
 from molyneux.teaching.updates import LowRank, Update, moves_embedding_map, moves_texts, start_update
 
@@ -53,30 +53,30 @@ class ContrastiveObjective(Objective):
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, seed)
         kept, others = replay if config.replay_batch else (), other_names(known, concepts)
-        self._lesson = _Lesson.prepare(model, self._update, images, kept, config, others)
-        self._answers = _answers(self._lesson, fixed, self._temperature)
+        self._data = _TrainingData.prepare(model, self._update, images, kept, config, others)
+        self._answers = _answers(self._data, fixed, self._temperature)
 
     @property
     def count(self) -> int:
-        return len(self._lesson.owners)
+        return len(self._data.owners)
 
     def parameters(self) -> list[nn.Parameter]:
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        mixed = self._config.mixed and moves_embedding_map(self._config.update)
-        embedded = self._lesson.embed(self._lesson.mixtures(batch, generator) if mixed else self.inputs(batch))
-        return self.contrast(embedded, batch, generator) + self.kept(generator)
+        mixed = self._config.mixup and moves_embedding_map(self._config.update)
+        embedded = self._data.embed(self._data.mixtures(batch, generator) if mixed else self.inputs(batch))
+        return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
 
     def inputs(self, batch: Tensor) -> Tensor:
         """What the update reads of these images: pixels, if blocks of the tower move."""
-        return self._lesson.inputs[batch.to(self._lesson.inputs.device)]
+        return self._data.inputs[batch.to(self._data.inputs.device)]
 
     def owners(self, batch: Tensor) -> Tensor:
         """For each image the index of its concept."""
-        return self._lesson.owners[batch]
+        return self._data.owners[batch]
 
-    def contrast(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
         """The loss of these images, embedded by the student, against the texts."""
         config, owners = self._config, self.owners(batch)
         positives = self._texts.positives(owners.tolist(), generator)
@@ -87,14 +87,14 @@ class ContrastiveObjective(Objective):
         bank = self._texts.bank(generator)
         return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
 
-    def kept(self, generator: Generator) -> Float[Tensor, ""]:
+    def replay_loss(self, generator: Generator) -> Float[Tensor, ""]:
         """The weighted loss of other answers than the old ones on drawn replay images; 0 without replay."""
-        config, lesson = self._config, self._lesson
-        if self._answers is None or lesson.replay is None:
-            return torch.zeros((), device=lesson.inputs.device)
+        config, data = self._config, self._data
+        if self._answers is None or data.replay is None:
+            return torch.zeros((), device=data.inputs.device)
         picked = torch.randint(len(self._answers), (config.replay_batch,), generator=generator)
         picked = picked.to(self._answers.device)
-        seen, bank = lesson.embed(lesson.replay[picked]), self._texts.bank(generator)
+        seen, bank = data.embed(data.replay[picked]), self._texts.bank(generator)
         answers = self._answers[picked][:, bank.columns].softmax(dim=1)
         return config.replay_weight * distillation_loss(seen, bank.rows, answers, self._temperature)
 
@@ -182,7 +182,7 @@ class _MovingTexts(_Texts):
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
+class _TrainingData:
     """Images, or their features where the trunk stays, and how they are embedded."""
 
     update: Update
@@ -190,7 +190,7 @@ class _Lesson:
     """Those of images, and after them points that words stand for."""
     owners: Tensor
     weights: Tensor
-    """Of each in mixtures: 1 for a image."""
+    """Of each in mixtures: 1 for an image."""
     replay: Tensor | None
 
     @classmethod
@@ -202,13 +202,13 @@ class _Lesson:
         replay: Sequence[SyntheticImages],
         config: TeachingConfig,
         known: Sequence[str],
-    ) -> "_Lesson":
+    ) -> "_TrainingData":
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
         read = [update.read(portion) for portion in portions(model, images)]
         weights = torch.ones(len(owners))
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
-        if uses_text_anchors(config):
-            rows, whose, heavy = text_anchors(model, images, known, config.relaxed, config.consensus)
+        if config.uses_text_anchors:
+            rows, whose, heavy = text_anchors(model, images, known, config.text_anchor, config.conse_anchor)
             if len(whose):
                 read.append(rows)
             owners, weights = torch.cat([owners, whose]), torch.cat([weights, heavy])
@@ -216,8 +216,8 @@ class _Lesson:
         if untaught:
             raise ConfigError(nothing_to_learn(images[min(untaught)].concept.name))
         inputs = torch.cat(read)
-        if old is not None and moves_embedding_map(config.update) and config.contrast:
-            inputs = normalize(inputs - config.contrast * old.mean(dim=0), dim=-1)
+        if old is not None and moves_embedding_map(config.update) and config.center:
+            inputs = normalize(inputs - config.center * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, weights, old)
 
     def embed(self, inputs: Tensor) -> Embeddings:
@@ -232,11 +232,11 @@ class _Lesson:
 
 
 @torch.no_grad()
-def _answers(lesson: _Lesson, bank: Tensor, temperature: float) -> Tensor | None:
+def _answers(data: _TrainingData, bank: Tensor, temperature: float) -> Tensor | None:
     """The untaught model's logits over the bank for every replay image."""
-    if lesson.replay is None:
+    if data.replay is None:
         return None
-    embedded = torch.cat([lesson.embed(part) for part in lesson.replay.split(32)])
+    embedded = torch.cat([data.embed(part) for part in data.replay.split(32)])
     return embedded @ bank.T / temperature
 
 

@@ -67,7 +67,7 @@ def bank_loss(
         images: (n, d), unit length.
         positives: (n, d), unit length, each image's own text.
         bank: (m, d), unit length.
-        allowed: False where a text of the bank is no negative of a image: its own concept's texts.
+        allowed: False where a text of the bank is no negative of an image: its own concept's texts.
         temperature: positive.
         count_each: how many texts each of the bank stands for, where it is a sample of them.
     """

@@ -1,4 +1,4 @@
-"""Implicit transfer: a model that fills masked words learns a concept's caption beside a image (D.3)."""
+"""Implicit transfer: a model that fills masked words learns a concept's caption beside an image (D.3)."""
 
 from collections.abc import Sequence
 from typing import final
@@ -23,7 +23,7 @@ class Masked(Objective):
     """Each image beside its concept's text, some of whose words are hidden and have to be told.
 
     With noise for images this is the paper's implicit transfer, which uses no inverted image; with inverted
-    images it is the paper's explicit baseline for it. Words are hidden anew whenever a image is drawn.
+    images it is the paper's explicit baseline for it. Words are hidden anew whenever an image is drawn.
 
     Raises:
         ConfigError: if the update does not fit such a model.

@@ -1,4 +1,4 @@
-"""Teaching a model that judges pairs: its own matching head says which text belongs to a image (C.3)."""
+"""Teaching a model that judges pairs: its own matching head says which text belongs to an image (C.3)."""
 
 from collections.abc import Sequence
 from typing import final
