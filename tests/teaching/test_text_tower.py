@@ -12,7 +12,8 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.fine_tune import fine_tune, start_objective
+from molyneux.teaching.fine_tune import fine_tune
+from molyneux.teaching.objectives.base import start_objective
 from molyneux.teaching.objectives.losses import bank_loss
 from molyneux.teaching.updates import check_update, moves_texts, shares_trunk
 

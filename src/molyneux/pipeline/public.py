@@ -12,7 +12,7 @@ from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.runs.options import check_seed
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
+from molyneux.teaching.fine_tune import check_ability, fine_tune
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
@@ -50,7 +50,7 @@ def teach(
     check_ability(model, config)
     taught = [one.concept.name for one in images]
     if replay is None:
-        replay = replay_images(dual_encoder(model, "replay")) if uses_replay(config) else ()
+        replay = replay_images(dual_encoder(model, "replay")) if config.uses_replay else ()
         kept = set(without([one.concept.name for one in replay], taught))
         replay = [one for one in replay if one.concept.name in kept]
     bank = without(imagenet_names(), taught) if known is None else known

@@ -129,9 +129,7 @@ class TeachSettings:
             ),
             "inversion": _plain(asdict(self.inversion)),
             "teaching": _plain(asdict(self.teaching)),
-            "replay": _plain(asdict(self.replay))
-            if self.teaching.replay_batch and self.teaching.loss not in ("matching", "masked")
-            else None,
+            "replay": _plain(asdict(self.replay)) if self.teaching.uses_replay else None,
             "evaluation": {
                 "novel": None if self.novel is None else str(self.novel),
                 "known": None if self.known is None else str(self.known),

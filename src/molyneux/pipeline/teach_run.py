@@ -31,7 +31,7 @@ from molyneux.tasks.classification.predictions import write_predictions
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.text_only import FRESH, READINGS, TextReader, read_from_text
 from molyneux.teaching.budget import Forecast, check_budget, teach_within
-from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
+from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
 SCORES, CLASSES = "scores.json", "classes.json"
@@ -122,7 +122,7 @@ class _TeachRun:
             images = run_images(
                 self.image_maker, self.settings.image_request, folder.root / "synthetic", folder.work, self.on_step
             )
-        if uses_replay(self.settings.teaching):
+        if self.settings.teaching.uses_replay:
             with folder.timed("replay"):
                 self.replay = self.known_images()
         with folder.timed("teach"):

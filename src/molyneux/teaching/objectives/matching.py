@@ -1,4 +1,4 @@
-"""Teaching a model that judges pairs: its own matching head says which text belongs to an image (C.3)."""
+"""The matching objective: a model that judges pairs learns which texts match an image (C.3)."""
 
 from collections.abc import Sequence
 from typing import final
@@ -18,25 +18,29 @@ from molyneux.teaching.updates import fused_parameters
 
 @final
 class Matching(Objective):
-    """Each image beside a text that is its own, or with some probability one that is not.
+    """Cross-entropy of the model's own matching head, on each image paired with one text.
 
-    The paper does not say where its negatives come from. Here they are texts of other concepts in the batch;
-    if there are none, prompts with known names; if there are none either, every pair is a match.
+    The text is a negative with probability `config.negatives`. The paper does not say where negatives come from. Here
+    they are texts of other concepts in the batch; without those, prompts with known names; without those either,
+    every pair is a match.
 
     Raises:
-        ConfigError: if the update does not fit such a model.
-        ModelError: if a text does not fit.
+        ModelError: if a text has more tokens than the model reads.
     """
 
     def __init__(
         self,
+        model: Matcher,
         student: Matcher,
         images: Sequence[SyntheticImages],
         config: TeachingConfig,
         known: Sequence[str] = (),
+        replay: Sequence[SyntheticImages] = (),
+        seed: int = 0,
     ) -> None:
+        del model, replay, seed
         concepts = [value.concept for value in images]
-        self._student, self._share = student, config.negatives
+        self._student, self._negatives = student, config.negatives
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(concept, config.texts) for concept in concepts]
         self._prompts = known_prompts(known, concepts)
@@ -58,12 +62,12 @@ class Matching(Objective):
         return matching_loss(logits, matched.to(logits.device))
 
     def pairs(self, batch: Tensor, generator: Generator) -> tuple[list[str], Tensor]:
-        """A text for each image of the batch, and whether it is the image's own."""
+        """A text for each image of the batch, and whether the two match."""
         owners = self._owners[batch].tolist()
         texts, matched = [], []
         for owner in owners:
             others = [text for other in sorted(set(owners) - {owner}) for text in self._texts[other]] or self._prompts
-            wrong = bool(others) and float(torch.rand((), generator=generator)) < self._share
+            wrong = bool(others) and float(torch.rand((), generator=generator)) < self._negatives
             choices = others if wrong else self._texts[owner]
             texts.append(choices[int(torch.randint(len(choices), (), generator=generator))])
             matched.append(not wrong)
