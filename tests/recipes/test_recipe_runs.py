@@ -92,7 +92,6 @@ def test_a_run_leaves_its_table_its_numbers_and_a_plot(whole, place):
         "results.json",
         "stages",
         "table.md",
-        "weights.json",
     }
     assert json.loads((result.folder / "results.json").read_text()) == result.results
     assert (result.folder / "table.md").read_text() == result.table

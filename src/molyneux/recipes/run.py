@@ -1,30 +1,30 @@
 """`molyneux run`: a recipe in, a folder with its table out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
-from molyneux.errors import ConfigError, OutputError
+from molyneux.errors import ConfigError
 from molyneux.files import slug, write_json, write_text
 from molyneux.images.external import check_external
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
-from molyneux.recipes.stages import Stage, digest, on_case
+from molyneux.recipes.stages import ScoredCase, on_case
 from molyneux.recipes.table import markdown, plot, rows
 from molyneux.recipes.tasks import Base, Data
-from molyneux.runs.environment import machine, versions
+from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import Stage, digest
 
 RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
 DRAWN = "data"
-WEIGHTS = "weights.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +84,13 @@ def run_recipe(
     check_out(settings.out, resolved)
     first = experiments[0].model
     held = first, Base(load(first, **asdict(settings.running)))
-    folder = open_run(settings.out, resolved, "")
+    folder = open_run(settings.out, resolved, {first: weights_digest(held[1].model.native)}, on_step)
     if settings.miniature:
         data = Data.read(experiments, draw_data(experiments, folder.root / DRAWN), recipe.name, drawn=True)
-    run = _RecipeRun(settings, recipe, cases, data, folder, held, on_step)
-    found = run.run()
-    notes = run.notes()
+    run = RecipeRun(settings, cases, data, folder, held, on_step)
+    folder.run(run.stages())
+    found = rows(recipe, cases, [case.scores(folder.root) for case in run.scored])
+    notes = _notes(settings, recipe)
     results = {
         "recipe": recipe.name,
         "digest": settings.recipe.digest,
@@ -105,16 +106,7 @@ def run_recipe(
     table = markdown(recipe, found, notes if undrawn is None else [*notes, undrawn])
     write_json(folder.root / RESULTS, results | {"notes": notes})
     write_text(folder.root / TABLE, table)
-    write_json(
-        folder.root / "environment.json",
-        {
-            "versions": versions(),
-            "machine": machine() | {"device": settings.running.device},
-            "timings": folder.timings,
-            "weights": run.weights,
-            "command": list(command),
-        },
-    )
+    write_environment(folder, settings.running.device, command)
     folder.finish()
     return RecipeResult(folder=folder.root, results=results | {"notes": notes}, table=table)
 
@@ -139,40 +131,35 @@ def wanted(recipe: Recipe, only: Mapping[str, str]) -> tuple[Case, ...]:
     return tuple(found)
 
 
-@dataclass(slots=True)
-class _RecipeRun:
-    """The cases of one run, in order; one model is held at a time."""
+class RecipeRun:
+    """The stages of one run, in the order of its cases; one model is held at a time."""
 
-    settings: RecipeSettings
-    recipe: Recipe
-    cases: tuple[Case, ...]
-    data: Data
-    folder: RunFolder
-    held: tuple[str, Base]
-    on_step: Progress | None
-    weights: dict[str, str] = field(default_factory=dict)
-    checked: set[str] = field(default_factory=set)
+    def __init__(
+        self,
+        settings: RecipeSettings,
+        cases: Sequence[Case],
+        data: Data,
+        folder: RunFolder,
+        held: tuple[str, Base],
+        on_step: Progress | None,
+    ) -> None:
+        self.settings, self.data, self.folder, self.held, self.on_step = settings, data, folder, held, on_step
+        digests = {name: digest(files) for name, files in data.files().items()}
+        self.scored = [ScoredCase.of(case, digests) for case in cases]
 
-    def run(self) -> list[dict[str, Any]]:
-        digests = {name: digest(files) for name, files in self.data.files().items()}
-        scores = []
-        for place, case in enumerate(self.cases, start=1):
-            stage = Stage.of(case, digests)
-            found = stage.kept(self.folder.root)
-            if found is None:
-                base = self.base(case.experiment.model)
-                step = on_case(self.on_step, place, len(self.cases))
-                with self.folder.timed(case.experiment.evaluate.task):
-                    found = stage.scores(
-                        base,
-                        self.data,
-                        self.folder.root,
-                        self.folder.work,
-                        running=self.settings.running,
-                        on_step=step,
-                    )
-            scores.append(found)
-        return rows(self.recipe, self.cases, scores)
+    def stages(self) -> list[Stage]:
+        """One for each case."""
+        running, total = self.settings.running, len(self.scored)
+        return [
+            case.stage(
+                partial(self.base, case.experiment.model),
+                self.data,
+                self.folder,
+                running,
+                on_case(self.on_step, place, total),
+            )
+            for place, case in enumerate(self.scored, start=1)
+        ]
 
     def base(self, name: str) -> Base:
         """The untaught model, which is loaded once for the cases that follow each other.
@@ -183,38 +170,29 @@ class _RecipeRun:
         if self.held[0] != name:
             with self.folder.timed("load"):
                 self.held = (name, Base(load(name, **asdict(self.settings.running))))
-        if name not in self.checked:
-            path = self.folder.root / WEIGHTS
-            self.weights = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            own = weights_digest(self.held[1].model.native)
-            if self.weights.setdefault(name, own) != own:
-                raise OutputError(
-                    f"{self.folder.root} holds an unfinished run of other weights of {name!r}: remove it or choose "
-                    "another folder"
-                )
-            write_json(path, self.weights)
-            self.checked.add(name)
+            self.folder.use({name: weights_digest(self.held[1].model.native)})
         return self.held[1]
 
-    def notes(self) -> list[str]:
-        """What has to be said beside the numbers."""
-        found = [MEANINGLESS] if self.settings.miniature else []
-        found += [f"changed: {key} = {value}" for key, value in self.settings.changes.items()]
-        if self.settings.concepts is not None:
-            found.append(f"changed: the concepts of {self.settings.concepts}")
-        return found + [f"known difference: {text}" for text in self.recipe.differences]
+
+def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
+    """What has to be said beside the numbers."""
+    found = [MEANINGLESS] if settings.miniature else []
+    found += [f"changed: {key} = {value}" for key, value in settings.changes.items()]
+    if settings.concepts is not None:
+        found.append(f"changed: the concepts of {settings.concepts}")
+    return found + [f"known difference: {text}" for text in recipe.differences]
 
 
 def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
     """See what can be seen of images that inversion does not make; errors as for `check_external`."""
     for case in cases:
-        stage = Stage.of(case, dict.fromkeys(case.experiment.data, ""))
+        scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
         task = case.experiment.evaluate
         novel = None
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
-            check_external(stage.teach_settings(settings.out, settings.running).image_request, novel)
+            check_external(scored.image_request(settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

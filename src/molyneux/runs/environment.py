@@ -2,11 +2,14 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.digest import weights_digest
+from molyneux.files import write_json
+from molyneux.runs.folder import RunFolder
 
 ENVIRONMENT = "environment.json"
 
@@ -47,18 +50,27 @@ def machine() -> dict[str, Any]:
     }
 
 
-def environment(
-    model: VisionLanguageModel, weights: str, timings: Mapping[str, float], command: Sequence[str]
-) -> dict[str, Any]:
-    """What a run writes down beside its results; `weights` is the digest of the model's, `timings` are in seconds."""
-    return {
+def write_environment(
+    folder: RunFolder, device: str, command: Sequence[str], model: VisionLanguageModel | None = None
+) -> None:
+    """Write what a run was made with into its folder; with `model`, also what that is."""
+    about = (
+        {}
+        if model is None
+        else {
+            "model": {
+                "weights": f"sha256:{weights_digest(model.native)}",
+                "parameters": sum(value.numel() for value in model.native.parameters()),
+                "image_size": model.image_size,
+            }
+        }
+    )
+    content = {
         "versions": versions(),
-        "machine": machine() | {"device": model.device.type},
-        "timings": dict(timings),
-        "model": {
-            "weights": f"sha256:{weights}",
-            "parameters": sum(value.numel() for value in model.native.parameters()),
-            "image_size": model.image_size,
-        },
+        "machine": machine() | {"device": device},
+        "timings": folder.timings,
+        "weights": folder.weights,
+        **about,
         "command": list(command),
     }
+    write_json(folder.root / ENVIRONMENT, content | ({"notes": folder.notes} if folder.notes else {}))

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -18,8 +19,8 @@ from molyneux.datasets.folders import photos_below
 from molyneux.datasets.photos import batches, check_headers
 from molyneux.errors import ConfigError
 from molyneux.files import GrowingFile, slug, write_json
-from molyneux.runs.environment import ENVIRONMENT, environment
-from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.runs.environment import write_environment
+from molyneux.runs.folder import check_out, open_run
 from molyneux.runs.options import Progress, check_seed
 from molyneux.tasks.captioning.config import CaptioningConfig
 from molyneux.tasks.captioning.decode import write_captions
@@ -108,34 +109,25 @@ def caption_folder(
     """
     photos = _photos(settings)
     check_headers(photos.paths)
-    if settings.out is not None:
-        check_out(settings.out, settings.resolved())
-    wanted = {"after": settings.model, **({} if settings.base is None else {"before": settings.base})}
-    models = {
-        moment: captioner(load(name, **asdict(settings.running)), "captioning")
-        for moment, name in (wanted | dict(settings.controls)).items()
-    }
-    folder = None
-    if settings.out is not None:
-        folder = open_run(settings.out, settings.resolved(), weights_digest(models["after"].native))
-    captions = {}
-    for moment, model in models.items():
-        with folder.timed(moment) if folder else nullcontext():
-            captions[moment] = caption_photos(
-                model,
-                photos,
-                settings.captioning,
-                seed=settings.seed,
-                kept=None if folder is None else folder.work,
-                what="captions" if len(models) == 1 else f"captions {moment}",
-                on_step=on_step,
-            )
-    with folder.timed("score") if folder else nullcontext():
-        found = _result(settings, models, photos, captions)
-    if folder is not None:
-        _write(folder, photos, found)
-        content = environment(models["after"], folder.weights, folder.timings, command)
-        write_json(folder.root / ENVIRONMENT, content)
+    with TemporaryDirectory() as scratch:
+        out = settings.out or Path(scratch)
+        check_out(out, settings.resolved())
+        names = {"after": settings.model, **({} if settings.base is None else {"before": settings.base})}
+        names |= settings.controls
+        running = asdict(settings.running)
+        models = {moment: captioner(load(name, **running), "captioning") for moment, name in names.items()}
+        weights = {names[moment]: weights_digest(model.native) for moment, model in models.items()}
+        folder = open_run(out, settings.resolved(), weights, on_step)
+        captions = {}
+        for moment, model in models.items():
+            what = "captions" if len(models) == 1 else f"captions {moment}"
+            given: dict[str, Any] = {"seed": settings.seed, "kept": folder.work, "what": what, "on_step": on_step}
+            write = partial(caption_photos, model, photos, settings.captioning, **given)
+            captions[moment] = folder.value(f"captions/{moment}", settings.resolved(), write)
+        with folder.timed("score"):
+            found = _result(settings, models, photos, captions)
+            _write(folder.root, photos, found)
+        write_environment(folder, models["after"].device.type, command, models["after"])
         folder.finish()
     return found
 
@@ -277,7 +269,7 @@ def _samples(
     }
 
 
-def _write(folder: RunFolder, photos: CaptionedPhotos, found: Mapping[str, Any]) -> None:
+def _write(root: Path, photos: CaptionedPhotos, found: Mapping[str, Any]) -> None:
     before = found.get("base_captions", {})
     entries = {
         name: {
@@ -287,8 +279,7 @@ def _write(folder: RunFolder, photos: CaptionedPhotos, found: Mapping[str, Any])
         }
         for name, group in photos.as_references().items()
     }
-    write_json(folder.root / CAPTIONS, entries)
-    write_json(
-        folder.root / SCORES, {key: value for key, value in found.items() if key not in ("captions", "base_captions")}
-    )
-    write_caption_report(folder.root)
+    scores = {key: value for key, value in found.items() if key not in ("captions", "base_captions")}
+    write_json(root / CAPTIONS, entries)
+    write_json(root / SCORES, scores)
+    write_caption_report(root)

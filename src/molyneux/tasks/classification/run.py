@@ -1,26 +1,47 @@
-"""Scoring on a request's photos: what the models share is computed once."""
+"""`molyneux evaluate`: photos in, how well models name them out; what the models share is computed once."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.load import load
+from molyneux.backends.options import Running
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.pipeline.checks import CheckedRequest, check_class_texts
-from molyneux.pipeline.settings import EvaluateSettings
+from molyneux.datasets.windows import Window
+from molyneux.errors import ConfigError
 from molyneux.runs.options import Progress
 from molyneux.tasks.classification.class_texts import class_texts
 from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
 from molyneux.tasks.classification.labels import LabelSet, label_set
-from molyneux.tasks.classification.prompts import PromptConfig, read_templates
+from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig, read_templates
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.zero_shot import check_comparable, evaluate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """A model to score, and on what."""
+
+    model: str
+    base: str | None = None
+    novel: str | Path | None = None
+    known: str | Path | None = None
+    names: str | None = None
+    prompt_config: PromptConfig = field(default_factory=PromptConfig)
+    texts: ClassTexts = field(default_factory=ClassTexts)
+    window: Window = field(default_factory=Window)
+    running: Running = field(default_factory=Running)
+
+    def __post_init__(self) -> None:
+        if self.novel is None and self.known is None:
+            raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,8 +61,11 @@ class Scoring:
     def of(
         cls,
         base: VisionLanguageModel,
-        request: CheckedRequest,
+        labels: LabelSet,
         *,
+        novel: PhotoFolder | None,
+        known: PhotoFolder | None,
+        prompts: tuple[str, ...],
         prompt_config: PromptConfig,
         shared_trunk: bool,
         shared_texts: bool,
@@ -52,17 +76,13 @@ class Scoring:
         Raises:
             DataError: if a photo cannot be read.
         """
-        novel, known = (
-            _photos(base, folder, what, shared_trunk, on_step)
-            for folder, what in ((request.novel, "novel photos"), (request.known, "known photos"))
-        )
         return cls(
-            labels=request.labels,
-            novel=novel,
-            known=known,
+            labels=labels,
+            novel=_photos(base, novel, "novel photos", shared_trunk, on_step),
+            known=_photos(base, known, "known photos", shared_trunk, on_step),
             shared_trunk=shared_trunk,
             shared_texts=shared_texts,
-            prompts=request.prompts,
+            prompts=prompts,
             prompt_config=prompt_config,
             on_step=on_step,
         )
@@ -138,6 +158,13 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         shared_texts=encoders is not None and equal_weights(*map(_texts, encoders)),
         on_step=on_step,
     )
+
+
+def check_class_texts(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:
+    """Raise ModelError for the first of the classes' texts that the model cannot read to its end."""
+    for group in texts:
+        for text in group:
+            model.check_text(text)
 
 
 def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
