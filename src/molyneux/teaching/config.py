@@ -19,6 +19,46 @@ else:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """How an edit is computed. Chosen by pretending that known classes are new, not on the concepts reported."""
+
+    width: float = 0.4
+    """Of the Gaussian kernel, over unit vectors; the distance of two unrelated texts is 1.4."""
+    ridge: float = 0.3
+    """Of the regression, in units of the kernel at distance 0."""
+    name_view: float = 0.1
+    """Share of the name in the text that is compared with known texts; the rest is the description."""
+    description: float = 0.15
+    """Weight of the description's own direction beside the regression's, which has 1."""
+    name: float = 0.1
+    """Weight of the name's own direction beside the regression's."""
+    images: float = 0.0
+    """Weight of the direction of synthetic images beside the regression's."""
+    key_images: float = 0.0
+    """Share of the images' covariance in the key's whitening; the rest is that of the known names."""
+    key_shrinkage: float = 0.094
+    """Multiple of the typical variance that is added to the key's covariance."""
+    value_shrinkage: float = 0.019
+    """Multiple of the typical variance that is added to the value's covariance."""
+    forget_name: float = 1.0
+    """Share of the name's own score that the edit takes away, so that the detector alone decides: 0 to 1."""
+    strength: float = 0.75
+    """Of the edit, in spreads of the known names' scores per standard deviation of the detector's answer."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"teaching.edit.{item.name} is {value}: expected a finite number of at least 0")
+        for name in ("name_view", "key_images", "forget_name"):
+            if getattr(self, name) > 1:
+                raise ConfigError(f"teaching.edit.{name} is {getattr(self, name)}: expected a share between 0 and 1")
+        for name in ("width", "ridge", "value_shrinkage", "key_shrinkage"):
+            if not getattr(self, name):
+                raise ConfigError(f"teaching.edit.{name} is 0: expected a number above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
     """Weights of the model are updated directly; batch-norm statistics stay."""
 

@@ -1,0 +1,211 @@
+"""A new concept as a rank-one edit of the shared space, in closed form.
+
+    v' = v + sum_c value_c * (key_c . v)
+
+`v` is an image's embedding before it is normalised. The edit of a concept is computed from embeddings alone:
+no optimiser, and no images of the concept unless asked for. `concept_edits` computes it; the functions above are its
+parts. Edits add up, so the order of teaching does not matter, and an edit can be removed again.
+
+Nothing here depends on where a model keeps its cones: every quantity is built from differences to the mean of its own
+kind, from unit vectors and from ratios of scales, so rotating the space, moving or scaling the texts or the images and
+changing the temperature change no answer.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from molyneux.teaching.config import Edit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Known:
+    """What the model knows, as unit embeddings. The i-th description is of the i-th name; names are distinct."""
+
+    names: Float[Tensor, "n d"]
+    """Known names in the prompt that names are scored in."""
+    descriptions: Float[Tensor, "n d"]
+    """How each known class looks, without its name."""
+    images: Float[Tensor, "r d"]
+    """Any images that stand for what the model will see, such as the replay set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class New:
+    """The concepts to teach, as unit embeddings."""
+
+    names: Float[Tensor, "m d"]
+    """In the prompt that names are scored in."""
+    descriptions: Float[Tensor, "m d"]
+    """Of several descriptions of a concept, their mean."""
+    images: Float[Tensor, "m d"] | None = None
+    """Mean embedding of each concept's synthetic images, if there are any."""
+
+
+class Edits(NamedTuple):
+    """Row c is the edit of concept c: v' = v + values.T @ (keys @ v)."""
+
+    keys: Float[Tensor, "m d"]
+    values: Float[Tensor, "m d"]
+
+
+def centred(rows: Float[Tensor, "m d"], mean: Float[Tensor, " d"]) -> Float[Tensor, "m d"]:
+    """Unit rows of the differences to a mean: what a text or an image says beyond all of its kind."""
+    return normalize(rows.double() - mean.double(), dim=1)
+
+
+def covariance(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """Of the rows, with the mean removed, in double precision."""
+    off = rows.double() - rows.double().mean(dim=0)
+    return off.T @ off / len(off)
+
+
+def typical_variance(covariance: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
+    """The variance of the rows along themselves: tr(S^2) / tr(S). Dimensions without variance do not change it."""
+    return covariance.square().sum() / covariance.trace()
+
+
+def shrunk(covariance: Float[Tensor, "d d"], share: float) -> Float[Tensor, "d d"]:
+    """The covariance plus `share` times its typical variance in every direction.
+
+    Source: Ledoit & Wolf (2004), with another measure of variance.
+    """
+    return covariance + share * typical_variance(covariance) * torch.eye(len(covariance)).to(covariance)
+
+
+def views(
+    descriptions: Float[Tensor, "m d"], names: Float[Tensor, "m d"], known: Known, share: float
+) -> Float[Tensor, "m e"]:
+    """A class's texts as one unit vector: the description and, with this share of the whole, the name."""
+    described = centred(descriptions, known.descriptions.double().mean(dim=0))
+    named = centred(names, known.names.double().mean(dim=0))
+    return torch.cat([math.sqrt(1 - share) * described, math.sqrt(share) * named], dim=1)
+
+
+def gaussian_kernel(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"], width: float) -> Float[Tensor, "m n"]:
+    """exp(-|a - b|^2 / 2 width^2)."""
+    return torch.exp(-(torch.cdist(a, b) ** 2) / (2 * width**2))
+
+
+def regressed(
+    texts: Float[Tensor, "m e"],
+    known_texts: Float[Tensor, "n e"],
+    targets: Float[Tensor, "n d"],
+    width: float,
+    ridge: float,
+) -> Float[Tensor, "m d"]:
+    """Kernel ridge regression from known texts to targets, at new texts: K(new, known) (K + ridge I)^-1 targets.
+
+    Source: Saunders, Gammerman & Vovk (1998), Ridge regression learning algorithm in dual variables.
+    """
+    gram = gaussian_kernel(known_texts, known_texts, width)
+    weights = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), targets)
+    return gaussian_kernel(texts, known_texts, width) @ weights
+
+
+def mixed_direction(
+    regression: Float[Tensor, "m d"],
+    description: Float[Tensor, "m d"],
+    name: Float[Tensor, "m d"],
+    images: Float[Tensor, "m d"] | None,
+    config: Edit,
+) -> Float[Tensor, "m d"]:
+    """Unit directions in which photos of a concept are expected: the weighted sum of the sources' unit directions."""
+    total = normalize(regression, dim=1) + config.description * description + config.name * name
+    if images is not None and config.images:
+        total = total + config.images * images
+    return normalize(total, dim=1)
+
+
+def directions(known: Known, new: New, config: Edit) -> Float[Tensor, "m d"]:
+    """Where photos of each new concept lie, from the mean of all images: unit rows.
+
+    Photos of a known class lie towards its name, so the regression learns from known texts (description and name) where
+    names lie; at a new concept's texts it answers where photos of the concept would.
+    """
+    mean = known.names.double().mean(dim=0)
+    known_texts = views(known.descriptions, known.names, known, config.name_view)
+    texts = views(new.descriptions, new.names, known, config.name_view)
+    answer = regressed(texts, known_texts, centred(known.names, mean), config.width, config.ridge)
+    described = centred(new.descriptions, known.descriptions.double().mean(dim=0))
+    seen = None if new.images is None else centred(new.images, known.images.double().mean(dim=0))
+    return mixed_direction(answer, described, centred(new.names, mean), seen, config)
+
+
+def key_covariance(known: Known, config: Edit) -> Float[Tensor, "d d"]:
+    """What the key is whitened by: covariances of names and images, each of typical variance 1, mixed and shrunk."""
+    total = torch.zeros(known.names.shape[1], known.names.shape[1]).to(known.names.double())
+    for rows, share in ((known.names, 1 - config.key_images), (known.images, config.key_images)):
+        if share:
+            own = covariance(rows)
+            total = total + share * own / typical_variance(own)
+    return shrunk(total, config.key_shrinkage)
+
+
+def detectors(
+    directions: Float[Tensor, "m d"], covariance: Float[Tensor, "d d"], mean: Float[Tensor, " d"]
+) -> Float[Tensor, "m d"]:
+    """Whitened detectors: k . x = 1 at its direction, and k . mean = 0, so what all images share does not count.
+
+    Source: Fisher (1936); as a key of a zero-shot classifier Romera-Paredes & Torr (2015), ESZSL.
+    """
+    both = torch.linalg.solve(covariance, torch.cat([directions, mean[None]]).T).T
+    rows, constant = both[:-1], both[-1]
+    rows = rows - (rows @ mean)[:, None] * constant / (constant @ mean)
+    return rows / (rows * directions).sum(dim=1, keepdim=True)
+
+
+def values(names: Float[Tensor, "m d"], known_names: Float[Tensor, "n d"], shrinkage: float) -> Float[Tensor, "m d"]:
+    """Directions that raise a new name's score by 1 more than the mean name's, and the other names' hardly.
+
+    S^-1 (t - mean), scaled, with the shrunk covariance S of known names.
+
+    Source: Meng et al. (2022), ROME; the sums of edits Meng et al. (2023), MEMIT.
+    """
+    off = names.double() - known_names.double().mean(dim=0)
+    rows = torch.linalg.solve(shrunk(covariance(known_names), shrinkage), off.T).T
+    return rows / (rows * off).sum(dim=1, keepdim=True)
+
+
+def spread(images: Float[Tensor, "r d"], names: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Standard deviation over names of an image's scores, mean over images."""
+    return (images.double() @ names.double().T).std(dim=1).mean()
+
+
+def scale(images: Float[Tensor, "r d"], names: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """How far images lie from their mean, in units of how far names lie from theirs (root mean square)."""
+    return (covariance(images).trace() / covariance(names).trace()).sqrt()
+
+
+def unit_strength(detectors: Float[Tensor, "m d"], known: Known) -> Float[Tensor, " m"]:
+    """The factor of each detector that makes its answer vary, over known names seen as images, by one spread."""
+    answers = (known.names.double() - known.names.double().mean(dim=0)) @ detectors.T
+    varies = answers.std(dim=0) * scale(known.images, known.names)
+    return spread(known.images, known.names) / varies
+
+
+def concept_edits(known: Known, new: New, config: Edit | None = None) -> Edits:
+    """Teach all concepts, each by an edit of its own that does not depend on the others, in double precision."""
+    config = config or Edit()
+    where = directions(known, new, config)
+    found = detectors(where, key_covariance(known, config), known.images.double().mean(dim=0))
+    strength = config.strength * unit_strength(found, known)
+    name = new.names.double() - known.names.double().mean(dim=0)
+    keys = strength[:, None] * found - config.forget_name * name
+    return Edits(keys, values(new.names, known.names, config.value_shrinkage))
+
+
+def change(edits: Edits) -> Float[Tensor, "d d"]:
+    """The matrix U of the map v' = v + U v: what `DualEncoder.remap` takes."""
+    return edits.values.T @ edits.keys
+
+
+def edited(embeddings: Float[Tensor, "n d"], edits: Edits) -> Float[Tensor, "n d"]:
+    """Unit embeddings of images after the edits."""
+    moved = embeddings.double() + embeddings.double() @ edits.keys.T @ edits.values
+    return normalize(moved, dim=1).to(embeddings)

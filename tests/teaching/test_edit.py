@@ -1,0 +1,157 @@
+"""The closed form: what keys and values promise, a slow regression, sums, and answers that no geometry changes."""
+
+import pytest
+import torch
+from torch import Generator
+from torch.nn.functional import normalize
+
+from molyneux.teaching import edit
+from molyneux.teaching.config import Edit
+from molyneux.teaching.edit import Known, New
+
+WIDTH, NAMES, CONCEPTS = 24, 80, 6
+
+
+def random(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def world(seed: int = 0) -> tuple[Known, New, torch.Tensor, torch.Tensor]:
+    """Known classes and concepts, and five photos of each that lie near hidden points."""
+    hidden = normalize(random(NAMES + CONCEPTS, WIDTH, seed=seed), dim=1)
+    turn = torch.linalg.qr(random(WIDTH, WIDTH, seed=seed + 1))[0]
+    names = normalize(hidden + 0.05 * random(*hidden.shape, seed=seed + 2), dim=1)
+    names[NAMES:] = normalize(random(CONCEPTS, WIDTH, seed=seed + 3), dim=1)  # a new name says nothing
+    described = normalize(hidden @ turn + 0.05 * random(*hidden.shape, seed=seed + 4), dim=1)
+    photos = normalize(hidden.repeat_interleave(5, dim=0) + 0.1 * random(5 * len(hidden), WIDTH, seed=seed + 5), dim=1)
+    seen, new = photos[: 5 * NAMES], photos[5 * NAMES :]
+    known = Known(names=names[:NAMES], descriptions=described[:NAMES], images=seen[::5])
+    return known, New(names=names[NAMES:], descriptions=described[NAMES:]), seen, new.view(CONCEPTS, 5, WIDTH)
+
+
+def answers(photos: torch.Tensor, known: Known, new: New, edits: edit.Edits) -> torch.Tensor:
+    return (edit.edited(photos, edits).double() @ torch.cat([known.names, new.names]).T).argmax(dim=1)
+
+
+def recall(known: Known, new: New, photos: torch.Tensor, config: Edit) -> float:
+    found = answers(photos.flatten(0, 1), known, new, edit.concept_edits(known, new, config))
+    return float((found.view(CONCEPTS, -1) == NAMES + torch.arange(CONCEPTS)[:, None]).double().mean())
+
+
+def test_a_detector_answers_one_at_its_direction_and_nothing_at_the_mean():
+    known, new, _, _ = world()
+    where = edit.directions(known, new, Edit())
+    mean = known.images.mean(dim=0)
+    found = edit.detectors(where, edit.key_covariance(known, Edit()), mean)
+    assert torch.allclose((found * where).sum(dim=1), torch.ones(CONCEPTS).double())
+    assert torch.allclose(found @ mean, torch.zeros(CONCEPTS).double(), atol=1e-10)
+
+
+def test_a_detector_is_the_linear_discriminant_where_the_mean_is_nothing():
+    """Of all rows with k . x = 1 it varies least over the covariance: k = S^-1 x / x S^-1 x."""
+    spread = random(WIDTH, WIDTH, seed=1)
+    matrix, where = spread @ spread.T, normalize(random(1, WIDTH, seed=2), dim=1)
+    (found,) = edit.detectors(where, matrix, 1e-9 * random(WIDTH, seed=3) + 0 * where[0])
+    across = random(100, WIDTH, seed=4)
+    rivals = found + across - (across @ where[0])[:, None] * where[0] / (where[0] @ where[0])
+    least = found @ matrix @ found
+    orthogonal = (rivals @ where[0] - 1).abs() < 1e-9
+    assert orthogonal.all()
+    assert torch.einsum("nd,de,ne->n", rivals, matrix, rivals).min() > 0.99 * least
+
+
+def test_a_value_raises_its_own_name_by_one_and_others_little():
+    known, new, _, _ = world()
+    found = edit.values(new.names, known.names, 0.1)
+    off = new.names - known.names.mean(dim=0)
+    assert torch.allclose((found * off).sum(dim=1), torch.ones(CONCEPTS).double())
+    others = (known.names - known.names.mean(dim=0)) @ found.T
+    plain = off / off.square().sum(dim=1, keepdim=True)
+    assert others.square().mean() < ((known.names - known.names.mean(dim=0)) @ plain.T).square().mean()
+
+
+def test_the_regression_equals_a_slow_loop_and_meets_its_targets_without_a_ridge():
+    known, new, _, _ = world()
+    found = edit.regressed(new.descriptions, known.descriptions, known.names, 0.7, 0.3)
+    gram = torch.tensor(
+        [[torch.exp(-(a - b).square().sum() / (2 * 0.7**2)) for b in known.descriptions] for a in known.descriptions]
+    )
+    weights = torch.linalg.inv(gram.double() + 0.3 * torch.eye(NAMES).double()) @ known.names
+    for text, row in zip(new.descriptions, found, strict=True):
+        near = torch.stack([torch.exp(-(text - b).square().sum() / (2 * 0.7**2)) for b in known.descriptions])
+        assert torch.allclose(row, near @ weights, atol=1e-6)
+    exact = edit.regressed(known.descriptions, known.descriptions, known.names, 0.7, 1e-10)
+    assert torch.allclose(exact, known.names, atol=1e-4)
+
+
+def test_an_edit_of_no_strength_that_forgets_no_name_changes_nothing():
+    known, new, _, _ = world()
+    found = edit.concept_edits(known, new, Edit(strength=0.0, forget_name=0.0))
+    assert not edit.change(found).any()
+
+
+def test_the_strength_scales_the_detectors_part():
+    known, new, _, _ = world()
+    one, two = (edit.change(edit.concept_edits(known, new, Edit(strength=s, forget_name=0.0))) for s in (0.4, 0.8))
+    assert torch.allclose(2 * one, two)
+
+
+def test_concepts_taught_together_apart_and_in_any_order_are_one_model():
+    known, new, _, _ = world()
+    whole = edit.change(edit.concept_edits(known, new))
+    parts = [
+        edit.change(
+            edit.concept_edits(known, New(names=new.names[i : i + 1], descriptions=new.descriptions[i : i + 1]))
+        )
+        for i in range(CONCEPTS)
+    ]
+    assert torch.allclose(sum(parts[::-1]), whole, atol=1e-10)
+
+
+def test_what_was_read_is_recognised_and_what_was_known_still_is():
+    known, new, seen, photos = world()
+    edits = edit.concept_edits(known, new)
+    before = edit.Edits(0 * edits.keys, 0 * edits.values)
+    labels = torch.arange(NAMES).repeat_interleave(5)
+    known_before = float((answers(seen, known, new, before) == labels).double().mean())
+    known_after = float((answers(seen, known, new, edits) == labels).double().mean())
+    assert recall(known, new, photos, Edit()) > 0.4
+    assert recall(known, new, photos, Edit(strength=0.0, forget_name=0.0)) < 0.1
+    assert known_after > known_before - 0.1
+
+
+def test_another_concepts_description_teaches_nothing():
+    known, new, _, photos = world()
+    shuffled = New(names=new.names, descriptions=new.descriptions.roll(1, dims=0))
+    assert recall(known, shuffled, photos, Edit()) < 0.1
+
+
+def cone(rows: torch.Tensor, scale: float, gap: float, rotation: torch.Tensor) -> torch.Tensor:
+    """Unit rows moved into a cone and turned: two more dimensions hold a constant, on which images and texts differ."""
+    constant = torch.tensor([gap, (1 - gap**2) ** 0.5]).double() * (1 - scale**2) ** 0.5
+    return torch.cat([scale * rows, constant.expand(*rows.shape[:-1], 2)], dim=-1) @ rotation
+
+
+def twin(seed: int) -> list[torch.Tensor]:
+    """The answers of a model that ranks all names as its twins do, after teaching, by its own geometry."""
+    known, new, seen, photos = world()
+    draw = torch.rand(3, generator=Generator().manual_seed(seed)).double().tolist()
+    gap, of_images, of_texts = 0.95 * draw[0], 0.3 + 0.5 * draw[1], 0.3 + 0.5 * draw[2]
+    rotation = torch.linalg.qr(random(WIDTH + 2, WIDTH + 2, seed=seed))[0]
+
+    def images(rows: torch.Tensor) -> torch.Tensor:
+        return cone(rows, of_images, gap, rotation)
+
+    def texts(rows: torch.Tensor) -> torch.Tensor:
+        return cone(rows, of_texts, -gap, rotation)
+
+    moved = Known(names=texts(known.names), descriptions=texts(known.descriptions), images=images(known.images))
+    concepts = New(names=texts(new.names), descriptions=texts(new.descriptions))
+    edits = edit.concept_edits(moved, concepts)
+    return [answers(images(shown), moved, concepts, edits) for shown in (seen, photos.flatten(0, 1))]
+
+
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_a_twin_of_the_model_gives_the_same_answers(seed):
+    for one, other in zip(twin(0), twin(seed), strict=True):
+        assert (one == other).double().mean() > 0.96
