@@ -11,6 +11,8 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 from molyneux.backends.options import Generation, Running
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConceptError
+from molyneux.images.choices import SOURCES, taught_controls
+from molyneux.images.config import Control
 from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline.settings import PRESETS
 from molyneux.tasks.captioning.config import CaptioningConfig
@@ -20,6 +22,14 @@ from molyneux.teaching.config import TeachingConfig
 
 if TYPE_CHECKING:
     from molyneux.concepts import Concept
+
+    _InversionPreset = str
+    _TeachingPreset = str
+    _SaliencyPreset = str
+else:
+    _InversionPreset = Literal["default", *PRESETS["inversion"]]
+    _TeachingPreset = Literal["default", *PRESETS["teaching"]]
+    _SaliencyPreset = Literal["default", *PRESETS["saliency"]]
 
 _ABSENT = object()
 
@@ -77,7 +87,8 @@ ControlModels = Annotated[
     dict[str, str] | None,
     Parameter(
         name="--control",
-        help="Models taught on what cannot help, to show beside: --control.noise FOLDER --control.shuffled FOLDER.",
+        help="Models taught on a control's images, to show beside: "
+        f"{' '.join(f'--control.{name} FOLDER' for name in taught_controls())}.",
     ),
 ]
 CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
@@ -86,9 +97,15 @@ TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[
     str | None,
     Parameter(
-        help="Teach on these images, not on inverted ones: a folder with a folder for each concept, or "
-        "'sdxl[:MODEL]' for images from a text-to-image model (a folder, or a name on the hub), or 'none' for "
-        "none: learn from where the words are, in seconds once there are replay images."
+        help="Teach on other than inverted images. "
+        + " ".join(f"{kind.flag}: {kind.help}." for kind in SOURCES.values() if kind.flag)
+    ),
+]
+TaughtControl = Annotated[
+    Control | None,
+    Parameter(
+        help="Teach on a control's images instead. "
+        + " ".join(f"{name}: {kind.phrase}." for name, kind in taught_controls().items())
     ),
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
@@ -108,18 +125,16 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
 InversionPreset = Annotated[
-    Literal["default", "paper", "authors-code", "paper-vilt"],
+    _InversionPreset,
     Parameter(group=_INVERSION, help="Where the settings below start from."),
 ]
 InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]
 TeachingPreset = Annotated[
-    Literal["default", "paper", "paper-matching", "paper-implicit", "paper-captioning"],
+    _TeachingPreset,
     Parameter(group=_TEACHING, help="Where the settings below start from."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
-SaliencyPreset = Annotated[
-    Literal["default", "paper"], Parameter(group=_SALIENCY, help="Where the settings below start from.")
-]
+SaliencyPreset = Annotated[_SaliencyPreset, Parameter(group=_SALIENCY, help="Where the settings below start from.")]
 SaliencyFlags = Annotated[SaliencyConfig, Parameter(name="--saliency", group=_SALIENCY)]
 MaskFlags = Annotated[MaskConfig, Parameter(name="--masks", group=_MASKS)]
 CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", group=_CAPTIONING)]

@@ -1,7 +1,7 @@
 """`molyneux teach`."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -23,16 +23,13 @@ def teach(
     known: flags.Known = None,
     names: flags.Names = None,
     images_from: flags.ImagesFrom = None,
-    control: Annotated[
-        Literal["noise", "shuffled"] | None,
-        Parameter(help="Teach on noise, or on another concept's images and words, instead."),
-    ] = None,
+    control: flags.TaughtControl = None,
     controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
     fresh: Annotated[
         bool,
         Parameter(
             help="Without photos: read fresh images of each concept, which for many takes long (ViLT). With "
-            "--images-from words there are none, and nothing is measured."
+            "--images-from none there are none, and nothing is measured."
         ),
     ] = True,
     adapter_only: Annotated[

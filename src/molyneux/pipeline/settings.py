@@ -9,7 +9,7 @@ from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
-from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig, without_images
+from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig
 from molyneux.inversion.config import InversionConfig
 from molyneux.runs.options import check_seed
 from molyneux.tasks.classification.prompts import PromptConfig
@@ -120,13 +120,8 @@ class TeachSettings:
             "seed": self.seed,
             "control": self.control,
             "concepts": _concepts(self.concepts),
-            **(
-                {}
-                if self.images_from is None
-                else {"images_from": self.images_from}
-                if without_images(self.images_from)
-                else {"images_from": self.images_from, "generation": asdict(self.generation)}
-            ),
+            **({} if self.images_from is None else {"images_from": self.images_from}),
+            **({"generation": asdict(self.generation)} if self.image_request.source.is_generated else {}),
             "inversion": _plain(asdict(self.inversion)),
             "teaching": _plain(asdict(self.teaching)),
             "replay": _plain(asdict(self.replay)) if self.teaching.uses_replay else None,

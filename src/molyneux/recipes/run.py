@@ -11,7 +11,7 @@ from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.errors import ConfigError
 from molyneux.files import slug, write_json, write_text
-from molyneux.images.external import check_external
+from molyneux.images.sources import check_images
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
@@ -184,7 +184,7 @@ def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
 
 
 def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
-    """See what can be seen of images that inversion does not make; errors as for `check_external`."""
+    """Check external images before anything slow; errors as for `check_images`."""
     for case in cases:
         scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
         task = case.experiment.evaluate
@@ -192,7 +192,7 @@ def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSet
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
-            check_external(scored.image_request(settings.running), novel)
+            check_images(scored.image_request(settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

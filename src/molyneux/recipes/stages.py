@@ -10,7 +10,8 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.files import write_json
-from molyneux.images.config import Control, ImageRequest
+from molyneux.images.choices import taught_controls
+from molyneux.images.config import ImageRequest
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.sources import run_images
 from molyneux.pipeline.public import teach
@@ -21,8 +22,6 @@ from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage, digest
 
 STAGES, IMAGES, KEPT = "stages", "images", "reports"
-
-_CONTROLS: Mapping[str, Control] = {"noise": "noise", "shuffled": "shuffled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ class ScoredCase:
     def inputs(self) -> dict[str, Any]:
         """Everything that decides the scores."""
         made = {"inversion", "generation", "images"}
-        unused = {"generation"} if self.experiment.images in ("inverted", *_CONTROLS) else {"inversion"}
+        unused = {"generation"} if self.experiment.images in ("inverted", *taught_controls()) else {"inversion"}
         cost = self.experiment.evaluate.task == "cost"
         left_out = unused | ({"teaching"} if cost else set()) if self.experiment.taught else {*made, "teaching", "seed"}
         about = self.experiment.model_dump(mode="json", exclude={"only", "concepts", *left_out})
@@ -103,14 +102,14 @@ class ScoredCase:
 
     def image_request(self, running: Running) -> ImageRequest:
         """What the images are made from."""
-        source = self.experiment.images
+        source, controls = self.experiment.images, taught_controls()
         return ImageRequest(
             concepts=self.concepts,
             seed=self.experiment.seed,
             inversion=self.experiment.inversion,
-            images_from=None if source == "inverted" or source in _CONTROLS else source,
+            images_from=None if source == "inverted" or source in controls else source,
             generation=self.experiment.generation,
-            control=_CONTROLS.get(source),
+            control=source if source in controls else None,
             running=running,
             needs_images=not self.experiment.teaching.uses_text_anchors,
         )
