@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
+"""Cheap checks of a request, made before anything slow begins."""
 
 from dataclasses import dataclass
 
@@ -20,15 +20,15 @@ from molyneux.tasks.classification.run import check_class_texts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request that has been checked: the photos to score on and the names involved."""
+    """The photos to score on and the names involved, read and checked."""
 
     labels: LabelSet
     bank: tuple[str, ...]
-    """Known names that the concepts are told apart from in teaching."""
+    """Known names for teaching: negatives, and what replay images are compared with."""
     novel: PhotoFolder | None
     known: PhotoFolder | None
     prompts: tuple[str, ...]
-    """What names are put into for scoring."""
+    """Prompt templates for scoring."""
 
 
 def check_request(settings: TeachSettings) -> CheckedRequest:
