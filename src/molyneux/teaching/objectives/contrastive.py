@@ -22,6 +22,8 @@ from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
 from molyneux.teaching.updates import LowRank, Update, moves_texts, start_update
 
+Loss = Float[Tensor, ""]
+
 
 class ContrastiveObjective(Objective):
     """A contrastive loss of images and texts, and distillation of the untaught model on the replay images."""
@@ -64,7 +66,7 @@ class ContrastiveObjective(Objective):
     def parameters(self) -> list[nn.Parameter]:
         return self._update.parameters()
 
-    def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+    def loss(self, batch: Tensor, generator: Generator) -> Loss:
         mixed = self._config.mixup and self._config.update.kind.is_map
         embedded = self._data.embed(self._data.mixtures(batch, generator) if mixed else self.inputs(batch))
         return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
@@ -77,18 +79,16 @@ class ContrastiveObjective(Objective):
         """For each image the index of its concept."""
         return self._data.owners[batch]
 
-    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Loss:
         """The loss of these images, embedded by the student, against the texts."""
         owners = self.owners(batch)
         return self.against(embedded, self._texts.positives(owners.tolist(), generator), owners, generator)
 
     @abc.abstractmethod
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
-        """The loss of these images against a text of its own concept each, and whatever else they are told from."""
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        """The loss of these images, given for each one text of its own concept."""
 
-    def replay_loss(self, generator: Generator) -> Float[Tensor, ""]:
+    def replay_loss(self, generator: Generator) -> Loss:
         """Weighted cross-entropy with the untaught model's answers on drawn replay images; 0 without replay."""
         config, data = self._config, self._data
         if self._answers is None or data.replay is None:
@@ -116,9 +116,7 @@ class ContrastiveObjective(Objective):
 class Bank(ContrastiveObjective):
     """Each image against its own text and all known names."""
 
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
         bank = self._texts.bank(generator)
         return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
 
@@ -127,9 +125,7 @@ class Bank(ContrastiveObjective):
 class Anchors(ContrastiveObjective):
     """The authors' loss: images and texts of the batch against one another."""
 
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
         del owners, generator
         return anchors_loss(embedded, positives, self._temperature)
 
@@ -138,9 +134,7 @@ class Anchors(ContrastiveObjective):
 class Symmetric(ContrastiveObjective):
     """CLIP's loss: images of the batch against its texts, and texts against images."""
 
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
         del owners, generator
         return symmetric_loss(embedded, positives, self._temperature)
 
