@@ -60,11 +60,10 @@ SIDE = 24
 class Pull(Objective):
     """One minus the cosine of each image and its concept's name."""
 
-    def __init__(self, model, student, images, config, known=(), replay=(), seed=0):
-        del known, replay
-        self._update = start_update(student, config.update, seed)
-        self._inputs = self._update.read(shown(model, images))
-        self._texts = model.embed_texts([one.concept.name for one in images for _ in range(len(one))])
+    def __init__(self, lesson, student):
+        self._update = start_update(student, lesson.config.update, lesson.seed)
+        self._inputs = self._update.read(shown(student, lesson.images))
+        self._texts = student.embed_texts([one.concept.name for one in lesson.images for _ in range(len(one))])
 
     @property
     def count(self) -> int:

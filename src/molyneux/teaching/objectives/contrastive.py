@@ -16,7 +16,7 @@ from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, portions
+from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
@@ -28,17 +28,9 @@ Loss = Float[Tensor, ""]
 class ContrastiveObjective(Objective):
     """A contrastive loss of images and texts, and distillation of the untaught model on the replay images."""
 
-    def __init__(
-        self,
-        model: DualEncoder,
-        student: DualEncoder,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-        replay: Sequence[SyntheticImages] = (),
-        seed: int = 0,
-    ) -> None:
-        concepts = [value.concept for value in images]
+    def __init__(self, lesson: Lesson, student: DualEncoder) -> None:
+        model, config, known = lesson.model, lesson.config, lesson.known
+        concepts = [value.concept for value in lesson.images]
         prompts = known_prompts(known, concepts)
         if not prompts and config.objective.needs_known and len(concepts) == 1:
             raise ConfigError(
@@ -54,9 +46,9 @@ class ContrastiveObjective(Objective):
             self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
-        self._update = start_update(student, config.update, seed)
-        kept, others = replay if config.replay_batch else (), other_names(known, concepts)
-        self._data = _TrainingData.prepare(model, self._update, images, kept, config, others)
+        self._update = start_update(student, config.update, lesson.seed)
+        kept, others = lesson.replay if config.replay_batch else (), other_names(known, concepts)
+        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept, config, others)
         self._answers = _answers(self._data, fixed, self._temperature)
 
     @property
