@@ -12,7 +12,7 @@ from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objectives.base import start_objective
+from molyneux.teaching.objectives.base import Lesson, start_objective
 from molyneux.teaching.updates import EmbeddingMap, shares_trunk, start_update
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1)
@@ -171,9 +171,8 @@ def test_the_trunk_is_shared_where_it_does_not_move(model, part):
 
 
 def test_mixtures_lie_between_the_images_of_one_concept(model):
-    objective = start_objective(
-        model, model.copy(), [RING, CROSS], replace(part_with("embedding_map"), center=0.0), KNOWN, ()
-    )
+    config = replace(part_with("embedding_map"), center=0.0)
+    objective = start_objective(Lesson(model, [RING, CROSS], config, KNOWN), model.copy())
     batch = torch.tensor([0, 7, 2, 8])
     mixed = objective._data.mixtures(batch, torch.Generator().manual_seed(0))
     for row, own in zip(mixed, (RING, CROSS, RING, CROSS), strict=True):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
 from molyneux.files import write_json
-from molyneux.images.config import Control, without_images
+from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
@@ -27,10 +27,11 @@ from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage
 from molyneux.synthetic import SyntheticImages
+from molyneux.tasks.classification.features import photo_features
 from molyneux.tasks.classification.predictions import write_predictions
 from molyneux.tasks.classification.results import Evaluation
-from molyneux.tasks.classification.run import Scoring
 from molyneux.tasks.classification.text_only import FRESH, READINGS, TextReader, read_from_text
+from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.teaching.budget import Forecast, check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import moves_texts, shares_trunk
@@ -39,8 +40,6 @@ SCORES, CLASSES, PREDICTIONS, PHOTOS = "scores.json", "classes.json", "predictio
 
 FORECAST = "forecast.json"
 """What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
-
-CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
 
 
 def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None) -> Path:
@@ -68,7 +67,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_texts(base, settings, request)
     run = TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
-        _ = run.scoring  # a photo that cannot be decoded is met before anything is written
+        _ = run.score  # a photo that cannot be decoded is met before anything is written
     folder = open_run(settings.out, settings.resolved(), {settings.model: weights_digest(base.native)}, on_step)
     folder.add_time("load", time.perf_counter() - started)
     run.finish_stages(folder)
@@ -112,33 +111,39 @@ class TeachRun:
         )
         about = settings.resolved()
         folder.run([Stage(name="teach", inputs=about, files=(settings.saved, FORECAST), make=self.teach)])
-        scores = folder.value("evaluate", about, self.evaluate, PREDICTIONS, PHOTOS, CLASSES)
+        scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES)
         scores["model"] = settings.saved
         if settings.drawn:
             scores["protocol"]["novel_images"] = "drawings, not photos"
-        if settings.novel is None and settings.fresh and not without_images(settings.images_from):
+        if settings.novel is None and settings.fresh and settings.image_request.source.has_images:
             scores["text_only"] = folder.value("fresh images", about, self.text_only)
         if settings.compares:
-            found = {name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS}
-            prompted = folder.value("controls/description_prompt", about, self.description_prompt)
-            scores["controls"] = {**found, "description_prompt": prompted}
+            scores["controls"] = {
+                name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
+            }
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
         if self.forecast is not None:
             scores["forecast"] = self.forecast.as_dict()
         write_json(folder.root / SCORES, scores)
 
     @cached_property
-    def scoring(self) -> Scoring:
-        """The photos; what the models share of them is computed here."""
-        request, teaching = self.request, self.settings.teaching
-        return Scoring.of(
-            self.base,
-            request.labels,
-            novel=request.novel,
-            known=request.known,
+    def score(self) -> Callable[..., Evaluation]:
+        """`evaluate` on the run's photos; what the taught model shares with its base is computed once, here."""
+        base, request, prompts, teaching = self.base, self.request, self.settings.prompt_config, self.settings.teaching
+        shared_trunk = isinstance(base, DualEncoder) and shares_trunk(teaching)
+        photos: dict[str, Any] = {"novel": request.novel, "known": request.known}
+        for what, folder in photos.items():
+            if shared_trunk and folder is not None:
+                photos[what] = photo_features(dual_encoder(base, "photos"), folder, self.on_step, f"{what} photos")
+        return partial(
+            evaluate,
+            **photos,
+            names=request.labels.known,
+            concepts=request.labels.novel,
             prompts=request.prompts,
-            prompt_config=self.settings.prompt_config,
-            shared_trunk=isinstance(self.base, DualEncoder) and shares_trunk(teaching),
+            ensemble=prompts.ensemble,
+            class_names=prompts.class_names,
+            shared_trunk=shared_trunk,
             shared_texts=not moves_texts(teaching.update),
             on_step=self.on_step,
         )
@@ -201,9 +206,9 @@ class TeachRun:
         told = None if on_step is None else lambda done, total: on_step(what, done, total)
         return {"known": self.request.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
 
-    def evaluate(self) -> dict[str, Any]:
+    def measure(self) -> dict[str, Any]:
         """The scores of the taught model beside its base."""
-        found, root = self.scoring(self.taught, self.base), self.folder.root
+        found, root = self.score(self.taught, base=self.base), self.folder.root
         write_predictions(root, self.request.novel, found.predictions)
         if found.after.classes:
             write_json(root / CLASSES, found.classes())
@@ -211,7 +216,7 @@ class TeachRun:
 
     def text_only(self) -> dict[str, Any]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
-        wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
+        wanted = taught_controls() if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(self.taught)
         others = {control: reader(self.control_lesson(control)) for control in wanted}
@@ -226,20 +231,18 @@ class TeachRun:
             }
         return found
 
-    def control(self, control: Control) -> dict[str, Any]:
-        """The concepts' scores after the same teaching on a control's images."""
-        return _concepts(self.scoring(self.control_lesson(control)))
+    def control(self, control: str) -> dict[str, Any]:
+        """The concepts' scores after the same teaching on a control's images, or of the untaught model."""
+        if CONTROLS[control].images:
+            return _concepts(self.score(self.control_lesson(control)))
+        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
+        return _concepts(self.score(self.base, described=described))
 
-    def control_lesson(self, control: Control) -> DualEncoder | Matcher:
+    def control_lesson(self, control: str) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
         request = self.settings.image_request
         images = control_images(control, self.image_maker, request, self.images, self.folder.work, self.on_step)
         return self.lesson(images, f"{control} control")
-
-    def description_prompt(self) -> dict[str, Any]:
-        """The concepts' scores of the untaught model with their descriptions in place of their names."""
-        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
-        return _concepts(self.scoring(self.base, described=described))
 
 
 def _concepts(evaluation: Evaluation) -> dict[str, Any]:

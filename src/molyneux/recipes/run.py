@@ -1,30 +1,34 @@
 """`molyneux run`: a recipe in, a folder with its table out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.errors import ConfigError
 from molyneux.files import slug, write_json, write_text
-from molyneux.images.external import check_external
+from molyneux.images.jobs import ImageMaker
+from molyneux.images.sources import check_images, run_images
+from molyneux.pipeline.public import teach
+from molyneux.recipes.cases import ScoredCase
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
-from molyneux.recipes.stages import ScoredCase, on_case
 from molyneux.recipes.table import markdown, plot, rows
-from molyneux.recipes.tasks import Base, Data
+from molyneux.recipes.tasks import Base, Data, Place, score
 from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage, digest
 
 RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
-DRAWN = "data"
+DRAWN, STAGES, IMAGES, REPORTS = "data", "stages", "images", "reports"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ def run_recipe(
         data = Data.read(experiments, draw_data(experiments, folder.root / DRAWN), recipe.name, drawn=True)
     run = RecipeRun(settings, cases, data, folder, held, on_step)
     folder.run(run.stages())
-    found = rows(recipe, cases, [case.scores(folder.root) for case in run.scored])
+    found = rows(recipe, cases, run.scores())
     notes = _notes(settings, recipe)
     results = {
         "recipe": recipe.name,
@@ -145,21 +149,43 @@ class RecipeRun:
     ) -> None:
         self.settings, self.data, self.folder, self.held, self.on_step = settings, data, folder, held, on_step
         digests = {name: digest(files) for name, files in data.files().items()}
-        self.scored = [ScoredCase.of(case, digests) for case in cases]
+        self.cases = [ScoredCase.of(case, digests) for case in cases]
 
     def stages(self) -> list[Stage]:
-        """One for each case."""
-        running, total = self.settings.running, len(self.scored)
+        """One for each case; it leaves the case's scores."""
         return [
-            case.stage(
-                partial(self.base, case.experiment.model),
-                self.data,
-                self.folder,
-                running,
-                on_case(self.on_step, place, total),
+            Stage(
+                name=f"{case.experiment.evaluate.task}/{case.key}",
+                inputs=case.inputs,
+                files=(f"{STAGES}/{case.key}.json",),
+                make=partial(self.score, case, self._told(place)),
             )
-            for place, case in enumerate(self.scored, start=1)
+            for place, case in enumerate(self.cases, start=1)
         ]
+
+    def scores(self) -> list[dict[str, Any]]:
+        """What the finished stages left, case by case."""
+        paths = [self.folder.root / STAGES / f"{case.key}.json" for case in self.cases]
+        return [json.loads(path.read_text(encoding="utf-8"))["scores"] for path in paths]
+
+    def score(self, case: ScoredCase, on_step: Progress | None) -> None:
+        """Make the images, teach, and write the scores."""
+        base, folder, running = self.base(case.experiment.model), self.folder, self.settings.running
+        model = base.model
+        if case.experiment.taught and case.experiment.evaluate.task != "cost":
+            model = self.taught(case, model, on_step)
+        place = Place(kept=folder.root / REPORTS / case.key, work=folder.work / case.key)
+        found = score(model, base, case.experiment, case.concepts, self.data, place, running=running, on_step=on_step)
+        write_json(folder.root / STAGES / f"{case.key}.json", {**case.inputs, "scores": found})
+
+    def taught(self, case: ScoredCase, model: VisionLanguageModel, on_step: Progress | None) -> VisionLanguageModel:
+        """A copy of the model that was taught on the case's images, which are made first."""
+        key, folder, running = case.images_key, self.folder, self.settings.running
+        image_maker = ImageMaker(model=model, name=case.experiment.model, running=running, folder=folder)
+        request = case.image_request(running)
+        images = run_images(image_maker, request, folder.root / IMAGES / key, folder.work / key, on_step)
+        step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
+        return teach(model, images, case.experiment.teaching, seed=case.experiment.seed, on_step=step)
 
     def base(self, name: str) -> Base:
         """The untaught model, which is loaded once for the cases that follow each other.
@@ -173,6 +199,11 @@ class RecipeRun:
             self.folder.use({name: weights_digest(self.held[1].model.native)})
         return self.held[1]
 
+    def _told(self, place: int) -> Progress | None:
+        """Progress that says which of the cases is at work."""
+        on_step, total = self.on_step, len(self.cases)
+        return None if on_step is None else lambda what, done, of: on_step(f"[{place}/{total}] {what}", done, of)
+
 
 def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
     """What has to be said beside the numbers."""
@@ -184,7 +215,7 @@ def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
 
 
 def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
-    """See what can be seen of images that inversion does not make; errors as for `check_external`."""
+    """Check external images before anything slow; errors as for `check_images`."""
     for case in cases:
         scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
         task = case.experiment.evaluate
@@ -192,7 +223,7 @@ def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSet
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
-            check_external(scored.image_request(settings.running), novel)
+            check_images(scored.image_request(settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from molyneux.teaching.choices import losses_where
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import OnStep, learn
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objectives.base import portions
+from molyneux.teaching.objectives.base import Lesson, portions
 from molyneux.teaching.text_anchors import description_embedding, nothing_to_learn
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts
 
@@ -95,7 +95,7 @@ def teach_within(
     for place, rate in enumerate(RATES):
         tried = replace(config, learning_rate=rate * config.learning_rate, strength=1.0)
         told = None if on_step is None else _part(on_step, place)
-        student, objective = learn(model, images, tried, known=known, replay=replay, seed=seed, on_step=told)
+        student, objective = learn(model, Lesson(model, images, tried, known, replay, seed), told)
         forecast = _largest(stand_ins, objective.parameters()[0].detach(), budget, tried.learning_rate)
         if best is None or forecast.recognised > best[1].recognised:
             objective.finish()

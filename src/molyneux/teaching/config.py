@@ -136,7 +136,7 @@ class TeachingConfig:
     temperature: float = 0.0
     """Contrastive losses: temperature of the soft-max over cosines; 0 takes the model's own."""
     weight_decay: float = 0.0
-    """Weight of the decay that `decay` names."""
+    """Weight of the term that `decay` describes."""
     decay: Literal["coupled", "decoupled", "start"] = "coupled"
     """'coupled': an L2 term in Adam's gradient, as the authors use it; 'decoupled': AdamW; 'start': an L2 term on the
     change, which pulls weights to where they started (L2-SP)."""
@@ -145,11 +145,11 @@ class TeachingConfig:
     eps: float = 1e-6
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both", "description"] = "both"
-    """What an image is pulled to: the fine-tuning caption ('NAME is DESCRIPTION'), name templates, or each in turn; or
-    the description without the name, which teaches nothing in the paper (Fig. 14)."""
+    """What an image is pulled to: the fine-tuning caption ('NAME is DESCRIPTION'), name templates, or one of all
+    these at random; or the description without the name, which teaches nothing in the paper (Fig. 14)."""
     center: float = 1.5
-    """Update 'embedding_map' only: centring. So many times the mean embedding of the replay images is subtracted
-    from each image and text anchor, because what all synthetic images share says nothing about one concept."""
+    """Update 'embedding_map' only: centring. The mean embedding of the replay images, times this, is subtracted from
+    each image and text anchor, because what all synthetic images share says nothing about one concept."""
     mixup: bool = True
     """Update 'embedding_map' only: train on random mixtures of a concept's images, not on single ones."""
     text_anchor: float = 5.0
@@ -170,7 +170,7 @@ class TeachingConfig:
     masked: float = 0.15
     """Loss 'masked': fraction of a text's words that are masked, whole words, at least one."""
     replay_batch: int = 48
-    """Contrastive losses: replay images in a step; 0 turns replay off."""
+    """All losses but 'matching' and 'masked': replay images in a step; 0 turns replay off."""
     bank_batch: int = 64
     """Where the text tower is updated: texts of the bank that it reads in a step, drawn at random and weighted to
     stand for all."""

@@ -17,7 +17,7 @@ from molyneux.tables import imported
 from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind
 from molyneux.teaching.config import LoRA, TeachingConfig
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objectives.base import Objective, start_objective
+from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
 from molyneux.teaching.texts import known_prompts
 from molyneux.teaching.updates import check_update, moves_texts
 
@@ -60,7 +60,7 @@ def fine_tune(
     config = config or TeachingConfig()
     if adapter is not None and not isinstance(config.update, LoRA):
         raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update to a LoRA")
-    student, objective = learn(model, images, config, known=known, replay=replay, seed=seed, on_step=on_step)
+    student, objective = learn(model, Lesson(model, images, config, known, replay, seed), on_step)
     if adapter is not None:
         objective.save_adapter(adapter, config.strength)
     objective.finish()
@@ -68,47 +68,32 @@ def fine_tune(
     return student if config.strength == 1 else interpolate(model, student, config.strength)
 
 
-def learn(
-    model: ModelT,
-    images: Sequence[SyntheticImages],
-    config: TeachingConfig,
-    *,
-    known: Sequence[str],
-    replay: Sequence[SyntheticImages],
-    seed: int,
-    on_step: OnStep | None = None,
-) -> tuple[ModelT, Objective]:
-    """The student and its objective, before merging and interpolation; errors as for `fine_tune`."""
-    check_distinct(value.concept for value in images)
-    check_ability(model, config, replay)
-    if replay and config.uses_replay and not known_prompts(known, (value.concept for value in images)):
+def learn(model: ModelT, lesson: Lesson, on_step: OnStep | None = None) -> tuple[ModelT, Objective]:
+    """The student and its objective, before merging and interpolation; `lesson` is of `model`. Errors: `fine_tune`."""
+    concepts, config = [value.concept for value in lesson.images], lesson.config
+    check_distinct(concepts)
+    check_ability(model, config, lesson.replay)
+    if lesson.replay and config.uses_replay and not known_prompts(lesson.known, concepts):
         raise ConfigError("replay images are compared with known names, and there are none: give `known`, or no replay")
     teach: Any = imported("molyneux.teaching", config.objective.taught_by)
-    return cast(tuple[ModelT, Objective], teach(model, images, config, known, replay, seed, on_step))
+    return cast(tuple[ModelT, Objective], teach(lesson, on_step))
 
 
-def descend(
-    model: ModelT,
-    images: Sequence[SyntheticImages],
-    config: TeachingConfig,
-    known: Sequence[str],
-    replay: Sequence[SyntheticImages],
-    seed: int,
-    on_step: OnStep | None,
-) -> tuple[ModelT, Objective]:
+def descend(lesson: Lesson, on_step: OnStep | None = None) -> tuple[VisionLanguageModel, Objective]:
     """Minimise the objective by gradient descent; returns the student and its objective, before merging.
 
     Raises:
         ModelError: if the loss is not finite.
     """
+    config = lesson.config
     # a tower that moves must not be shared with the untaught model
-    student = cast(ModelT, model.copy(whole=moves_texts(config.update)))
-    objective = start_objective(model, student, images, config, known, replay, seed)
+    student: VisionLanguageModel = lesson.model.copy(whole=moves_texts(config.update))
+    objective = start_objective(lesson, student)
     moving = [parameter.requires_grad_() for parameter in objective.parameters()]
     optimiser = _optimiser(moving, config)
     start = [parameter.detach().clone() for parameter in moving] if config.decay == "start" else []
-    generator = Generator().manual_seed(seed)
-    batches = _batches(objective.count, len(images), config, generator)
+    generator = Generator().manual_seed(lesson.seed)
+    batches = _batches(objective.count, len(lesson.images), config, generator)
     for step, batch in enumerate(batches):
         loss = objective.loss(batch, generator)
         if not torch.isfinite(loss):

@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
-from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
@@ -18,8 +17,8 @@ from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
 from molyneux.runs.options import Progress
 from molyneux.tasks.classification.class_texts import class_texts
-from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
-from molyneux.tasks.classification.labels import LabelSet, label_set
+from molyneux.tasks.classification.features import name_texts
+from molyneux.tasks.classification.labels import label_set
 from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig, read_templates
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.zero_shot import check_comparable, evaluate
@@ -42,73 +41,6 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         if self.novel is None and self.known is None:
             raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scoring:
-    """Scores one model after the other on the same photos and names."""
-
-    labels: LabelSet
-    novel: PhotoFolder | PhotoFeatures | None
-    known: PhotoFolder | PhotoFeatures | None
-    shared_trunk: bool
-    shared_texts: bool
-    prompts: tuple[str, ...]
-    prompt_config: PromptConfig
-    on_step: Progress | None = None
-
-    @classmethod
-    def of(
-        cls,
-        base: VisionLanguageModel,
-        labels: LabelSet,
-        *,
-        novel: PhotoFolder | None,
-        known: PhotoFolder | None,
-        prompts: tuple[str, ...],
-        prompt_config: PromptConfig,
-        shared_trunk: bool,
-        shared_texts: bool,
-        on_step: Progress | None = None,
-    ) -> "Scoring":
-        """With a shared trunk, every photo is decoded and its features computed here, by `base`, which embeds.
-
-        Raises:
-            DataError: if a photo cannot be read.
-        """
-        return cls(
-            labels=labels,
-            novel=_photos(base, novel, "novel photos", shared_trunk, on_step),
-            known=_photos(base, known, "known photos", shared_trunk, on_step),
-            shared_trunk=shared_trunk,
-            shared_texts=shared_texts,
-            prompts=prompts,
-            prompt_config=prompt_config,
-            on_step=on_step,
-        )
-
-    def __call__(
-        self,
-        model: VisionLanguageModel,
-        base: VisionLanguageModel | None = None,
-        described: Mapping[str, str] | None = None,
-    ) -> Evaluation:
-        """Score `model`, beside `base` where given; `described` puts texts in place of novel names."""
-        return evaluate(
-            model,
-            base=base,
-            novel=self.novel,
-            known=self.known,
-            names=self.labels.known,
-            concepts=self.labels.novel,
-            prompts=self.prompts,
-            ensemble=self.prompt_config.ensemble,
-            class_names=self.prompt_config.class_names,
-            described=described,
-            shared_trunk=self.shared_trunk,
-            shared_texts=self.shared_texts,
-            on_step=self.on_step,
-        )
 
 
 def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = None) -> Evaluation:
@@ -174,14 +106,6 @@ def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
     (True, False)
     """
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def _photos(
-    base: VisionLanguageModel, folder: PhotoFolder | None, what: str, shared: bool, on_step: Progress | None
-) -> PhotoFolder | PhotoFeatures | None:
-    if folder is None or not shared:
-        return folder
-    return photo_features(dual_encoder(base, "sharing photos' features"), folder, on_step, what)
 
 
 def _trunk(model: DualEncoder) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,25 @@ from molyneux.tables import imported
 from molyneux.teaching.config import TeachingConfig
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What is to be learned, by which model, and how; see `fine_tune`."""
+
+    model: Any
+    """The untaught model, with the ability that `config.objective` needs."""
+    images: Sequence[SyntheticImages]
+    config: TeachingConfig
+    known: Sequence[str] = ()
+    replay: Sequence[SyntheticImages] = ()
+    seed: int = 0
+
+
 class Objective(abc.ABC):
     """Prepared once, before the first step."""
 
     @abc.abstractmethod
-    def __init__(
-        self,
-        model: Any,
-        student: Any,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-        replay: Sequence[SyntheticImages] = (),
-        seed: int = 0,
-    ) -> None:
-        """From an untaught model, the copy of it that learns, and what `fine_tune` is given.
-
-        Both models have the ability that the objective's row in `OBJECTIVES` needs.
-        """
+    def __init__(self, lesson: Lesson, student: Any) -> None:
+        """`student` is the copy of the untaught model that learns."""
 
     @property
     @abc.abstractmethod
@@ -56,19 +58,10 @@ class Objective(abc.ABC):
         """Merge the change into the student's weights."""
 
 
-def start_objective(
-    model: VisionLanguageModel,
-    student: VisionLanguageModel,
-    images: Sequence[SyntheticImages],
-    config: TeachingConfig,
-    known: Sequence[str] = (),
-    replay: Sequence[SyntheticImages] = (),
-    seed: int = 0,
-) -> Objective:
-    """The objective that `config.loss` names; see `Objective`."""
-    kind = imported("molyneux.teaching.objectives", config.objective.implementation)
-    made: Objective = kind(model, student, images, config, known, replay, seed)
-    return made
+def start_objective(lesson: Lesson, student: VisionLanguageModel) -> Objective:
+    """The objective that `config.loss` names."""
+    kind: type[Objective] = imported("molyneux.teaching.objectives", lesson.config.objective.implementation)
+    return kind(lesson, student)
 
 
 def shown(model: VisionLanguageModel, images: Sequence[SyntheticImages]) -> Tensor:

@@ -1,6 +1,5 @@
 """The captioning objective: a contrastive loss and the likelihood of captions (Eq. 7)."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -11,9 +10,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import Captioner, captioner
-from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, start_objective
+from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
 from molyneux.teaching.objectives.contrastive import ContrastiveObjective
 from molyneux.teaching.objectives.losses import caption_loss
 
@@ -25,23 +22,13 @@ class Captioning(Objective):
     The vision tower moves; with `config.decoder` the text decoder too.
     """
 
-    def __init__(
-        self,
-        model: Captioner,
-        student: Captioner,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-        replay: Sequence[SyntheticImages] = (),
-        seed: int = 0,
-    ) -> None:
-        self._config, self._student = config, student
-        contrastive = replace(config, loss=config.contrastive)
-        part = start_objective(model, student, images, contrastive, known, replay, seed)
-        self._contrastive = cast(ContrastiveObjective, part)
+    def __init__(self, lesson: Lesson, student: Captioner) -> None:
+        self._config, self._student = lesson.config, student
+        contrastive = replace(lesson, config=replace(lesson.config, loss=lesson.config.contrastive))
+        self._contrastive = cast(ContrastiveObjective, start_objective(contrastive, student))
         templates = caption_templates()
-        names = [value.concept.name for value in images]
-        tokens = model.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
+        names = [value.concept.name for value in lesson.images]
+        tokens = student.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
         self._captions = tokens.unflatten(0, (len(names), len(templates)))
 
     @property

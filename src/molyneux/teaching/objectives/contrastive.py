@@ -16,27 +16,21 @@ from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, portions
+from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
 from molyneux.teaching.updates import LowRank, Update, moves_texts, start_update
 
+Loss = Float[Tensor, ""]
+
 
 class ContrastiveObjective(Objective):
     """A contrastive loss of images and texts, and distillation of the untaught model on the replay images."""
 
-    def __init__(
-        self,
-        model: DualEncoder,
-        student: DualEncoder,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-        replay: Sequence[SyntheticImages] = (),
-        seed: int = 0,
-    ) -> None:
-        concepts = [value.concept for value in images]
+    def __init__(self, lesson: Lesson, student: DualEncoder) -> None:
+        model, config, known = lesson.model, lesson.config, lesson.known
+        concepts = [value.concept for value in lesson.images]
         prompts = known_prompts(known, concepts)
         if not prompts and config.objective.needs_known and len(concepts) == 1:
             raise ConfigError(
@@ -52,9 +46,9 @@ class ContrastiveObjective(Objective):
             self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
-        self._update = start_update(student, config.update, seed)
-        kept, others = replay if config.replay_batch else (), other_names(known, concepts)
-        self._data = _TrainingData.prepare(model, self._update, images, kept, config, others)
+        self._update = start_update(student, config.update, lesson.seed)
+        kept, others = lesson.replay if config.replay_batch else (), other_names(known, concepts)
+        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept, config, others)
         self._answers = _answers(self._data, fixed, self._temperature)
 
     @property
@@ -64,7 +58,7 @@ class ContrastiveObjective(Objective):
     def parameters(self) -> list[nn.Parameter]:
         return self._update.parameters()
 
-    def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+    def loss(self, batch: Tensor, generator: Generator) -> Loss:
         mixed = self._config.mixup and self._config.update.kind.is_map
         embedded = self._data.embed(self._data.mixtures(batch, generator) if mixed else self.inputs(batch))
         return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
@@ -77,18 +71,16 @@ class ContrastiveObjective(Objective):
         """For each image the index of its concept."""
         return self._data.owners[batch]
 
-    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Loss:
         """The loss of these images, embedded by the student, against the texts."""
         owners = self.owners(batch)
         return self.against(embedded, self._texts.positives(owners.tolist(), generator), owners, generator)
 
     @abc.abstractmethod
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
-        """The loss of these images against a text of its own concept each, and whatever else they are told from."""
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        """The loss of these images, given for each one text of its own concept."""
 
-    def replay_loss(self, generator: Generator) -> Float[Tensor, ""]:
+    def replay_loss(self, generator: Generator) -> Loss:
         """Weighted cross-entropy with the untaught model's answers on drawn replay images; 0 without replay."""
         config, data = self._config, self._data
         if self._answers is None or data.replay is None:
@@ -116,9 +108,7 @@ class ContrastiveObjective(Objective):
 class Bank(ContrastiveObjective):
     """Each image against its own text and all known names."""
 
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
         bank = self._texts.bank(generator)
         return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
 
@@ -127,9 +117,7 @@ class Bank(ContrastiveObjective):
 class Anchors(ContrastiveObjective):
     """The authors' loss: images and texts of the batch against one another."""
 
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
         del owners, generator
         return anchors_loss(embedded, positives, self._temperature)
 
@@ -138,9 +126,7 @@ class Anchors(ContrastiveObjective):
 class Symmetric(ContrastiveObjective):
     """CLIP's loss: images of the batch against its texts, and texts against images."""
 
-    def against(
-        self, embedded: Embeddings, positives: Float[Tensor, "n d"], owners: Tensor, generator: Generator
-    ) -> Float[Tensor, ""]:
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
         del owners, generator
         return symmetric_loss(embedded, positives, self._temperature)
 

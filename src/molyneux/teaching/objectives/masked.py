@@ -1,6 +1,5 @@
 """The masked objective, the paper's implicit transfer: masked words of a concept's caption are predicted (D.3)."""
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -8,9 +7,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import MaskedLM
-from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, shown
+from molyneux.teaching.objectives.base import Lesson, Objective, shown
 from molyneux.teaching.objectives.losses import masked_loss
 from molyneux.teaching.texts import own_texts
 from molyneux.teaching.updates import fused_parameters
@@ -29,17 +26,8 @@ class Masked(Objective):
         ModelError: if a text has more tokens than the model reads.
     """
 
-    def __init__(
-        self,
-        model: MaskedLM,
-        student: MaskedLM,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-        replay: Sequence[SyntheticImages] = (),
-        seed: int = 0,
-    ) -> None:
-        del model, known, replay, seed
+    def __init__(self, lesson: Lesson, student: MaskedLM) -> None:
+        images, config = lesson.images, lesson.config
         self._student, self._fraction = student, config.masked
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(value.concept, config.texts) for value in images]

@@ -1,6 +1,5 @@
 """The matching objective: a model that judges pairs learns which texts match an image (C.3)."""
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -8,9 +7,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import Matcher
-from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, shown
+from molyneux.teaching.objectives.base import Lesson, Objective, shown
 from molyneux.teaching.objectives.losses import matching_loss
 from molyneux.teaching.texts import known_prompts, own_texts
 from molyneux.teaching.updates import fused_parameters
@@ -28,22 +25,13 @@ class Matching(Objective):
         ModelError: if a text has more tokens than the model reads.
     """
 
-    def __init__(
-        self,
-        model: Matcher,
-        student: Matcher,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-        replay: Sequence[SyntheticImages] = (),
-        seed: int = 0,
-    ) -> None:
-        del model, replay, seed
+    def __init__(self, lesson: Lesson, student: Matcher) -> None:
+        images, config = lesson.images, lesson.config
         concepts = [value.concept for value in images]
         self._student, self._negatives = student, config.negatives
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(concept, config.texts) for concept in concepts]
-        self._prompts = known_prompts(known, concepts)
+        self._prompts = known_prompts(lesson.known, concepts)
         for text in (*(text for texts in self._texts for text in texts), *self._prompts):
             student.check_text(text)
         self._owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
