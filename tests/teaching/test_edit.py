@@ -84,15 +84,15 @@ def test_the_regression_equals_a_slow_loop_and_meets_its_targets_without_a_ridge
     assert torch.allclose(exact, known.names, atol=1e-4)
 
 
-def test_an_edit_of_no_strength_that_forgets_no_name_changes_nothing():
+def test_an_edit_of_no_gain_that_forgets_no_name_changes_nothing():
     known, new, _, _ = world()
-    found = edit.concept_edits(known, new, Edit(strength=0.0, forget_name=0.0))
+    found = edit.concept_edits(known, new, Edit(gain=0.0, forget_name=0.0))
     assert not edit.change(found).any()
 
 
-def test_the_strength_scales_the_detectors_part():
+def test_the_gain_scales_the_detectors_part():
     known, new, _, _ = world()
-    one, two = (edit.change(edit.concept_edits(known, new, Edit(strength=s, forget_name=0.0))) for s in (0.4, 0.8))
+    one, two = (edit.change(edit.concept_edits(known, new, Edit(gain=s, forget_name=0.0))) for s in (0.4, 0.8))
     assert torch.allclose(2 * one, two)
 
 
@@ -116,7 +116,7 @@ def test_what_was_read_is_recognised_and_what_was_known_still_is():
     known_before = float((answers(seen, known, new, before) == labels).double().mean())
     known_after = float((answers(seen, known, new, edits) == labels).double().mean())
     assert recall(known, new, photos, Edit()) > 0.4
-    assert recall(known, new, photos, Edit(strength=0.0, forget_name=0.0)) < 0.1
+    assert recall(known, new, photos, Edit(gain=0.0, forget_name=0.0)) < 0.1
     assert known_after > known_before - 0.1
 
 

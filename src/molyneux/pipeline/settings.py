@@ -23,6 +23,7 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "paper-vilt": InversionConfig.paper_vilt,
     },
     "teaching": {
+        "edit": TeachingConfig.closed_form,
         "paper": TeachingConfig.paper,
         "paper-matching": TeachingConfig.paper_matching,
         "paper-implicit": TeachingConfig.paper_implicit,

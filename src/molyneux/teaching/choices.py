@@ -73,6 +73,8 @@ class ObjectiveKind:
     """Whether it cannot teach a single concept without known names as negatives."""
     uses_replay: bool = True
     """Whether it learns from replay images."""
+    reads_descriptions: bool = False
+    """Whether it always learns from descriptions, its own and those of known classes."""
     forecasts: bool = False
     """Whether forgetting can be forecast for it, with an update that is a map."""
     preset: str = "default"
@@ -83,6 +85,14 @@ FUSED_UPDATES = tuple(name for name, kind in UPDATES.items() if kind.fused_block
 _FUSED = "its models have no embeddings of images alone"
 
 OBJECTIVES: dict[str, ObjectiveKind] = {
+    "edit": ObjectiveKind(
+        implementation="teach_edit:Merge",
+        taught_by="teach_edit:teach_edit",
+        updates=("embedding_map",),
+        because="its closed form is a map of the shared space",
+        reads_descriptions=True,
+        preset="edit",
+    ),
     "bank": ObjectiveKind(implementation="contrastive:Bank", contrastive=True, needs_known=True, forecasts=True),
     "anchors": ObjectiveKind(implementation="contrastive:Anchors", contrastive=True, forecasts=True, preset="paper"),
     "symmetric": ObjectiveKind(implementation="contrastive:Symmetric", contrastive=True, preset="paper"),

@@ -22,7 +22,7 @@ else:
 class Edit:
     """How an edit is computed. Chosen by pretending that known classes are new, not on the concepts reported."""
 
-    width: float = 0.4
+    width: float = 0.5
     """Of the Gaussian kernel, over unit vectors; the distance of two unrelated texts is 1.4."""
     ridge: float = 0.3
     """Of the regression, in units of the kernel at distance 0."""
@@ -30,29 +30,33 @@ class Edit:
     """Share of the name in the text that is compared with known texts; the rest is the description."""
     description: float = 0.15
     """Weight of the description's own direction beside the regression's, which has 1."""
-    name: float = 0.1
+    name: float = 0.05
     """Weight of the name's own direction beside the regression's."""
     images: float = 0.0
     """Weight of the direction of synthetic images beside the regression's."""
     key_images: float = 0.0
     """Share of the images' covariance in the key's whitening; the rest is that of the known names."""
-    key_shrinkage: float = 0.094
+    key_shrinkage: float = 0.047
     """Multiple of the typical variance that is added to the key's covariance."""
-    value_shrinkage: float = 0.019
+    value_shrinkage: float = 0.0037
     """Multiple of the typical variance that is added to the value's covariance."""
-    forget_name: float = 1.0
-    """Share of the name's own score that the edit takes away, so that the detector alone decides: 0 to 1."""
-    strength: float = 0.75
-    """Of the edit, in spreads of the known names' scores per standard deviation of the detector's answer."""
+    forget_name: float = 0.5
+    """Share of the name's own score that the edit takes away; at 1 the detector alone decides."""
+    price: float = 0.01
+    """Share of stand-ins for known photos that a concept of gain 1 would capture."""
+    stand_in_name: float = 0.4
+    """How far a stand-in is moved towards a known name, in units of that name's distance from the mean of names."""
+    gain: float = 0.7
+    """Of the detector, in units of the gain at which `price` is reached."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"teaching.edit.{item.name} is {value}: expected a finite number of at least 0")
-        for name in ("name_view", "key_images", "forget_name"):
+        for name in ("name_view", "key_images", "forget_name", "price"):
             if getattr(self, name) > 1:
-                raise ConfigError(f"teaching.edit.{name} is {getattr(self, name)}: expected a share between 0 and 1")
+                raise ConfigError(f"teaching.edit.{name} is {getattr(self, name)}: expected a number from 0 to 1")
         for name in ("width", "ridge", "value_shrinkage", "key_shrinkage"):
             if not getattr(self, name):
                 raise ConfigError(f"teaching.edit.{name} is 0: expected a number above 0")
@@ -122,9 +126,11 @@ class TeachingConfig:
     """For models with separate embeddings: 'bank', Eq. 2 with a fixed bank of other texts as negatives; 'anchors', the
     authors' loss over 2B anchors; 'symmetric', CLIP's, which cannot teach a single concept. For CoCa: 'captioning',
     Eq. 7, a contrastive loss and the likelihood of captions. For ViLT: 'matching', does a text match an image; or
-    'masked', fill masked words of an image's text."""
+    'masked', fill masked words of an image's text. 'edit' has no loss: a rank-one edit in closed form."""
     update: Full | LoRA = field(default_factory=Full)
     """Which weights are updated, and how."""
+    edit: Edit = field(default_factory=Edit)
+    """Loss 'edit' only: how the closed form is computed."""
     learning_rate: float = 6e-4
     """Adam's step size."""
     steps: int = 20
@@ -217,7 +223,13 @@ class TeachingConfig:
     def uses_text_anchors(self) -> bool:
         """Whether descriptions are learned from beside the images."""
         anchored = self.mixup and bool(self.text_anchor or self.conse_anchor)
-        return self.objective.contrastive and self.update.kind.is_map and anchored
+        contrastive = self.objective.contrastive and self.update.kind.is_map and anchored
+        return contrastive or self.objective.reads_descriptions
+
+    @classmethod
+    def closed_form(cls) -> "TeachingConfig":
+        """An edit in closed form, without an optimiser: milliseconds once the texts are read."""
+        return cls(loss="edit", strength=1.0)
 
     @classmethod
     def paper(cls, learning_rate: float = 2e-5) -> "TeachingConfig":

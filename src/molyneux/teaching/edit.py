@@ -22,6 +22,10 @@ from torch.nn.functional import normalize
 
 from molyneux.teaching.config import Edit
 
+_TIMES, _STRIDE = 4, 17
+_LEAST = 1e-3
+"""Of the share of a score's rise that sets the new name apart; where a known name rises as much, no strength helps."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Known:
@@ -41,8 +45,8 @@ class New:
 
     names: Float[Tensor, "m d"]
     """In the prompt that names are scored in."""
-    descriptions: Float[Tensor, "m d"]
-    """Of several descriptions of a concept, their mean."""
+    descriptions: Float[Tensor, "m d"] | None
+    """Of several descriptions of a concept, their mean; None teaches from images alone."""
     images: Float[Tensor, "m d"] | None = None
     """Mean embedding of each concept's synthetic images, if there are any."""
 
@@ -89,7 +93,8 @@ def views(
 
 def gaussian_kernel(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"], width: float) -> Float[Tensor, "m n"]:
     """exp(-|a - b|^2 / 2 width^2)."""
-    return torch.exp(-(torch.cdist(a, b) ** 2) / (2 * width**2))
+    kernel: Tensor = torch.exp(-torch.cdist(a, b).square() / (2 * width**2))
+    return kernel
 
 
 def regressed(
@@ -105,7 +110,8 @@ def regressed(
     """
     gram = gaussian_kernel(known_texts, known_texts, width)
     weights = torch.linalg.solve(gram + ridge * torch.eye(len(gram)).to(gram), targets)
-    return gaussian_kernel(texts, known_texts, width) @ weights
+    answer: Tensor = gaussian_kernel(texts, known_texts, width) @ weights
+    return answer
 
 
 def mixed_direction(
@@ -128,12 +134,15 @@ def directions(known: Known, new: New, config: Edit) -> Float[Tensor, "m d"]:
     Photos of a known class lie towards its name, so the regression learns from known texts (description and name) where
     names lie; at a new concept's texts it answers where photos of the concept would.
     """
+    seen = None if new.images is None else centred(new.images, known.images.double().mean(dim=0))
+    if new.descriptions is None:
+        assert seen is not None
+        return seen
     mean = known.names.double().mean(dim=0)
     known_texts = views(known.descriptions, known.names, known, config.name_view)
     texts = views(new.descriptions, new.names, known, config.name_view)
     answer = regressed(texts, known_texts, centred(known.names, mean), config.width, config.ridge)
     described = centred(new.descriptions, known.descriptions.double().mean(dim=0))
-    seen = None if new.images is None else centred(new.images, known.images.double().mean(dim=0))
     return mixed_direction(answer, described, centred(new.names, mean), seen, config)
 
 
@@ -157,7 +166,8 @@ def detectors(
     both = torch.linalg.solve(covariance, torch.cat([directions, mean[None]]).T).T
     rows, constant = both[:-1], both[-1]
     rows = rows - (rows @ mean)[:, None] * constant / (constant @ mean)
-    return rows / (rows * directions).sum(dim=1, keepdim=True)
+    scaled: Tensor = rows / (rows * directions).sum(dim=1, keepdim=True)
+    return scaled
 
 
 def values(names: Float[Tensor, "m d"], known_names: Float[Tensor, "n d"], shrinkage: float) -> Float[Tensor, "m d"]:
@@ -169,12 +179,8 @@ def values(names: Float[Tensor, "m d"], known_names: Float[Tensor, "n d"], shrin
     """
     off = names.double() - known_names.double().mean(dim=0)
     rows = torch.linalg.solve(shrunk(covariance(known_names), shrinkage), off.T).T
-    return rows / (rows * off).sum(dim=1, keepdim=True)
-
-
-def spread(images: Float[Tensor, "r d"], names: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Standard deviation over names of an image's scores, mean over images."""
-    return (images.double() @ names.double().T).std(dim=1).mean()
+    scaled: Tensor = rows / (rows * off).sum(dim=1, keepdim=True)
+    return scaled
 
 
 def scale(images: Float[Tensor, "r d"], names: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
@@ -182,11 +188,55 @@ def scale(images: Float[Tensor, "r d"], names: Float[Tensor, "n d"]) -> Float[Te
     return (covariance(images).trace() / covariance(names).trace()).sqrt()
 
 
-def unit_strength(detectors: Float[Tensor, "m d"], known: Known) -> Float[Tensor, " m"]:
-    """The factor of each detector that makes its answer vary, over known names seen as images, by one spread."""
-    answers = (known.names.double() - known.names.double().mean(dim=0)) @ detectors.T
-    varies = answers.std(dim=0) * scale(known.images, known.names)
-    return spread(known.images, known.names) / varies
+def stand_ins(known: Known, towards: float) -> Float[Tensor, "s d"]:
+    """Stand-ins for photos of known classes: every image of the set, moved towards known names; each name four times.
+
+    No chance is involved, so the same model in other coordinates has the same stand-ins in them.
+    """
+    images, names = known.images.double(), known.names.double()
+    off = towards * scale(images, names) * (names - names.mean(dim=0))
+    at = torch.arange(len(names), device=names.device)
+    return torch.cat([images[(at + step * _STRIDE) % len(images)] + off for step in range(_TIMES)])
+
+
+def critical_strengths(
+    seen: Float[Tensor, "s d"],
+    names: Float[Tensor, "n d"],
+    new: Float[Tensor, " d"],
+    detector: Float[Tensor, " d"],
+    value: Float[Tensor, " d"],
+    forget: float,
+) -> Float[Tensor, " s"]:
+    """For each embedding, the factor of the detector above which the new name scores best; infinite where none does.
+
+    With v' = v + value (b detector - forget (new - mean)) . v the new name's score is linear in b, and so is each known
+    name's; the last crossing is the answer. Embeddings that the new name has already are at most 0.
+    """
+    off = names - names.mean(dim=0)
+    away = forget * (seen @ (new - names.mean(dim=0)))
+    answer = seen @ detector
+    cross = off @ value
+    margin = seen @ names.T - away[:, None] * cross - (seen @ new - away)[:, None]
+    needed = (margin / (1 - cross).clamp_min(_LEAST)).amax(dim=1) / answer
+    return torch.where(answer > 0, needed, math.inf)
+
+
+def unit_strengths(
+    seen: Float[Tensor, "s d"],
+    known: Known,
+    new: Float[Tensor, "m d"],
+    detectors: Float[Tensor, "m d"],
+    values: Float[Tensor, "m d"],
+    config: Edit,
+) -> Float[Tensor, " m"]:
+    """The factor of each detector at which its concept captures the share `price` of the stand-ins."""
+    names = known.names.double()
+    found = []
+    for name, detector, value in zip(new.double(), detectors, values, strict=True):
+        needed = critical_strengths(seen, names, name, detector, value, config.forget_name)
+        place = max(1, round(config.price * len(needed)))
+        found.append(needed.kthvalue(place).values)
+    return torch.stack(found).clamp_min(0)
 
 
 def concept_edits(known: Known, new: New, config: Edit | None = None) -> Edits:
@@ -194,10 +244,10 @@ def concept_edits(known: Known, new: New, config: Edit | None = None) -> Edits:
     config = config or Edit()
     where = directions(known, new, config)
     found = detectors(where, key_covariance(known, config), known.images.double().mean(dim=0))
-    strength = config.strength * unit_strength(found, known)
+    raised = values(new.names, known.names, config.value_shrinkage)
+    units = unit_strengths(stand_ins(known, config.stand_in_name), known, new.names, found, raised, config)
     name = new.names.double() - known.names.double().mean(dim=0)
-    keys = strength[:, None] * found - config.forget_name * name
-    return Edits(keys, values(new.names, known.names, config.value_shrinkage))
+    return Edits(config.gain * units[:, None] * found - config.forget_name * name, raised)
 
 
 def change(edits: Edits) -> Float[Tensor, "d d"]:

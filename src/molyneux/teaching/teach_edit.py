@@ -1,0 +1,117 @@
+"""Teaching by closed-form edits: read the embeddings that `edit` needs from the model, then merge the change."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.nn.functional import normalize
+
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.datasets.imagenet import described_classes
+from molyneux.datasets.names import without
+from molyneux.errors import ConfigError
+from molyneux.shapes import Embeddings
+from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.edit import Edits, Known, New, change, concept_edits
+from molyneux.teaching.objectives.base import Lesson, Objective, portions
+from molyneux.teaching.text_anchors import described_names, description_embedding
+from molyneux.teaching.texts import NAME_PROMPT
+
+
+@final
+class Merge(Objective):
+    """No loss and no steps: the change is known at once, and merged into the vision tower's last layer."""
+
+    def __init__(self, lesson: Lesson, student: Any) -> None:
+        self._student, self._change = student, change(edits_of(lesson))
+
+    @property
+    def count(self) -> int:
+        return 0
+
+    def parameters(self) -> list[nn.Parameter]:
+        return []
+
+    def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+        raise NotImplementedError("an edit has no loss")
+
+    def finish(self) -> None:
+        self._student.remap(self._change.to(next(self._student.native.parameters())))
+
+
+def teach_edit(lesson: Lesson, on_step: Any = None) -> tuple[VisionLanguageModel, Objective]:
+    """A copy of the model and the change to merge into it; errors as for `edits_of`."""
+    student: VisionLanguageModel = lesson.model.copy()
+    merge = Merge(lesson, student)
+    if on_step is not None:
+        on_step(1, 1)
+    return student, merge
+
+
+@torch.no_grad()
+def edits_of(lesson: Lesson) -> Edits:
+    """The edits of a lesson's concepts, one row each, in double precision.
+
+    A concept without descriptions, as in the control on noise, is taught from its images alone.
+
+    Raises:
+        ConfigError: if a concept has neither descriptions nor images, or there are no replay images.
+        ModelError: if a text has more tokens than the model reads, or too few known descriptions fit.
+    """
+    model, config = lesson.model, lesson.config.edit
+    if not lesson.replay:
+        raise ConfigError("an edit needs replay images, to know where the images of this model lie: give `replay`")
+    bare = next((one for one in lesson.images if not (one.source_descriptions or len(one))), None)
+    if bare is not None:
+        raise ConfigError(f"{bare.concept.name!r} has nothing to learn from: give a description or images")
+    known = known_embeddings(model, [one.concept.name for one in lesson.images], lesson.replay)
+    parts = []
+    for described in (True, False):
+        rows = [one for one in lesson.images if bool(one.source_descriptions) == described]
+        if rows:
+            parts.append((rows, concept_edits(known, new_embeddings(model, rows, config.images), config)))
+    order = {id(one): place for place, one in enumerate(lesson.images)}
+    places = torch.tensor([order[id(one)] for rows, _ in parts for one in rows]).argsort()
+    return Edits(*(torch.cat([getattr(found, name) for _, found in parts])[places] for name in Edits._fields))
+
+
+def known_embeddings(model: DualEncoder, concepts: Sequence[str], replay: Sequence[SyntheticImages]) -> Known:
+    """What the model knows: ImageNet's classes, less the concepts, by name and description, and replay images."""
+    names = described_names(model, without(tuple(described_classes()), concepts))
+    if not names:
+        raise ConfigError(
+            f"an edit compares descriptions with those of ImageNet's classes, and {model.name!r} reads too few of them "
+            "to the end: choose --long-text, or another preset of teaching"
+        )
+    shipped = described_classes()
+    return Known(
+        names=model.embed_texts([NAME_PROMPT.format(name) for name in names]),
+        descriptions=model.embed_texts([shipped[name] for name in names]),
+        images=torch.cat([model.embed_images(part) for part in portions(model, replay)]),
+    )
+
+
+def new_embeddings(model: DualEncoder, images: Sequence[SyntheticImages], weight: float) -> New:
+    """The concepts' names, descriptions and mean images; images are left out where their weight is 0.
+
+    Without descriptions the images stand for them.
+    """
+    described = all(one.source_descriptions for one in images)
+    seen = None
+    if (weight or not described) and all(len(one) for one in images):
+        seen = torch.cat([_mean_image(model, one) for one in images])
+    return New(
+        names=model.embed_texts([NAME_PROMPT.format(one.concept.name) for one in images]),
+        descriptions=torch.cat([description_embedding(model, one.source_descriptions) for one in images])
+        if described
+        else None,
+        images=seen,
+    )
+
+
+def _mean_image(model: DualEncoder, images: SyntheticImages) -> Embeddings:
+    """The mean direction of a concept's images, (1, d)."""
+    rows = torch.cat([model.embed_images(part) for part in portions(model, [images])])
+    return normalize(rows.mean(dim=0, keepdim=True), dim=1)
