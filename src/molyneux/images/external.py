@@ -18,7 +18,7 @@ from molyneux.errors import ConfigError, DataError
 from molyneux.files import sha256
 from molyneux.images.config import ImageRequest, without_images
 from molyneux.runs.options import Progress
-from molyneux.synthetic import LazyImages, SyntheticImages, description_only, resized
+from molyneux.synthetic import SyntheticImages, description_only, resized
 
 GENERATOR = "sdxl"
 
@@ -65,8 +65,10 @@ def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
             raise DataError(f"{path} would be taught on and is scored on, as {twin}: keep the two apart")
 
 
-def external_images(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
-    """The concepts' images as `request.images_from` says; each concept's are read or generated when asked for.
+def external_images(
+    model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None
+) -> list[Callable[[], SyntheticImages]]:
+    """For each concept what reads or generates its images, as `request.images_from` says.
 
     Those of a folder become square as the model's photos do.
 
@@ -77,14 +79,14 @@ def external_images(model: VisionLanguageModel, request: ImageRequest, on_step: 
     assert request.images_from is not None
     concepts = request.concepts
     if without_images(request.images_from):
-        return LazyImages([partial(description_only, concept) for concept in concepts])
+        return [partial(description_only, concept) for concept in concepts]
     name = generator_name(request.images_from)
     if name is None:
         folder = _folder(request)
-        return LazyImages([partial(_from_folder, folder, model, concept, request.seed) for concept in concepts])
+        return [partial(_from_folder, folder, model, concept, request.seed) for concept in concepts]
     running = request.running
     load = cache(partial(ImageGenerator.load, name, device=running.device, precision=running.precision))
-    return LazyImages([partial(_generated, load, one, request, model.image_size, on_step) for one in concepts])
+    return [partial(_generated, load, concept, request, model.image_size, on_step) for concept in concepts]
 
 
 def _generated(

@@ -34,13 +34,14 @@ def run_images(
     if request.images_from is None and request.control is None:
         return image_maker(jobs, on_step)
     if request.images_from is not None:
-        made = external_images(image_maker.model, request, on_step)
+        readers = external_images(image_maker.model, request, on_step)
     else:
         assert request.control is not None
         made = control_images(request.control, image_maker, request, (), work, on_step)
+        readers = [partial(made.__getitem__, place) for place in range(len(made))]
     about = [request.images_from, asdict(request.generation), request.control]
-    for place, job in enumerate(jobs):
-        image_maker.keep(job, partial(made.__getitem__, place), about)
+    for job, read in zip(jobs, readers, strict=True):
+        image_maker.keep(job, read, about)
     return LazyImages.saved(job.folder for job in jobs)
 
 
