@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 import yaml
 
 from molyneux.errors import DataError
-
-CONTROLS = ("noise", "shuffled", "description_prompt")
+from molyneux.images.choices import CONTROLS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,7 @@ class Taught:
     text_similarity: Change
     text_rank: Change
     text_controls: Mapping[str, Change]
-    """Median rank on the same fresh images after a control's lesson."""
+    """Median rank on the same fresh images after teaching on a control's images."""
     controls: Mapping[str, Outcome]
     photos: tuple[Photo, ...]
 

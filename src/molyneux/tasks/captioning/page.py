@@ -102,7 +102,7 @@ def _moments(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _columns(found: Mapping[str, Any]) -> list[str]:
-    return [phrases.CONTROL_LABELS.get(name, name) for name in _moments(found)]
+    return [phrases.control_label(name) for name in _moments(found)]
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[_Line]:
