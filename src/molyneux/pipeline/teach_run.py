@@ -1,19 +1,17 @@
 """`molyneux teach`: words in, a folder with a taught model, its scores and a report out."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
-from molyneux.files import write_json
 from molyneux.images.config import Control, without_images
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
@@ -22,19 +20,29 @@ from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts,
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.scoring import Scoring
 from molyneux.pipeline.settings import TeachSettings
+from molyneux.records import (
+    CLASSES,
+    ENVIRONMENT,
+    SCORES,
+    Classes,
+    ConceptResult,
+    Forecast,
+    Replay,
+    TeachResult,
+    TextOnly,
+    read_record,
+    write_record,
+)
 from molyneux.report.html import write_report
-from molyneux.runs.environment import ENVIRONMENT, environment
+from molyneux.runs.environment import environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.predictions import write_predictions
-from molyneux.tasks.classification.results import Evaluation
-from molyneux.tasks.classification.text_only import FRESH, READINGS, TextReader, read_from_text
-from molyneux.teaching.budget import Forecast, check_budget, teach_within
+from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
+from molyneux.teaching.budget import check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
 from molyneux.teaching.updates import moves_texts, shares_trunk
-
-SCORES, CLASSES = "scores.json", "classes.json"
 
 FORECAST = "forecast.json"
 """What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
@@ -56,6 +64,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
     """
+    if settings.max_forgetting is not None:
+        check_budget(settings.max_forgetting, settings.teaching)
     request = check_request(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
@@ -63,7 +73,6 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_ability(base, settings.teaching)
     if settings.max_forgetting is not None:
         dual_encoder(base, "a budget of forgetting")
-        check_budget(settings.max_forgetting, settings.teaching)
     check_texts(base, settings, request)
     run = _TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
@@ -72,16 +81,16 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     folder.add_time("load", time.perf_counter() - started)
     if not (folder.root / SCORES).exists():
         run.score(folder)
-    write_json(folder.root / ENVIRONMENT, environment(base, folder.weights, folder.timings, command))
+    write_record(folder.root / ENVIRONMENT, environment(base, folder.weights, folder.timings, command))
     write_report(folder.root)
     folder.finish()
     return folder.root
 
 
-def read_scores(root: Path) -> dict[str, Any]:
+def read_scores(root: Path) -> TeachResult:
     """The scores of a finished run, with the taught model's folder as a path from here."""
-    content = json.loads((root / SCORES).read_text(encoding="utf-8"))
-    return cast(dict[str, Any], content | {"model": str(root / content["model"])})
+    found = read_record(TeachResult, root / SCORES)
+    return found.model_copy(update={"model": str(root / found.model)})
 
 
 @dataclass(slots=True)
@@ -132,23 +141,21 @@ class _TeachRun:
             evaluation = self.scoring(taught, self.base)
             write_predictions(folder.root, self.request.novel, evaluation.predictions)
             if evaluation.after.classes:
-                write_json(folder.root / CLASSES, evaluation.classes())
-        scores = evaluation.as_dict() | {"model": self.settings.saved}
+                write_record(folder.root / CLASSES, Classes(evaluation.classes))
+        more: dict[str, Any] = {"model": self.settings.saved}
         if self.settings.drawn:
-            scores["protocol"]["novel_images"] = "drawings, not photos"
+            more["protocol"] = evaluation.protocol.model_copy(update={"novel_images": "drawings, not photos"})
         if self.settings.novel is None and self.settings.fresh and not without_images(self.settings.images_from):
             with folder.timed("fresh images"):
-                scores["text_only"] = self.text_only(folder, taught, images)
+                more["text_only"] = self.text_only(folder, taught, images)
         if self.settings.compares:
             with folder.timed("controls"):
-                scores["controls"] = self.controls(folder, images)
-        scores["replay"] = {
-            "images": sum(len(one) for one in self.replay),
-            "names": len(self.replay),
-        }
+                more["controls"] = self.controls(folder, images)
+        more["replay"] = Replay(images=sum(len(one) for one in self.replay), names=len(self.replay))
+        more["text_anchors"] = self.settings.teaching.uses_text_anchors
         if self.forecast is not None:
-            scores["forecast"] = self.forecast.as_dict()
-        write_json(folder.root / SCORES, scores)
+            more["forecast"] = self.forecast
+        write_record(folder.root / SCORES, TeachResult(**evaluation.scores().given() | more))
 
     def known_images(self) -> tuple[SyntheticImages, ...]:
         """Replay images of all classes but the concepts."""
@@ -166,11 +173,11 @@ class _TeachRun:
         chosen = folder.root / FORECAST
         if target.is_dir():
             if self.settings.max_forgetting is not None:
-                self.forecast = Forecast(**json.loads(chosen.read_text(encoding="utf-8")))
+                self.forecast = read_record(Forecast, chosen)
             return scorer(load(target, **asdict(self.settings.running)), "teaching")
         taught = self.lesson(images, "teaching")
         if self.forecast is not None:
-            write_json(chosen, self.forecast.as_dict())
+            write_record(chosen, self.forecast)
         taught.save(target)
         return taught
 
@@ -195,34 +202,24 @@ class _TeachRun:
 
     def text_only(
         self, folder: RunFolder, taught: DualEncoder | Matcher, own: Sequence[SyntheticImages]
-    ) -> dict[str, Any]:
+    ) -> dict[str, TextOnly]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
         wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(taught)
         others = {control: reader(self.control_lesson(control, folder, own)) for control in wanted}
-        found = {}
-        for fresh in fresh_images(self.image_maker, self.settings.image_request, FRESH, folder.work, self.on_step):
-            readings = {control: other.read(fresh) for control, other in others.items()}
-            found[fresh.concept.name] = read_from_text(base, after, fresh, self.replay) | {
-                "controls": {
-                    control: {key: {"after": reading[key]} for key in READINGS} for control, reading in readings.items()
-                }
-            }
-        return found
+        fresh = fresh_images(self.image_maker, self.settings.image_request, FRESH, folder.work, self.on_step)
+        return {one.concept.name: read_from_text(base, after, others, one, self.replay) for one in fresh}
 
-    def controls(self, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
+    def controls(self, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, dict[str, ConceptResult]]:
         """The concepts' scores without their lesson: other images, or the description as the prompt."""
         assert self.scoring is not None
-        found: dict[str, Any] = {control: self.control(control, folder, own) for control in CONTROLS}
+        found: dict[str, dict[str, ConceptResult]] = {}
+        for control in CONTROLS:
+            found[control] = self.scoring(self.control_lesson(control, folder, own)).concepts
         described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
-        found["description_prompt"] = _concepts(self.scoring(self.base, described=described))
+        found["description_prompt"] = self.scoring(self.base, described=described).concepts
         return found
-
-    def control(self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
-        """The concepts' scores after the same teaching on a control's images."""
-        assert self.scoring is not None
-        return _concepts(self.scoring(self.control_lesson(control, folder, own)))
 
     def control_lesson(
         self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]
@@ -230,8 +227,3 @@ class _TeachRun:
         """A model taught in the same way on a control's images."""
         images = control_images(control, self.image_maker, self.settings.image_request, own, folder.work, self.on_step)
         return self.lesson(images, f"{control} control")
-
-
-def _concepts(evaluation: Evaluation) -> dict[str, Any]:
-    concepts: dict[str, Any] = evaluation.as_dict()["concepts"]
-    return concepts

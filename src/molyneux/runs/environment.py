@@ -7,8 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
-
-ENVIRONMENT = "environment.json"
+from molyneux.records import Environment, Machine, ModelFacts
 
 PACKAGES = (
     "molyneux",
@@ -49,16 +48,17 @@ def machine() -> dict[str, Any]:
 
 def environment(
     model: VisionLanguageModel, weights: str, timings: Mapping[str, float], command: Sequence[str]
-) -> dict[str, Any]:
+) -> Environment:
     """What a run writes down beside its results; `weights` is the digest of the model's, `timings` are in seconds."""
-    return {
-        "versions": versions(),
-        "machine": machine() | {"device": model.device.type},
-        "timings": dict(timings),
-        "model": {
-            "weights": f"sha256:{weights}",
-            "parameters": sum(value.numel() for value in model.native.parameters()),
-            "image_size": model.image_size,
-        },
-        "command": list(command),
-    }
+    return Environment(
+        version=1,
+        versions=versions(),
+        machine=Machine(**machine(), device=model.device.type),
+        timings=timings,
+        model=ModelFacts(
+            weights=f"sha256:{weights}",
+            parameters=sum(value.numel() for value in model.native.parameters()),
+            image_size=model.image_size,
+        ),
+        command=tuple(command),
+    )

@@ -1,8 +1,7 @@
 """How much of a lesson to keep for a promised price, judged without a photo."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
+from molyneux.records import Forecast
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
@@ -28,26 +28,6 @@ STAND_INS = 2000
 """Points of the shared space that stand for photos of known classes, and as many for each concept's."""
 
 HALVINGS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What was chosen, and what it was expected to cost and to bring before any photo was seen."""
-
-    budget: float
-    learning_rate: float
-    strength: float
-    """Of the change, how much is kept."""
-    forgotten: float
-    """Accuracy lost on the stand-ins for known photos."""
-    captured: float
-    """The largest share of them that one new name fits best, beyond what it did before."""
-    recognised: float
-    """Share of the stand-ins for the concepts' photos that their name fits best."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 def teach_within(

@@ -18,7 +18,8 @@ from molyneux.datasets.folders import photos_below
 from molyneux.datasets.photos import batches, check_headers
 from molyneux.errors import ConfigError
 from molyneux.files import GrowingFile, slug, write_json
-from molyneux.runs.environment import ENVIRONMENT, environment
+from molyneux.records import ENVIRONMENT, write_record
+from molyneux.runs.environment import environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress, check_seed
 from molyneux.tasks.captioning.config import CaptioningConfig
@@ -135,7 +136,7 @@ def caption_folder(
     if folder is not None:
         _write(folder, photos, found)
         content = environment(models["after"], folder.weights, folder.timings, command)
-        write_json(folder.root / ENVIRONMENT, content)
+        write_record(folder.root / ENVIRONMENT, content)
         folder.finish()
     return found
 
