@@ -115,6 +115,8 @@ class TeachSettings:
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
+        window: dict[str, Any] = {} if self.window == Window() else asdict(self.window)
+        drawn: dict[str, Any] = {"drawn": True} if self.drawn else {}
         generates = self.images_from is not None and not without_images(self.images_from)
         return RunSettings(
             version=1,
@@ -135,8 +137,8 @@ class TeachSettings:
                 known=None if self.known is None else str(self.known),
                 names=self.names,
                 **asdict(self.prompt_config),
-                **({} if self.window == Window() else asdict(self.window)),
-                **({"drawn": True} if self.drawn else {}),
+                **window,
+                **drawn,
                 controls=self.compares,
             ),
             adapter_only=self.adapter_only,

@@ -207,7 +207,9 @@ class _TeachRun:
         wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(taught)
-        others = {control: reader(self.control_lesson(control, folder, own)) for control in wanted}
+        others: dict[str, TextReader] = {}
+        for control in wanted:
+            others[control] = reader(self.control_lesson(control, folder, own))
         fresh = fresh_images(self.image_maker, self.settings.image_request, FRESH, folder.work, self.on_step)
         return {one.concept.name: read_from_text(base, after, others, one, self.replay) for one in fresh}
 

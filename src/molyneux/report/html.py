@@ -106,11 +106,8 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
     }
     if run.scores:
         forecast = {} if run.scores.forecast is None else run.scores.forecast.as_dict()
-        found |= {
-            "Protocol": run.scores.protocol.as_dict(),
-            "Replay": run.scores.replay.as_dict(),
-            "Forecast": forecast,
-        }
+        found |= {"Protocol": run.scores.protocol.as_dict(), "Replay": run.scores.replay.as_dict()}
+        found["Forecast"] = forecast
     found["Model"] = {"name": run.settings.model}
     if run.environment:
         found["Model"] = {**found["Model"], **run.environment.model.as_dict()}
@@ -186,9 +183,7 @@ class _ConceptView:
             lines=list(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
             changes=_both(change_chart, list(_rows(run, concept))),
-            interval=f"{phrases.percent(run.scores.protocol.interval.level, 0)} interval"
-            if run.scores and interval
-            else "",
+            interval=phrases.percent(run.scores.protocol.interval.level, 0) if run.scores and interval else "",
             best=[_card(run, photo) for photo in best],
             worst=[_card(run, photo) for photo in worst],
         )
@@ -204,7 +199,8 @@ def _verdict(run: Run, concept: Taught) -> list[str]:
         is_control=bool(run.settings.control),
         drawn=run.drawn,
     )
-    return [*said, phrases.from_text(concept.text_only)] if concept.text_only else list(said)
+    text_only = phrases.from_text(concept.text_only) if concept.text_only else ""
+    return [*said, text_only] if text_only else list(said)
 
 
 def _overall(run: Run) -> list[str]:

@@ -166,12 +166,7 @@ class Evaluation:
     @property
     def classes(self) -> dict[str, ClassResult]:
         """For each known class with photos, their number and its accuracy, before and after."""
-        return {
-            name: ClassResult(
-                photos=one.photos, accuracy=self._pair(SharePair, lambda m, k=name: m.classes[k].accuracy)
-            )
-            for name, one in self.after.classes.items()
-        }
+        return {name: self._class(name) for name in self.after.classes}
 
     def scores(self, *, predictions: bool = False, classes: bool = False) -> Scores:
         """All numbers; with `predictions`, also what was made of every novel photo; with `classes`, known accuracy
@@ -203,6 +198,10 @@ class Evaluation:
     def _pair(self, kind: type[PairT], value: Callable[[Measurement], Any], reason: str = "") -> PairT:
         values = self._values(value)
         return kind(**values) if values["after"] is not None else kind(**values, reason=reason)
+
+    def _class(self, name: str) -> ClassResult:
+        accuracy = self._pair(SharePair, lambda m: m.classes[name].accuracy)
+        return ClassResult(photos=self.after.classes[name].photos, accuracy=accuracy)
 
     def _concept(self, name: str) -> ConceptResult:
         photos = self.after.concepts[name].photos

@@ -88,15 +88,13 @@ def read_from_text(
 
 
 def _pairs(after: Mapping[str, float | None], before: Mapping[str, float | None] | None = None) -> dict[str, Any]:
-    kinds = {"similarity": Pair, "median_rank": RankPair, "replay_captured": SharePair}
-    return {
-        key: kind(
-            after=after[key],
-            **({} if before is None else {"before": before[key]}),
-            **({"reason": NO_REPLAY} if after[key] is None else {}),
-        )
-        for key, kind in kinds.items()
-    }
+    found: dict[str, Pair] = {}
+    for key, kind in (("similarity", Pair), ("median_rank", RankPair), ("replay_captured", SharePair)):
+        values: dict[str, Any] = {} if before is None else {"before": before[key]}
+        if after[key] is None:
+            values["reason"] = NO_REPLAY
+        found[key] = kind(after=after[key], **values)
+    return found
 
 
 @torch.no_grad()
