@@ -51,21 +51,34 @@ Texts = tuple[str, ...]
 Settings = Mapping[str, JsonValue]
 """Settings by name, which only their own classes know."""
 
-_PLAIN = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+PLAIN = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Record(BaseModel):
     """Plain values that say what they mean, and turn into JSON and back."""
 
-    model_config = ConfigDict(**_PLAIN, extra="forbid")
+    model_config = ConfigDict(**PLAIN, extra="forbid")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: the keys that are set."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
     def given(self) -> dict[str, Any]:
         """The values that are set, by name."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
+
+class Compared(Record):
+    """A model's numbers, beside those of its base where there is one: `before` and `change` are set where it is."""
+
+    version: Version
+    model: str
+    base: str | None
+
+    @model_validator(mode="after")
+    def _before_where_there_is_a_base(self) -> "Compared":
+        _check_before(self, "", self.base is not None)
+        return self
 
 
 class Pair(Record):
@@ -226,12 +239,9 @@ class Protocol(Record):
     """Said where they are drawings, which must not be taken for photos."""
 
 
-class Scores(Record):
+class Scores(Compared):
     """What `molyneux evaluate` prints."""
 
-    version: Version
-    model: str
-    base: str | None
     protocol: Protocol
     known_accuracy: SharePair
     known_accuracy_joint: SharePair
@@ -240,11 +250,6 @@ class Scores(Record):
     """Known accuracy after teaching as a share of that before."""
     classes: Mapping[str, ClassResult] = {}
     predictions: tuple[Prediction, ...] = ()
-
-    @model_validator(mode="after")
-    def _before_where_there_is_a_base(self) -> "Scores":
-        _check_before(self, "", self.base is not None)
-        return self
 
 
 class Reading(Record):
@@ -305,13 +310,13 @@ class TeachResult(Scores):
 class Predictions(RootModel[Mapping[str, tuple[KeptPrediction, ...]]]):
     """`predictions.json`: for each concept its photos."""
 
-    model_config = _PLAIN
+    model_config = PLAIN
 
 
 class Classes(RootModel[Mapping[str, ClassResult]]):
     """`classes.json`: the known classes that there are photos of."""
 
-    model_config = _PLAIN
+    model_config = PLAIN
 
     @model_validator(mode="after")
     def _all_before(self) -> "Classes":
@@ -429,7 +434,7 @@ RecordT = TypeVar("RecordT", bound=BaseModel)
 
 def write_record(path: Path, record: BaseModel) -> None:
     """Write a record as JSON; errors as for `write_json`."""
-    write_json(path, record.model_dump(mode="json", exclude_unset=True))
+    write_json(path, record.model_dump(mode="json", exclude_unset=True, by_alias=True))
 
 
 def read_record(kind: type[RecordT], path: Path) -> RecordT:
@@ -469,9 +474,10 @@ def _first(error: ValidationError) -> str:
 def _check_before(value: object, place: str, wanted: bool) -> None:
     """See that whatever can have a `before` has one, or that nothing has; controls have none."""
     if isinstance(value, Record):
-        if "before" in type(value).model_fields and ("before" in value.model_fields_set) != wanted:
-            what = f"{'a' if wanted else 'no'} value from before teaching at {place}.before"
-            raise PydanticCustomError("whole", "{what}", {"what": what.replace(" .", " ")})
+        for key in {"before", "change"} & type(value).model_fields.keys():
+            if (key in value.model_fields_set) != wanted:
+                what = f"{'a' if wanted else 'no'} value beside the base model's at {place}.{key}".replace(" .", " ")
+                raise PydanticCustomError("whole", "{what}", {"what": what})
         for name, part in value.given().items():
             _check_before(part, f"{place}.{name}", wanted and name != "controls")
     elif isinstance(value, Mapping):
