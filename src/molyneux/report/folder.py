@@ -118,9 +118,18 @@ def read_run(folder: Path) -> Run:
     classes = _record(Classes, folder / CLASSES)
     made = {path.parent: read_record(ImagesRecord, path) for path in folder.glob(f"synthetic/*/{IMAGES}")}
     images = {record.name: (record, tuple(sorted(place.glob("*.png")))) for place, record in made.items()}
-    missing = next((one.name for one in settings.concepts if scores and one.name not in scores.concepts), None)
-    if missing is not None:
-        raise DataError(f"{folder / SCORES}: concepts.{missing}: expected its numbers, got nothing; run again")
+    if scores:
+        lost = next((one.name for one in settings.concepts if one.name not in scores.concepts), None)
+        if lost is not None:
+            raise DataError(f"{folder / SCORES}: concepts.{lost}: expected its numbers, got nothing; run again")
+        total, photos = (
+            scores.protocol.counts.known_photos,
+            sum(one.photos for one in classes.root.values()) if classes else 0,
+        )
+        if total != photos:
+            raise DataError(
+                f"{folder / CLASSES}: expected {total} photos in all, as {SCORES} has it, got {photos}; run again"
+            )
     concepts = []
     for name, descriptions in ((one.name, one.descriptions) for one in settings.concepts):
         record, files = images.get(name, (None, ()))

@@ -65,35 +65,9 @@ def render(run: Run) -> str:
         timings=[(name, phrases.duration(seconds)) for name, seconds in timings],
         total_time=phrases.duration(math.fsum(seconds for _, seconds in timings)),
         time_chart=_both(time_chart, timings),
-        command=command(run),
+        command=shlex.join(run.environment.command) if run.environment else "",
         concept_file=_concept_file(run) if several else "",
     )
-
-
-def command(run: Run) -> str:
-    """The command line that repeats the run: the recorded one, else one made from the configuration."""
-    if run.environment and run.environment.command:
-        return shlex.join(run.environment.command)
-    settings, parts = run.settings, ["molyneux teach"]
-    if len(run.concepts) == 1:
-        parts[0] += f" {shlex.quote(run.concepts[0].name)}"
-        parts += [f"--description {shlex.quote(text)}" for text in run.concepts[0].descriptions]
-    else:
-        parts.append("--concepts concepts.json")
-    scored = settings.evaluation
-    given = {
-        "model": settings.model,
-        "seed": settings.seed,
-        "novel": scored.novel,
-        "known": scored.known,
-        "names": scored.names,
-        "control": settings.control,
-        "images-from": settings.images_from,
-        "max-forgetting": settings.max_forgetting,
-        "out": "FOLDER",
-    }
-    parts += [f"--{option} {shlex.quote(f'{value}')}" for option, value in given.items() if value is not None]
-    return " \\\n  ".join(parts)
 
 
 def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
@@ -383,7 +357,7 @@ def _extremes(photos: Sequence[KeptPrediction]) -> tuple[list[KeptPrediction], l
     return ordered[:most], ordered[len(ordered) - least :][::-1]
 
 
-def _improvement(photo: KeptPrediction) -> tuple[float, float]:
+def _improvement(photo: KeptPrediction) -> tuple[float, int]:
     """By how much the margin rose, and the rank fell."""
     gain = (photo.after.margin or 0.0) - (photo.before.margin or 0.0)
     return gain, photo.before.rank - photo.after.rank

@@ -71,6 +71,8 @@ def write_caption_report(folder: Path) -> Path:
     wanted = (
         {"after"} | ({"before"} if scores.base is not None else set()) | ({"references"} if scores.scores else set())
     )
+    if len(captions.root) != scores.protocol.photos:
+        raise DataError(f"{folder / CAPTIONS}: expected {scores.protocol.photos} photos, as {SCORES} has it; run again")
     for name, entry in captions.root.items():
         if entry.model_fields_set != wanted:
             raise DataError(f"{folder / CAPTIONS}: {name}: expected {', '.join(sorted(wanted))}, as {SCORES} has it")

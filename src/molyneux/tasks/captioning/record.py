@@ -44,7 +44,7 @@ class CaptionMetrics(Record):
     bleu_4: Share
     rouge_l: Share
     cider: Amount
-    cider_interval: Interval
+    cider_interval: tuple[Amount, Amount]
     meteor: Measured
     spice: Measured
 

@@ -19,13 +19,16 @@ GALLERY, INDEX = "gallery", "gallery.json"
 SIDE = 240
 """Longest side of an embedded panel, in pixels."""
 
-ROWS = {
-    "energy_ratio": "heat in the mask, times chance",
-    "pointing": "hottest point in the mask",
+_MASKS = {
     "dice": "Dice (DSC)",
     "iou": "IoU",
     "contour_dice": "contour Dice at 2 px",
     "slice_dice": "NSD as the paper has it",
+}
+ROWS = {
+    "heat": {"energy_ratio": "heat in the mask, times chance", "pointing": "hottest point in the mask"},
+    "mask": _MASKS,
+    "sam": _MASKS,
 }
 STAGES = {"heat": "Heat maps", "mask": "Masks from heat maps", "sam": "Masks from SAM"}
 
@@ -130,9 +133,7 @@ def _tables(scores: LocaliseResult) -> list[tuple[str, list[str], list[tuple[str
         parts = [getattr(part, stage) for one in columns.values() for part in (one.text, one.text_minus_gibberish)]
         if None in parts:
             continue
-        rows = [
-            (ROWS[metric], [_cell(getattr(part, metric)) for part in parts]) for metric in type(parts[0]).model_fields
-        ]
+        rows = [(label, [_cell(getattr(part, key)) for part in parts]) for key, label in ROWS[stage].items()]
         tables.append((title, headings, rows))
     return tables
 

@@ -57,12 +57,6 @@ class Seen(Record):
     gibberish: Stages
     text_minus_gibberish: Stages
 
-    @model_validator(mode="after")
-    def _same_stages(self) -> "Seen":
-        if len({frozenset(one.model_fields_set) for one in (self.text, self.gibberish, self.text_minus_gibberish)}) > 1:
-            raise PydanticCustomError("whole", "'sam' in each part or in none")
-        return self
-
 
 class Chance(Record):
     """What chance reaches."""
@@ -99,6 +93,15 @@ class LocaliseResult(Compared):
     after: Seen
     change: Stages | None = None
     controls: Mapping[str, Seen]
+
+    @model_validator(mode="after")
+    def _same_stages(self) -> "LocaliseResult":
+        models = [one for one in (self.before, self.after, *self.controls.values()) if one is not None]
+        parts = [part for one in models for part in (one.text, one.gibberish, one.text_minus_gibberish)]
+        with_sam = {part.sam is not None for part in (*parts, self.change) if part is not None}
+        if len(with_sam) > 1:
+            raise PydanticCustomError("whole", "'sam' in each part or in none")
+        return self
 
 
 class Card(Record):
