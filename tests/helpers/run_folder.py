@@ -9,12 +9,15 @@ from PIL import Image, ImageFilter
 
 from molyneux.files import slug
 from molyneux.records import (
+    CLASSES,
     CONFIG,
     ENVIRONMENT,
     IMAGES,
     PREDICTIONS,
     SCORES,
     Bootstrap,
+    Classes,
+    ClassResult,
     ConceptResult,
     ConceptTexts,
     CountPair,
@@ -45,6 +48,9 @@ OKAPI = (
     "A hoofed animal with a dark brown velvety body, a giraffe-like head with large ears, and white and "
     "black horizontal stripes on its legs and rump."
 )
+
+
+KNOWN = tuple(f"known class {index}" for index in range(1000))
 
 
 def drawn(seed: int, size: int = 64) -> Image.Image:
@@ -153,7 +159,7 @@ def result(names: list[str], **changed: Any) -> TeachResult:
             described={},
             naming="known and novel names alike stand in the prompts",
             score="cosine",
-            known_names=tuple(f"known class {index}" for index in range(1000)),
+            known_names=KNOWN,
             novel_names=tuple(names),
             label_sets={"target_recall": "known names and this one", "known_accuracy_joint": "all names"},
             counts=Counts(known_names=1000, novel_names=len(names), known_photos=1000, novel_photos=30 * len(names)),
@@ -248,6 +254,8 @@ def write_run(
         for index in range(images):
             drawn(100 * number + index).save(target / f"{index:02d}.png")
     write_record(folder / SCORES, scores or result(list(concepts)))
+    known = {name: ClassResult(photos=1, accuracy=SharePair(before=1.0, after=1.0)) for name in KNOWN}
+    write_record(folder / CLASSES, Classes(known))
     if with_predictions:
         found = {name: predictions(name, 30) for name in concepts}
         for number, photos in enumerate(found.values()):

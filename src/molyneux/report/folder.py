@@ -121,15 +121,11 @@ def read_run(folder: Path) -> Run:
     if scores:
         lost = next((one.name for one in settings.concepts if one.name not in scores.concepts), None)
         if lost is not None:
-            raise DataError(f"{folder / SCORES}: concepts.{lost}: expected its numbers, got nothing; run again")
-        total, photos = (
-            scores.protocol.counts.known_photos,
-            sum(one.photos for one in classes.root.values()) if classes else 0,
-        )
-        if total != photos:
-            raise DataError(
-                f"{folder / CLASSES}: expected {total} photos in all, as {SCORES} has it, got {photos}; run again"
-            )
+            raise DataError(f"{folder / SCORES}: concepts.{lost}: expected its numbers, got nothing")
+        wanted = scores.protocol.counts.known_photos
+        photos = sum(one.photos for one in classes.root.values()) if classes else 0
+        if photos != wanted:
+            raise DataError(f"{folder / CLASSES}: expected {wanted} photos in all, as {SCORES} says, got {photos}")
     concepts = []
     for name, descriptions in ((one.name, one.descriptions) for one in settings.concepts):
         record, files = images.get(name, (None, ()))
