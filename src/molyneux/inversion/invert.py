@@ -22,8 +22,9 @@ from molyneux.inversion.canvas import CANVASES, COLORS, Canvas
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.priors import batch_norm_moments, frobenius_variation, statistics_distance, total_variation
 from molyneux.inversion.views import draw_views, view
+from molyneux.records import TracePoint
 from molyneux.shapes import Images
-from molyneux.synthetic import SyntheticImages, TracePoint
+from molyneux.synthetic import SyntheticImages
 
 OnStep = Callable[[int, int], None]
 
@@ -220,7 +221,7 @@ class InversionState:
             "leaves": [leaf.detach().cpu() for leaf in self.canvas.leaves()],
             "optimiser": self.optimiser.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
-            "trace": [asdict(point) for point in self.trace],
+            "trace": [point.as_dict() for point in self.trace],
         }
 
     def store(self, path: Path) -> None:
