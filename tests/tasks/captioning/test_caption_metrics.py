@@ -248,7 +248,7 @@ def test_a_change_is_that_of_the_scores_and_its_interval_is_paired():
         assert getattr(change, name).value == pytest.approx(second - first)
         low, high = getattr(change, name).interval
         assert 0 < low < second - first < high
-    assert "meteor" not in change
+    assert "meteor" not in change.as_dict()
     assert caption_change(old, old).cider == MeanGain(value=0.0, interval=(0.0, 0.0))
 
 
