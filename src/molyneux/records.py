@@ -379,8 +379,13 @@ class Environment(Record):
     machine: Machine
     timings: Mapping[str, Amount]
     """Seconds."""
-    model: ModelFacts
+    weights: Mapping[str, str]
+    """Digests by model."""
+    model: ModelFacts | None = None
+    """The base model, where there is one."""
     command: Texts
+    notes: Texts
+    """What a person should know of how the run went."""
 
 
 class ConceptTexts(Record):
@@ -452,6 +457,11 @@ def read_record(kind: type[RecordT], path: Path) -> RecordT:
         raise DataError(f"{path}: {_first(error)}; run again, or mend the file") from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+
+
+def as_record(kind: type[RecordT], plain: Any) -> RecordT:
+    """The record that plain data for JSON stand for."""
+    return kind.model_validate_json(to_json(plain))
 
 
 def _first(error: ValidationError) -> str:

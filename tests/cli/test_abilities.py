@@ -21,9 +21,9 @@ from molyneux.backends.load import load
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.images import sources as images
-from molyneux.pipeline import scoring
 from molyneux.pipeline import teach_run as run
 from molyneux.synthetic import SyntheticImages
+from molyneux.tasks.classification import run as scoring
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import fine_tune
 

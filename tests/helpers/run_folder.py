@@ -232,6 +232,8 @@ def write_run(
         machine=Machine(system="Linux", processor="x86_64", cores=2, device="cpu"),
         timings={"load": 3.1, "invert": 41.0, "replay": 0.0, "teach": 4.2, "evaluate": 12.0},
         model=ModelFacts(weights="sha256:0123", parameters=28_000_000, image_size=224),
+        weights={"mini": "0123"},
+        notes=(),
         command=("molyneux", "teach", *concepts, *(("--control", control) if control else ())),
     )
     write_record(folder / ENVIRONMENT, environment)

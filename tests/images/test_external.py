@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.runs import CROSS, RING, settings_for, use_tiny, write_photos
+from helpers.runs import CROSS, RING, Counter, contents, settings_for, use_tiny, write_photos
 from helpers.small_models import load_tiny
 from helpers.tiny_sdxl import save_tiny_sdxl
 from molyneux.backends import diffusion
@@ -81,13 +81,19 @@ def test_generated_images_are_made_once_and_name_their_maker(tmp_path, monkeypat
     assert f"2 images generated from the description by {name}" in page
     assert "computed from the words alone" not in page
     alone = settings_for(tmp_path / "alone", None, concepts=(CROSS,), images_from=f"sdxl:{name}")
-    made = external_images(
-        load_tiny("tiny"), replace(alone, generation=settings.generation).image_request, tmp_path / "alone"
+    made = external_images(load_tiny("tiny"), replace(alone, generation=settings.generation).image_request)
+    torch.testing.assert_close(made[0]().pixels, cross.pixels, rtol=0, atol=0)
+    again = replace(settings, out=tmp_path / "again")
+    with pytest.raises(KeyboardInterrupt):
+        teach_concepts(again, on_step=Counter(3))
+    generate, made_of = diffusion.ImageGenerator.generate, []
+    monkeypatch.setattr(
+        diffusion.ImageGenerator,
+        "generate",
+        lambda self, texts, *rest, **named: made_of.append(texts) or generate(self, texts, *rest, **named),
     )
-    torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
-    monkeypatch.setattr(diffusion.ImageGenerator, "generate", None)
-    again = external_images(load_tiny("tiny"), settings.image_request, out / "synthetic")
-    torch.testing.assert_close(again[0].pixels, ring.pixels, rtol=0, atol=0)
+    assert contents(teach_concepts(again)) == contents(out)
+    assert made_of == [CROSS.descriptions]
 
 
 @pytest.mark.parametrize("concepts", [(RING,), (RING, CROSS)])

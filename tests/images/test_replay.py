@@ -36,6 +36,12 @@ def test_the_set_is_made_once_and_then_read(cache, monkeypatch):
     assert same(replay_images(ConvModel(), REPLAY), made)
 
 
+def test_what_is_taught_is_not_among_them(cache):
+    first, *others = replay_names(REPLAY)
+    found = replay_images(ConvModel(), REPLAY, taught=[first.upper()])
+    assert [one.concept.name for one in found] == others
+
+
 def test_an_interrupted_making_goes_on_to_the_same_images(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         replay_images(ConvModel(), REPLAY, on_step=Counter(2))

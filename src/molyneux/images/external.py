@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from molyneux.backends.base import VisionLanguageModel
@@ -66,9 +66,9 @@ def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
 
 
 def external_images(
-    model: VisionLanguageModel, request: ImageRequest, root: Path, on_step: Progress | None = None
-) -> tuple[SyntheticImages, ...]:
-    """The concepts' images as `request.images_from` says, each saved below `root`; finished ones are read.
+    model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None
+) -> list[Callable[[], SyntheticImages]]:
+    """For each concept what reads or generates its images, as `request.images_from` says.
 
     Those of a folder become square as the model's photos do.
 
@@ -77,32 +77,22 @@ def external_images(
         ModelError: if the text-to-image model cannot be loaded, or a description is too long for it.
     """
     assert request.images_from is not None
+    concepts = request.concepts
+    if without_images(request.images_from):
+        return [partial(description_only, concept) for concept in concepts]
     name = generator_name(request.images_from)
     if name is None:
-        bare = without_images(request.images_from)
-        made = tuple(map(description_only, request.concepts)) if bare else _from_folder(model, request)
-        for images in made:
-            if not (root / images.concept.slug).exists():
-                images.save(root / images.concept.slug)
-        return made
-    generator = None
-    found = []
-    for concept in request.concepts:
-        folder = root / concept.slug
-        if (folder / "images.json").is_file():
-            found.append(SyntheticImages.load(folder))
-            continue
-        if generator is None:
-            running = asdict(request.running)
-            generator = ImageGenerator.load(name, device=running["device"], precision=running["precision"])
-        found.append(_generated(generator, concept, request, model.image_size, on_step))
-        found[-1].save(folder)
-    return tuple(found)
+        folder = _folder(request)
+        return [partial(_from_folder, folder, model, concept, request.seed) for concept in concepts]
+    running = request.running
+    load = cache(partial(ImageGenerator.load, name, device=running.device, precision=running.precision))
+    return [partial(_generated, load, concept, request, model.image_size, on_step) for concept in concepts]
 
 
 def _generated(
-    generator: ImageGenerator, concept: Concept, request: ImageRequest, size: int, on_step: Progress | None
+    load: Callable[[], ImageGenerator], concept: Concept, request: ImageRequest, size: int, on_step: Progress | None
 ) -> SyntheticImages:
+    generator = load()
     started = time.perf_counter()
     label = f"images of {concept.name}"
     pixels = generator.generate(
@@ -122,23 +112,15 @@ def _generated(
     )
 
 
-def _from_folder(model: VisionLanguageModel, request: ImageRequest) -> tuple[SyntheticImages, ...]:
-    folder = _folder(request)
-    places = {name_key(name): index for index, name in enumerate(folder.names)}
-
-    def paths(concept: Concept) -> Sequence[Path]:
-        label = places[name_key(concept.name)]
-        return [photo.path for photo in folder.photos if photo.label == label]
-
-    return tuple(
-        SyntheticImages(
-            concept=concept,
-            pixels=load_batch(paths(concept), model.image_size, model.crop_fraction, model.photo_fit, folder.window),
-            seed=request.seed,
-            source="external",
-            depicted=concept.name,
-        )
-        for concept in request.concepts
+def _from_folder(folder: PhotoFolder, model: VisionLanguageModel, concept: Concept, seed: int) -> SyntheticImages:
+    label = [name_key(name) for name in folder.names].index(name_key(concept.name))
+    paths = [photo.path for photo in folder.photos if photo.label == label]
+    return SyntheticImages(
+        concept=concept,
+        pixels=load_batch(paths, model.image_size, model.crop_fraction, model.photo_fit, folder.window),
+        seed=seed,
+        source="external",
+        depicted=concept.name,
     )
 
 

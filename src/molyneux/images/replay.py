@@ -6,8 +6,9 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.names import without
 from molyneux.errors import DataError
 from molyneux.files import write_bytes
 from molyneux.images.config import ReplayConfig
 from molyneux.inversion.invert import invert_each
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import Stage, StageFolder
 from molyneux.synthetic import SyntheticImages
 
 FILE = "replay.safetensors"
@@ -32,9 +35,13 @@ _FORMAT = "molyneux-replay-1"
 
 
 def replay_images(
-    model: VisionLanguageModel, config: ReplayConfig | None = None, *, on_step: Progress | None = None
+    model: VisionLanguageModel,
+    config: ReplayConfig | None = None,
+    *,
+    taught: Iterable[str] = (),
+    on_step: Progress | None = None,
 ) -> tuple[SyntheticImages, ...]:
-    """Images of known classes as the model sees them: shipped with it, cached, or else made now.
+    """Images of known classes, but not of those in `taught`: shipped with the model, cached, or else made now.
 
     The first making takes a while (it inverts an image of every class), survives an interruption, and is kept in
     the cache folder (`MOLYNEUX_CACHE`, else the user's) under the model's weights and the settings.
@@ -45,37 +52,41 @@ def replay_images(
     """
     config = config or ReplayConfig()
     shipped = shipped_set(model.name, config)
-    if shipped is not None:
-        return load_replay(shipped)
-    folder = cache_folder() / "replay" / _key(model, config)
-    if not (folder / FILE).is_file():
-        made = make_replay(model, config, folder / "classes", on_step=on_step)
-        save_replay(made, folder / FILE, config)
-        shutil.rmtree(folder / "classes", ignore_errors=True)
-    return load_replay(folder / FILE)
+    path = shipped or cache_folder() / "replay" / _key(model, config) / FILE
+    if not path.is_file():
+        groups = path.parent / "classes"
+        save_replay(make_replay(model, config, groups, on_step=on_step), path, config)
+        shutil.rmtree(groups, ignore_errors=True)
+    found = load_replay(path)
+    kept = without([one.concept.name for one in found], taught)
+    return tuple(one for one in found if one.concept.name in kept)
 
 
 def make_replay(
     model: VisionLanguageModel, config: ReplayConfig, folder: Path, *, on_step: Progress | None = None
 ) -> tuple[SyntheticImages, ...]:
     """Invert 'a photo of a NAME.' for each class; `folder` keeps the finished groups until all are there."""
-    found: list[SyntheticImages] = []
     names, steps = replay_names(config), config.inversion.steps
-    starts = range(0, len(names), config.together)
-    for group, start in enumerate(starts):
-        kept = folder / f"{group:04d}.safetensors"
-        if not kept.is_file():
-            made = invert_each(
-                model,
-                [depicted(name) for name in names[start : start + config.together]],
-                config.inversion,
-                seed=config.seed,
-                checkpoint=folder / f"{group:04d}.pt",
-                on_step=_part_of(on_step, group * steps, len(starts) * steps),
-            )
-            save_replay(made, kept, config)
-        found += load_replay(kept)
-    return tuple(found)
+    groups = [names[start : start + config.together] for start in range(0, len(names), config.together)]
+
+    def invert_group(place: int) -> None:
+        made = invert_each(
+            model,
+            [depicted(name) for name in groups[place]],
+            config.inversion,
+            seed=config.seed,
+            checkpoint=folder / f"{place:04d}.pt",
+            on_step=_part_of(on_step, place * steps, len(groups) * steps),
+        )
+        save_replay(made, folder / files[place], config)
+
+    files = [f"{place:04d}.safetensors" for place in range(len(groups))]
+    about = {"weights": weights_digest(model.native), "config": asdict(config)}
+    StageFolder(folder, on_step).run(
+        Stage(name=f"{STAGE}/{place}", inputs=about, files=(file,), make=partial(invert_group, place))
+        for place, file in enumerate(files)
+    )
+    return tuple(images for file in files for images in load_replay(folder / file))
 
 
 def depicted(name: str) -> Concept:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,18 +29,19 @@ SECOND_STAND_IN = Concept(
 def run_images(
     image_maker: ImageMaker, request: ImageRequest, root: Path, work: Path, on_step: Progress | None = None
 ) -> LazyImages:
-    """What the run teaches on, in the concepts' order; finished folders below `root` are read."""
+    """What the run teaches on, in the concepts' order, saved below `root`; finished folders there are read."""
     jobs = _jobs(request, root, work)
-    undone = not all(job.done for job in jobs)
-    if undone and request.images_from is not None:
-        external_images(image_maker.model, request, root, on_step)
-    elif request.control is None:
+    if request.images_from is None and request.control is None:
         return image_maker(jobs, on_step)
-    elif undone:
+    if request.images_from is not None:
+        readers = external_images(image_maker.model, request, on_step)
+    else:
+        assert request.control is not None
         made = control_images(request.control, image_maker, request, (), work, on_step)
-        for job, images in zip(jobs, made, strict=True):
-            if not job.done:
-                images.save(job.folder)
+        readers = [partial(made.__getitem__, place) for place in range(len(made))]
+    about = [request.images_from, asdict(request.generation), request.control]
+    for job, read in zip(jobs, readers, strict=True):
+        image_maker.keep(job, read, about)
     return LazyImages.saved(job.folder for job in jobs)
 
 

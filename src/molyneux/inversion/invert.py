@@ -117,7 +117,7 @@ def _climb(
 ) -> tuple[Images, tuple[TracePoint, ...]]:
     size, view_size = config.size or model.inversion_size, config.view or model.inversion_size
     canvas = CANVASES[config.canvas](config, size, generators, model.device)
-    job = _Job(config, model, alignment, canvas, generators, fingerprint)
+    job = InversionState(config, model, alignment, canvas, generators, fingerprint)
     if checkpoint is not None and checkpoint.exists():
         job.restore(checkpoint)
     with frozen(model.native), folded(model) as job.expected:
@@ -146,8 +146,8 @@ def image_seed(seed: int, concept: Concept, index: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-class _Job:
-    """The state of one inversion between two steps."""
+class InversionState:
+    """One inversion between two steps."""
 
     def __init__(
         self,

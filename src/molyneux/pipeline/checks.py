@@ -1,13 +1,12 @@
 """Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import check_distinct
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import imagenet_names
-from molyneux.datasets.names import name_key, read_names
+from molyneux.datasets.names import read_names, without
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
 from molyneux.images.external import check_external
@@ -16,6 +15,7 @@ from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
 from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
+from molyneux.tasks.classification.run import check_class_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +71,3 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: Ch
         for text in (*concept.descriptions, *concept.captions):
             model.check_text(text)
     check_class_texts(model, name_texts(request.labels.all, request.prompts))
-
-
-def check_class_texts(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:
-    """Raise ModelError for the first of the classes' texts that the model cannot read to its end."""
-    for group in texts:
-        for text in group:
-            model.check_text(text)
-
-
-def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
-    """The distinct names, in order, without those of `left_out` (in any case)."""
-    keys = {name_key(name) for name in left_out}
-    return tuple(name for name in dict.fromkeys(names) if name_key(name) not in keys)

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.names import without
 from molyneux.images.replay import replay_images
-from molyneux.pipeline.checks import without
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.runs.options import check_seed
 from molyneux.synthetic import SyntheticImages
@@ -50,9 +50,7 @@ def teach(
     check_ability(model, config)
     taught = [one.concept.name for one in images]
     if replay is None:
-        replay = replay_images(dual_encoder(model, "replay")) if uses_replay(config) else ()
-        kept = set(without([one.concept.name for one in replay], taught))
-        replay = [one for one in replay if one.concept.name in kept]
+        replay = replay_images(dual_encoder(model, "replay"), taught=taught) if uses_replay(config) else ()
     bank = without(imagenet_names(), taught) if known is None else known
     load_known_texts(model, images, bank, config)
     return fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

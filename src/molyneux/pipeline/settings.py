@@ -12,7 +12,7 @@ from molyneux.errors import ConfigError
 from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig, without_images
 from molyneux.inversion.config import InversionConfig
 from molyneux.runs.options import check_seed
-from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig
+from molyneux.tasks.classification.prompts import PromptConfig
 from molyneux.tasks.localisation.config import SaliencyConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
 
@@ -173,25 +173,6 @@ class InvertSettings:
             "concepts": _concepts(self.concepts),
             "inversion": _plain(asdict(self.inversion)),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateSettings:
-    """A model to score, and on what."""
-
-    model: str
-    base: str | None = None
-    novel: str | Path | None = None
-    known: str | Path | None = None
-    names: str | None = None
-    prompt_config: PromptConfig = field(default_factory=PromptConfig)
-    texts: ClassTexts = field(default_factory=ClassTexts)
-    window: Window = field(default_factory=Window)
-    running: Running = field(default_factory=Running)
-
-    def __post_init__(self) -> None:
-        if self.novel is None and self.known is None:
-            raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
 
 
 def _concepts(concepts: Sequence[Concept]) -> list[dict[str, Any]]:

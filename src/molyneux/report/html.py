@@ -84,7 +84,8 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
         found["Forecast"] = forecast
     found["Model"] = {"name": run.settings.model}
     if run.environment:
-        found["Model"] = {**found["Model"], **run.environment.model.as_dict()}
+        if run.environment.model:
+            found["Model"] = {**found["Model"], **run.environment.model.as_dict()}
         found |= {"Versions": run.environment.versions, "Machine": run.environment.machine.as_dict()}
     return found
 

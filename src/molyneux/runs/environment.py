@@ -2,12 +2,14 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
-from molyneux.records import Environment, Machine, ModelFacts
+from molyneux.backends.digest import weights_digest
+from molyneux.records import ENVIRONMENT, Environment, Machine, ModelFacts, write_record
+from molyneux.runs.folder import RunFolder
 
 PACKAGES = (
     "molyneux",
@@ -46,19 +48,25 @@ def machine() -> dict[str, Any]:
     }
 
 
-def environment(
-    model: VisionLanguageModel, weights: str, timings: Mapping[str, float], command: Sequence[str]
-) -> Environment:
-    """What a run writes down beside its results; `weights` is the digest of the model's, `timings` are in seconds."""
-    return Environment(
-        version=1,
-        versions=versions(),
-        machine=Machine(**machine(), device=model.device.type),
-        timings=timings,
-        model=ModelFacts(
-            weights=f"sha256:{weights}",
+def write_environment(
+    folder: RunFolder, device: str, command: Sequence[str], model: VisionLanguageModel | None = None
+) -> None:
+    """Write what a run was made with into its folder; with `model`, also what that is."""
+    about = {}
+    if model is not None:
+        about["model"] = ModelFacts(
+            weights=f"sha256:{weights_digest(model.native)}",
             parameters=sum(value.numel() for value in model.native.parameters()),
             image_size=model.image_size,
-        ),
+        )
+    found = Environment(
+        version=1,
+        versions=versions(),
+        machine=Machine(**machine(), device=device),
+        timings=folder.timings,
+        weights=folder.weights,
         command=tuple(command),
+        notes=tuple(folder.notes),
+        **about,
     )
+    write_record(folder.root / ENVIRONMENT, found)

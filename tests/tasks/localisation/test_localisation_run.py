@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from helpers.runs import Counter, Killed, contents
 from helpers.small_models import ConvModel, load_tiny
@@ -95,8 +96,21 @@ def test_an_interrupted_job_goes_on_to_the_same_result(images, tmp_path, how, mo
         localise_set(settings(images, tmp_path / "cut", batch=2), on_step=Counter(3, how))
     seen = Counter()
     assert localise_set(settings(images, tmp_path / "cut", batch=2), on_step=seen) == whole
-    assert seen.calls == 2
+    assert seen.calls == 3  # the batch that was cut is done again
     assert contents(tmp_path / "cut").keys() == contents(tmp_path / "whole").keys()
+
+
+def test_a_damaged_image_file_is_made_again(images, tmp_path):
+    whole = localise_set(settings(images, tmp_path / "whole", batch=2))
+    with pytest.raises(KeyboardInterrupt):
+        localise_set(settings(images, tmp_path / "cut", batch=2), on_step=Counter(3))
+    damaged = tmp_path / "cut" / "images" / "0.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    told = []
+    found = localise_set(settings(images, tmp_path / "cut", batch=2), on_step=lambda what, *_: told.append(what))
+    assert found == whole
+    assert told[0] == "images/0 is made again: images/0.safetensors is not as it was left"
+    assert told[1:] == ["images"] * 5
 
 
 def test_a_finished_job_and_one_with_other_settings_are_left_alone(images, tmp_path):
@@ -133,6 +147,6 @@ def test_what_cannot_be_done_is_refused_before_any_work(images, tmp_path):
 def test_images_wider_than_high_are_stretched_back(tmp_path, images):
     localise_set(settings(images, tmp_path / "out", limit=1))
     (kept,) = (tmp_path / "out" / "images").iterdir()
-    found = segmentation._kept(kept)
+    found = load_file(kept)
     assert found["after text mask"].shape == (30, 20)
     assert found["after text"].dtype == torch.float32

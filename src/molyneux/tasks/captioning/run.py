@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -18,9 +19,9 @@ from molyneux.datasets.folders import photos_below
 from molyneux.datasets.photos import batches, check_headers
 from molyneux.errors import ConfigError
 from molyneux.files import GrowingFile, slug
-from molyneux.records import ENVIRONMENT, SCORES, write_record
-from molyneux.runs.environment import environment
-from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.records import SCORES, write_record
+from molyneux.runs.environment import write_environment
+from molyneux.runs.folder import check_out, open_run
 from molyneux.runs.options import Progress, check_seed
 from molyneux.tasks.captioning.config import CaptioningConfig
 from molyneux.tasks.captioning.decode import write_captions
@@ -118,34 +119,25 @@ def caption_folder(
     """
     photos = _photos(settings)
     check_headers(photos.paths)
-    if settings.out is not None:
-        check_out(settings.out, settings.resolved())
-    wanted = {"after": settings.model, **({} if settings.base is None else {"before": settings.base})}
-    models = {
-        moment: captioner(load(name, **asdict(settings.running)), "captioning")
-        for moment, name in (wanted | dict(settings.controls)).items()
-    }
-    folder = None
-    if settings.out is not None:
-        folder = open_run(settings.out, settings.resolved(), weights_digest(models["after"].native))
-    captions = {}
-    for moment, model in models.items():
-        with folder.timed(moment) if folder else nullcontext():
-            captions[moment] = caption_photos(
-                model,
-                photos,
-                settings.captioning,
-                seed=settings.seed,
-                kept=None if folder is None else folder.work,
-                what="captions" if len(models) == 1 else f"captions {moment}",
-                on_step=on_step,
-            )
-    with folder.timed("score") if folder else nullcontext():
-        found = _result(settings, models, photos, captions)
-    if folder is not None:
-        _write(folder, photos, found)
-        content = environment(models["after"], folder.weights, folder.timings, command)
-        write_record(folder.root / ENVIRONMENT, content)
+    with TemporaryDirectory() as scratch:
+        out = settings.out or Path(scratch)
+        check_out(out, settings.resolved())
+        names = {"after": settings.model, **({} if settings.base is None else {"before": settings.base})}
+        names |= settings.controls
+        running = asdict(settings.running)
+        models = {moment: captioner(load(name, **running), "captioning") for moment, name in names.items()}
+        weights = {names[moment]: weights_digest(model.native) for moment, model in models.items()}
+        folder = open_run(out, settings.resolved(), weights, on_step)
+        captions = {}
+        for moment, model in models.items():
+            what = "captions" if len(models) == 1 else f"captions {moment}"
+            given: dict[str, Any] = {"seed": settings.seed, "kept": folder.work, "what": what, "on_step": on_step}
+            write = partial(caption_photos, model, photos, settings.captioning, **given)
+            captions[moment] = folder.value(f"captions/{moment}", settings.resolved(), write)
+        with folder.timed("score"):
+            found = _result(settings, models, photos, captions)
+            _write(folder.root, photos, found)
+        write_environment(folder, models["after"].device.type, command, models["after"])
         folder.finish()
     return found
 
@@ -284,14 +276,14 @@ def _samples(
     )
 
 
-def _write(folder: RunFolder, photos: CaptionedPhotos, found: CaptionResult) -> None:
+def _write(root: Path, photos: CaptionedPhotos, found: CaptionResult) -> None:
     entries = {}
     for name, group in photos.as_references().items():
         more: dict[str, Any] = {"references": tuple(group)} if group else {}
         if found.base is not None:
             more["before"] = found.base_captions[name]
         entries[name] = CaptionEntry(after=found.captions[name], **more)
-    write_record(folder.root / CAPTIONS, Captions(entries))
+    write_record(root / CAPTIONS, Captions(entries))
     kept = {key: value for key, value in found.given().items() if key not in ("captions", "base_captions")}
-    write_record(folder.root / SCORES, CaptionResult(**kept))
-    write_caption_report(folder.root)
+    write_record(root / SCORES, CaptionResult(**kept))
+    write_caption_report(root)

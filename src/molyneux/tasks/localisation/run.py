@@ -1,17 +1,16 @@
 """`molyneux localise`: marked images in; where models see a text in them, and how that lies on the marks, out."""
 
 import csv
-import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -26,12 +25,14 @@ from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import slug, write_bytes, write_text
-from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.records import SCORES, read_record
+from molyneux.runs.folder import check_out, open_run
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import Stage
 from molyneux.tasks.classification.results import bootstrap
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.tasks.localisation.masks import boxes, coarse_mask, image_library, largest, pieces, points
-from molyneux.tasks.localisation.page import Panel, Shown, write_gallery
+from molyneux.tasks.localisation.page import GALLERY, Panel, Shown, write_gallery
 from molyneux.tasks.localisation.record import (
     Chance,
     HeatSpreads,
@@ -122,57 +123,59 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
         chosen_block(model, settings.saliency)
     targets = {role: _targets(model, settings, items) for role, model in models.items()}
     segmenter = None if settings.sam is None else load_segmenter(settings.sam, settings.running.device)
-    weights = hashlib.sha256("".join(weights_digest(model.native) for model in models.values()).encode()).hexdigest()
-    run = open_run(settings.out, resolved, weights)
-    run_state = _LocaliseRun(settings, run, items, models, targets, segmenter)
-    with run.timed("images"):
-        run_state.finish_images(on_step)
-    with run.timed("scores"):
-        found = {place: run_state.rows(item) for place, item in enumerate(items)}
-        scores = _scores(settings, marked, models, list(found.values()))
-        _write_table(run.root / TABLE, items, list(found.values()))
-        write_gallery(run.root, scores, run_state.gallery(list(found.values())))
-    run.finish()
-    return scores
+    weights = {named[role]: weights_digest(model.native) for role, model in models.items()}
+    folder = open_run(settings.out, resolved, weights, on_step)
+    run = LocaliseRun(settings, marked, items, models, targets, segmenter, folder.root)
+    folder.run(run.stages(on_step))
+    folder.finish()
+    return read_record(LocaliseResult, folder.root / SCORES)
 
 
 @dataclass(frozen=True, slots=True)
-class _LocaliseRun:
+class LocaliseRun:
+    """What the stages of one run share."""
+
     settings: LocaliseSettings
-    run: RunFolder
+    marked: MarkedSet
     items: Sequence[Marked]
     models: Mapping[str, Explainable]
     targets: Mapping[str, Tensor]
     """For each model what is looked for in each image, and last the text that means nothing."""
     segmenter: Segmenter | None
+    root: Path
 
-    def finish_images(self, on_step: Progress | None) -> None:
-        """Maps and masks of every image that has none yet."""
-        missing = {place for place, item in enumerate(self.items) if _kept(self._file(item)) is None}
-        done = len(self.items) - len(missing)
+    def stages(self, on_step: Progress | None) -> Iterator[Stage]:
+        """Maps and masks of every image, a batch at a time, then the scores of all."""
+        about = self.settings.resolved()
         for start in range(0, len(self.items), self.settings.batch):
             # an image always has the same company, for the sake of the last digits
             places = range(start, min(start + self.settings.batch, len(self.items)))
-            if missing.isdisjoint(places):
-                continue
-            images = [_checked(self.items[place]) for place in places]
-            grids = {
-                f"{role} {asked}": self._grids(role, asked, places, images) for role in self.models for asked in ASKED
-            }
-            for row, (place, image) in enumerate(zip(places, images, strict=True)):
-                if place not in missing:
-                    continue
-                found = {name: grid[row] for name, grid in grids.items()}
-                found |= self._masks(image, found)
-                write_bytes(self._file(self.items[place]), save({key: one.contiguous() for key, one in found.items()}))
-                done += 1
-                if on_step is not None:
-                    on_step("images", done, len(self.items))
+            files = tuple(self._file(self.items[place]) for place in places)
+            make = partial(self.explain, places, on_step)
+            yield Stage(name=f"images/{start}", inputs=about, files=files, make=make)
+        yield Stage(name="scores", inputs=about, files=(SCORES, TABLE, GALLERY, "report.html"), make=self.score)
+
+    def explain(self, places: Sequence[int], on_step: Progress | None) -> None:
+        """Maps and masks of some images, in a file for each."""
+        images = [_checked(self.items[place]) for place in places]
+        grids = {f"{role} {asked}": self._grids(role, asked, places, images) for role in self.models for asked in ASKED}
+        for row, (place, image) in enumerate(zip(places, images, strict=True)):
+            found = {name: grid[row] for name, grid in grids.items()}
+            found |= self._masks(image, found)
+            file = self.root / self._file(self.items[place])
+            write_bytes(file, save({key: one.contiguous() for key, one in found.items()}))
+            if on_step is not None:
+                on_step("images", place + 1, len(self.items))
+
+    def score(self) -> None:
+        """The numbers of all images, a table of them, and a gallery."""
+        rows = [self.rows(item) for item in self.items]
+        _write_table(self.root / TABLE, self.items, rows)
+        write_gallery(self.root, _scores(self.settings, self.marked, self.models, rows), self.gallery(rows))
 
     def rows(self, item: Marked) -> dict[str, dict[str, float]]:
         """A finished image's numbers, by 'ROLE ASKED STAGE'."""
-        kept = _kept(self._file(item))
-        assert kept is not None
+        kept = load_file(self.root / self._file(item))
         true = item.truth()
         size = (true.shape[0], true.shape[1])
         found: dict[str, dict[str, float]] = {"image": {"mask_share": true.double().mean().item()}}
@@ -228,8 +231,7 @@ class _LocaliseRun:
 
     def _shown(self, place: int, rows: Mapping[str, Row], moments: Sequence[str], stage: str) -> Shown:
         item = self.items[place]
-        kept = _kept(self._file(item))
-        assert kept is not None
+        kept = load_file(self.root / self._file(item))
         image, true = item.image(), item.truth()
         size = (image.height, image.width)
         panels = [Panel("marked", true)]
@@ -241,8 +243,8 @@ class _LocaliseRun:
         panels.append(Panel("heat of no meaning", heat(kept["after gibberish"][None], size)[0]))
         return Shown(item.name, _texts(self.settings, item), image, tuple(panels))
 
-    def _file(self, item: Marked) -> Path:
-        return self.run.root / IMAGES / f"{slug(item.name)}.safetensors"
+    def _file(self, item: Marked) -> str:
+        return f"{IMAGES}/{slug(item.name)}.safetensors"
 
 
 def _checked(item: Marked) -> Image.Image:
@@ -281,15 +283,6 @@ def _targets(model: Explainable, settings: LocaliseSettings, items: Sequence[Mar
         mean = model.embed_texts(texts).mean(dim=0)
         known[texts] = mean / mean.norm()
     return torch.stack([known[texts] for texts in wanted])
-
-
-def _kept(path: Path) -> dict[str, Tensor] | None:
-    """A finished image; None if it is not there or cannot be read."""
-    try:
-        kept: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError):
-        return None
-    return kept
 
 
 def _scores(
