@@ -438,11 +438,6 @@ def write_record(path: Path, record: BaseModel) -> None:
     write_json(path, record.model_dump(mode="json", exclude_unset=True, by_alias=True))
 
 
-def as_record(kind: type[RecordT], content: Mapping[str, Any]) -> RecordT:
-    """What `as_dict` made plain, as a record again; `pydantic.ValidationError` for anything else."""
-    return kind.model_validate_json(to_json(content))
-
-
 def read_record(kind: type[RecordT], path: Path) -> RecordT:
     """Read a record from JSON, or from YAML where the file is called so.
 
@@ -458,6 +453,11 @@ def read_record(kind: type[RecordT], path: Path) -> RecordT:
         raise DataError(f"{path}: {_first(error)}; run again, or mend the file") from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+
+
+def as_record(kind: type[RecordT], plain: Any) -> RecordT:
+    """What `as_dict` made plain, as a record again; `pydantic.ValidationError` for anything else."""
+    return kind.model_validate_json(to_json(plain))
 
 
 def _first(error: ValidationError) -> str:

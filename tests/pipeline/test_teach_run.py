@@ -63,7 +63,7 @@ def test_scores_have_the_shape_that_other_programs_rely_on(tmp_path, photos):
     out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS)))
     scores = scores_of(out)
     assert scores["model"] == "model"
-    assert read_scores(out) == scores | {"model": str(out / "model")}
+    assert read_scores(out).as_dict() == scores | {"model": str(out / "model")}
     assert scores["base"] == "tiny"
     assert scores["protocol"]["known_names"] == ["circle", "square", "triangle"]
     for key in ("known_accuracy", "known_accuracy_joint"):

@@ -344,7 +344,7 @@ def test_known_classes_that_changed_most_are_shown_the_worst_first(make_run: Cal
         f"class {index}": ClassResult(photos=20, accuracy=SharePair(before=0.5, after=0.05 * index))
         for index in range(20)
     }
-    classes[HOSTILE] = ClassResult(photos=20, accuracy=SharePair(before=1.0, after=0.0))
+    classes[HOSTILE] = ClassResult(photos=600, accuracy=SharePair(before=1.0, after=0.0))
     write_record(folder / "classes.json", Classes(classes))
     text = Page(write_report(folder)).text
     assert "21 known classes have photos here" in text

@@ -11,7 +11,6 @@ from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
 from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig
 from molyneux.inversion.config import InversionConfig
-from molyneux.records import ConceptTexts, RunSettings, ScoringSettings
 from molyneux.runs.options import check_seed
 from molyneux.tasks.classification.prompts import PromptConfig
 from molyneux.tasks.localisation.config import SaliencyConfig
@@ -115,6 +114,9 @@ class TeachSettings:
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
+        # pydantic takes a while to import, and --help needs the settings alone
+        from molyneux.records import ConceptTexts, RunSettings, ScoringSettings
+
         window: dict[str, Any] = {} if self.window == Window() else asdict(self.window)
         drawn: dict[str, Any] = {"drawn": True} if self.drawn else {}
         return RunSettings(

@@ -25,7 +25,6 @@ from molyneux.records import (
     SCORES,
     Classes,
     Forecast,
-    Replay,
     TeachResult,
     as_record,
     read_record,
@@ -131,7 +130,7 @@ class TeachRun:
             scores["controls"] = {
                 name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
             }
-        scores["replay"] = Replay(images=sum(len(one) for one in self.replay), names=len(self.replay)).as_dict()
+        scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
         scores["text_anchors"] = settings.teaching.uses_text_anchors
         if self.forecast is not None:
             scores["forecast"] = self.forecast.as_dict()

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from molyneux.errors import DataError
-from molyneux.records import Amount, Count, Difference, Interval, Record, Share, ShareInterval
+from molyneux.records import Amount, Count, Difference, Interval, Record, Share
 from molyneux.tasks.classification.metrics import bootstrap_interval, median_rank
 from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 
@@ -28,7 +28,7 @@ class Direction(Record):
     queries: Count
     recall: Mapping[int, Share]
     """For each cut-off k, the share of queries with a right answer among the first k."""
-    recall_interval: Mapping[int, ShareInterval]
+    recall_interval: Mapping[int, tuple[Amount, Amount]]
     """Bootstrap over photos: a photo's captions are drawn together."""
     median_rank: Amount
     """0 is best; papers that count from 1 print one more."""
