@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate as resize
 from torch.nn.functional import normalize
 
+import helpers
 from molyneux.backends.abilities import (
     Captioner,
     Explainable,
@@ -437,7 +438,7 @@ def test_the_vendors_need_nothing_of_molyneux(tmp_path):
         "    save_file({'first': first, 'second': second}, root / f'{family}.found')\n"
         "assert sys.modules['molyneux'] is None\n"
     )
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(helpers.__file__).parents[1])
     blocked = f"import sys; sys.modules['molyneux'] = None; sys.path.insert(0, {tests!r})\n{code}"
     subprocess.run([sys.executable, "-c", blocked], cwd=tmp_path, check=True, timeout=120)
     for family, wanted in expected.items():
