@@ -171,9 +171,9 @@ MEMBERS = (
 )
 
 
-def gone(library: str, what: str, needs: str) -> str:
+def lacking(what: str, library: str, needs: str) -> str:
     package = LIBRARIES[library]
-    return f"{package} {version(package)} has no {what} any more, which is needed for: {needs}"
+    return f"{package} {version(package)} lacks what is needed for {needs}: {what}"
 
 
 def load(path: str) -> object:
@@ -186,7 +186,7 @@ def test_a_name_beside_the_documented_ones_is_there(path: str, call: str, needs:
     try:
         found = load(path)
     except (ImportError, AttributeError):
-        pytest.fail(gone(path.split(".")[0], path, needs))
+        pytest.fail(lacking(path, path.split(".")[0], needs))
     given = call.split(", ") if call else []
     if given:
         assert callable(found)
@@ -195,7 +195,7 @@ def test_a_name_beside_the_documented_ones_is_there(path: str, call: str, needs:
         try:
             inspect.signature(found).bind(*plain, **named)
         except TypeError as error:
-            pytest.fail(gone(path.split(".")[0], f"{path}({call}): {error}", needs))
+            pytest.fail(lacking(f"{path}({call}), {error}", path.split(".")[0], needs))
 
 
 @pytest.mark.parametrize(("build", "members", "needs"), MEMBERS, ids=[build.__name__ for build, *_ in MEMBERS])
@@ -205,7 +205,7 @@ def test_members_that_are_reached_into_are_there(build: Callable[[], nn.Module],
         try:
             attrgetter(member)(built)
         except AttributeError:
-            pytest.fail(gone(type(built).__module__.split(".")[0], f"{type(built).__name__}.{member}", needs))
+            pytest.fail(lacking(f"{type(built).__name__}.{member}", type(built).__module__.split(".")[0], needs))
 
 
 def test_the_table_is_complete() -> None:
