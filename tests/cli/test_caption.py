@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +9,6 @@ from PIL import Image
 
 from helpers.command import Command, check_refused
 from helpers.runs import Counter, Killed, contents
-
-sys.path.append(str(Path(__file__).parents[1] / "captioning"))
-
 from helpers.small_captioner import build_letters
 from helpers.small_models import load_tiny
 from molyneux.datasets.captioned import CaptionedPhotos

@@ -14,7 +14,7 @@ from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.recipes.run import RecipeSettings, run_recipe
 from molyneux.recipes.schema import Recipe, recipe_names
-from molyneux.recipes.table import MEAN, NO_PLOT
+from molyneux.recipes.table import MEAN
 
 RECIPE = {
     "paper": "no table",
@@ -194,13 +194,6 @@ def test_one_point_of_an_axis(place, tmp_path):
     result = run_recipe(settings_for(place, tmp_path / "run", only={"learning rate": "baseline", "concept": "cross"}))
     assert [row["at"] for row in result.results["rows"]] == [{"concept": "cross", "learning rate": "baseline"}]
     assert "no two points" in result.table
-
-
-def test_without_matplotlib_the_table_says_so(place, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    only = {"concept": "ring"}
-    assert NO_PLOT in run_recipe(settings_for(place, tmp_path / "run", only=only)).table
-    assert not (tmp_path / "run" / "plot.png").exists()
 
 
 @pytest.mark.parametrize(
