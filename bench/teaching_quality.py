@@ -6,8 +6,9 @@
 Every variant differs from Molyneux's default in what its name says, and is taught one concept at a time. A variant
 that changes more than the projection is scored on --few known photos, evenly spread, and compared with the same model
 before teaching on the same photos. "At price 0.01" is the recall at the strength where neither known accuracy lost nor
-false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth at equal price. Beside the single concepts: all twelve at once, and one after the other with the earlier ones kept by
-replay of their own images. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
+false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth at equal price. Beside
+the single concepts: all twelve at once, and one after the other with the earlier ones kept by replay of their own
+images. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
 
 Inverted images are cached as in `novel_concepts.py`, whose settings of data, seeds and tuned concepts hold here.
 """
