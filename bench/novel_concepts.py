@@ -399,7 +399,8 @@ def main() -> None:
         settings = (asdict(config), asdict(inversion), seed)
         rows += kept(bench, Row, __file__, settings, partial(default_rows, bench, config, inversion, seed, novel))
         say(table(rows))
-    notes = {"similarity of features to those of real photos, ours": similarity(bench, bench.concepts, inversion, 0)}
+    similar = "similarity of features to those of real photos"
+    notes = {f"{similar}, ours": similarity(bench, bench.concepts, inversion, 0)}
     if options.paper:
         some = evenly(read_folder(options.data / "imagenet1k-sample"), options.paper_known)
         full = tuple(concept for concept in bench.concepts if concept.name in options.paper_full)
@@ -412,7 +413,7 @@ def main() -> None:
                     make = partial(paper_rows, bench, concept, paper, seed, PAPER_RATES, options.data, some)
                     parts = (asdict(paper), concept, seed, PAPER_RATES, options.paper_known)
                     rows += kept(bench, Row, __file__, parts, make)
-            key = f"similarity of features to those of real photos, paper, {paper.steps} steps, {len(concepts)} concepts"
+            key = f"{similar}, paper, {paper.steps} steps, {len(concepts)} concepts"
             notes[key] = similarity(bench, concepts, paper, 0)
     write(options.out, rows, notes, vars(options))
     print((options.out / ("results.json" if options.json else "table.md")).read_text(encoding="utf-8"))
