@@ -138,9 +138,8 @@ def is_caught(root: Path, mutation: Mutation) -> bool:
     path = root / "src" / "molyneux" / mutation.file
     text = path.read_text(encoding="utf-8")
     if text.count(mutation.old) != 1:
-        raise SystemExit(
-            f"{mutation.name}: expected {mutation.old!r} once in {mutation.file}, found it {text.count(mutation.old)} times"
-        )
+        count = text.count(mutation.old)
+        raise SystemExit(f"{mutation.name}: expected {mutation.old!r} once in {mutation.file}, found it {count} times")
     path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
     try:
         return not passes(root, mutation.tests)
