@@ -279,19 +279,18 @@ class Replay(Record):
 
 
 class Forecast(Record):
-    """What was chosen within a budget of forgetting, and what it was expected to cost and to bring before any photo
-    was seen."""
+    """The learning rate and strength that were chosen, and what is expected of them, on stand-ins for photos."""
 
     budget: Share
     learning_rate: Amount
     strength: Share
-    """Of the change, how much is kept."""
+    """How much of the change is kept."""
     forgotten: Difference
     """Accuracy lost on the stand-ins for known photos."""
     captured: Difference
-    """The largest share of them that one new name fits best, beyond what it did before."""
+    """The largest fraction of those that one new name takes, beyond what it took before."""
     recognised: Share
-    """Share of the stand-ins for the concepts' photos that their name fits best."""
+    """Fraction of the stand-ins for the concepts' photos that are nearest to their concept's name."""
 
 
 class TeachResult(Scores):
@@ -334,11 +333,6 @@ class TracePoint(Record):
     """Mean similarity under fresh random views, which adversarial detail does not survive."""
 
 
-Source = Literal["inverted", "noise", "photos", "external", "generated", "none"]
-"""Computed from the model's own weights; random; taken with a camera; from a person's folder, whatever it holds; made
-by a text-to-image model; or no images, only words."""
-
-
 class ImagesRecord(Record):
     """`images.json`: where the images of one concept come from."""
 
@@ -346,7 +340,8 @@ class ImagesRecord(Record):
     name: str
     descriptions: Texts
     seed: Count
-    source: Source
+    source: str
+    """A name in `images.choices.SOURCES`."""
     depicted: str
     source_descriptions: Texts
     origin: str
@@ -420,7 +415,7 @@ class RunSettings(Record):
     precision: str
     long_text: str
     seed: Count
-    control: Literal["noise", "shuffled"] | None
+    control: str | None
     concepts: Annotated[tuple[ConceptTexts, ...], Field(min_length=1)]
     images_from: str | None
     """What the images come from, where not from inversion."""

@@ -1,4 +1,4 @@
-"""Images that were computed, not taken: the one value in which inversion and teaching meet."""
+"""Synthetic images of a concept: what inversion returns and teaching takes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,26 +17,27 @@ from torch.nn.functional import interpolate
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
-from molyneux.records import IMAGES, ImagesRecord, Source, TracePoint, read_record, write_record
+from molyneux.records import IMAGES, ImagesRecord, TracePoint, read_record, write_record
 from molyneux.shapes import Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticImages:
-    """The images of one concept, with where they come from."""
+    """The images of one concept, and where they come from."""
 
     concept: Concept
     pixels: Images
     """RGB in [0, 1], on the CPU."""
     seed: int
-    source: Source = "inverted"
+    source: str = "inverted"
+    """A name in `images.choices.SOURCES`."""
     depicted: str = ""
-    """Whose description the images show; differs from the concept's name in the shuffled control alone."""
+    """The concept whose description the images show; another than `concept` in the control 'shuffled' alone."""
     source_descriptions: tuple[str, ...] = ()
-    """The descriptions that the images were inverted from, or that stand for themselves, which may be another's;
-    none for images of any other source."""
+    """The descriptions that the images were inverted from, or that are taught on without images. In the control
+    'shuffled' they are another concept's; other sources have none."""
     origin: str = ""
-    """What generated them, by its name."""
+    """The name of the model that generated the images."""
     trace: tuple[TracePoint, ...] = field(default=())
     seconds: float = 0.0
 
@@ -44,7 +45,7 @@ class SyntheticImages:
         return len(self.pixels)
 
     def shown_as(self, concept: Concept) -> "SyntheticImages":
-        """The same images under another concept's name: the shuffled control."""
+        """The same images under another concept's name, for the control 'shuffled'."""
         return replace(self, concept=concept, depicted=self.depicted or self.concept.name)
 
     def save(self, folder: Path) -> None:
@@ -97,7 +98,7 @@ class SyntheticImages:
 
 @final
 class LazyImages(Sequence[SyntheticImages]):
-    """The images of several concepts, of which one concept's are in memory: each is read whenever it is asked for."""
+    """The images of several concepts; each concept's are read or made anew whenever they are asked for."""
 
     def __init__(self, readers: Sequence[Callable[[], SyntheticImages]]) -> None:
         self._readers = tuple(readers)
@@ -125,7 +126,7 @@ def as_png(image: torch.Tensor) -> Image.Image:
 
 
 def description_only(concept: Concept) -> SyntheticImages:
-    """No image, only the concept's words, from which a map of the shared space can be learned all the same."""
+    """No images, only the descriptions: an embedding map can be learned from those alone."""
     nothing = torch.zeros(0, 3, 1, 1)
     return SyntheticImages(
         concept=concept,
@@ -138,7 +139,7 @@ def description_only(concept: Concept) -> SyntheticImages:
 
 
 def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:
-    """Uniform random pixels under a concept's name: the control for what images and words contribute."""
+    """Uniform random pixels under a concept's name, for the control 'noise'."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(count, 3, size, size, generator=generator)
     return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", depicted="noise")

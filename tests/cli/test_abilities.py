@@ -195,7 +195,7 @@ def test_implicit_transfer_is_masked_words_beside_noise(molyneux, vilt, tmp_path
     ("flags", "words"),
     [
         ((), ("needs a model with separate image and text embeddings", "paper-matching")),
-        (("--teaching.loss=matching",), ("teaching.update.part is 'embedding_map'", "'tower' or 'blocks'")),
+        (("--teaching.loss=matching",), ("teaching.update.part is 'embedding_map'", "'blocks' or 'tower'")),
         (("--teaching.loss=captioning", "--teaching.update.part=tower"), ("writes captions",)),
     ],
 )

@@ -310,6 +310,6 @@ def test_a_budget_of_forgetting_is_kept_forecast_and_survives_an_interruption(tm
 
 
 def test_a_budget_that_cannot_be_kept_is_refused_before_a_folder_is_made(tmp_path, photos):
-    with pytest.raises(MolyneuxError, match="expected a share above 0"):
+    with pytest.raises(MolyneuxError, match="expected a number above 0"):
         teach_concepts(settings_for(tmp_path / "run", photos, max_forgetting=0.0))
     assert not (tmp_path / "run").exists()

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.diffusion import ImageGenerator, check_generator
@@ -16,47 +15,13 @@ from molyneux.datasets.photos import check_headers, load_batch
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import sha256
-from molyneux.images.config import ImageRequest, without_images
+from molyneux.images.config import ImageRequest
 from molyneux.runs.options import Progress
-from molyneux.synthetic import SyntheticImages, description_only, resized
-
-GENERATOR = "sdxl"
+from molyneux.synthetic import LazyImages, SyntheticImages, description_only, resized
 
 
-def generator_name(images_from: str) -> str | None:
-    """The text-to-image model that 'sdxl' or 'sdxl:MODEL' names; None for a folder.
-
-    >>> generator_name("sdxl:my-model"), generator_name("images")
-    ('my-model', None)
-    """
-    kind, colon, model = images_from.partition(":")
-    if kind != GENERATOR or (not colon and Path(images_from).is_dir()):
-        return None
-    return model or SDXL
-
-
-def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
-    """See what can be seen of the images before anything slow.
-
-    Raises:
-        ConfigError: if there are to be no images and the teaching needs some.
-        DataError: if a concept has no folder, an image's header cannot be read, or an image is among the photos
-            that are scored.
-        ModelError: if the images are to be generated and diffusers is not installed, or there is no such model.
-    """
-    if request.images_from is None:
-        return
-    if without_images(request.images_from):
-        if request.needs_images:
-            raise ConfigError(
-                "--images-from none leaves nothing to teach from here: expected a contrastive loss, "
-                "teaching.update.part 'embedding_map', teaching.mixup, "
-                "and teaching.text_anchor or teaching.conse_anchor above 0"
-            )
-        return
-    if (name := generator_name(request.images_from)) is not None:
-        check_generator(name)
-        return
+def check_folder(request: ImageRequest, novel: PhotoFolder | None) -> None:
+    """Raise DataError if a concept has no folder, an image's header cannot be read, or an image is also scored."""
     folder = _folder(request)
     check_headers(folder.paths)
     scored = {} if novel is None else {sha256(path): path for path in novel.paths}
@@ -65,28 +30,54 @@ def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
             raise DataError(f"{path} would be taught on and is scored on, as {twin}: keep the two apart")
 
 
-def external_images(
-    model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None
-) -> list[Callable[[], SyntheticImages]]:
-    """For each concept what reads or generates its images, as `request.images_from` says.
-
-    Those of a folder become square as the model's photos do.
+def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
+    """The images of a folder with a folder for each concept, made square as the model's photos are.
 
     Raises:
         DataError: if an image cannot be read.
-        ModelError: if the text-to-image model cannot be loaded, or a description is too long for it.
     """
-    assert request.images_from is not None
-    concepts = request.concepts
-    if without_images(request.images_from):
-        return [partial(description_only, concept) for concept in concepts]
-    name = generator_name(request.images_from)
-    if name is None:
-        folder = _folder(request)
-        return [partial(_from_folder, folder, model, concept, request.seed) for concept in concepts]
-    running = request.running
+    del on_step
+    folder = _folder(request)
+    return LazyImages([partial(_from_folder, folder, model, concept, request.seed) for concept in request.concepts])
+
+
+def check_generated(request: ImageRequest, novel: PhotoFolder | None) -> None:
+    """Raise ModelError if diffusers is not installed, or there is no such model."""
+    del novel
+    check_generator(generator_name(request))
+
+
+def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
+    """Images that a text-to-image model makes from the descriptions.
+
+    Raises:
+        ModelError: if it cannot be loaded, or a description is too long for it.
+    """
+    running, name = request.running, generator_name(request)
     load = cache(partial(ImageGenerator.load, name, device=running.device, precision=running.precision))
-    return [partial(_generated, load, concept, request, model.image_size, on_step) for concept in concepts]
+    return LazyImages([partial(_generated, load, one, request, model.image_size, on_step) for one in request.concepts])
+
+
+def generator_name(request: ImageRequest) -> str:
+    """The text-to-image model of 'WORD:MODEL'; SDXL for the word alone."""
+    return (request.images_from or "").partition(":")[2] or SDXL
+
+
+def check_no_images(request: ImageRequest, novel: PhotoFolder | None) -> None:
+    """Raise ConfigError if the training that follows needs images."""
+    del novel
+    if request.needs_images:
+        raise ConfigError(
+            f"--images-from {request.images_from} leaves nothing to teach from here: expected a contrastive loss, "
+            "teaching.update.part 'embedding_map', teaching.mixup, "
+            "and teaching.text_anchor or teaching.conse_anchor above 0"
+        )
+
+
+def no_images(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
+    """No images, only the concepts' descriptions."""
+    del model, on_step
+    return LazyImages([partial(description_only, concept) for concept in request.concepts])
 
 
 def _generated(

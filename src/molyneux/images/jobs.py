@@ -1,4 +1,4 @@
-"""Inversions as plain data, and where they are done: the pixels are the same everywhere."""
+"""Inversions as plain data, and what does them, on this machine or elsewhere; the pixels are the same."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ class InversionJob:
     folder: Path
     """Where they are saved."""
     work: Path
-    """Where the state of half a job is kept."""
+    """The folder for checkpoints of unfinished jobs."""
     what: str = "images"
 
     @property
@@ -38,7 +38,7 @@ class InversionJob:
         return f"{self.what} of {self.concept.name}"
 
     def make(self, model: VisionLanguageModel, on_step: OnStep | None = None) -> SyntheticImages:
-        """Invert, or go on where a job ended."""
+        """Invert, from the checkpoint if there is one."""
         checkpoint = self.work / f"{self.folder.parent.name}-{self.folder.name}.pt"
         return invert(model, self.concept, self.config, seed=self.seed, checkpoint=checkpoint, on_step=on_step)
 

@@ -19,7 +19,7 @@ from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 
 RETRIES = 5
-"""How often a job is begun again after its worker died."""
+"""How often a job is restarted after its worker died."""
 
 
 def on_cluster(
@@ -32,8 +32,8 @@ def on_cluster(
 ) -> None:
     """Do the jobs on the cluster at RAY_ADDRESS, or on one of this machine's own, and `keep` each as it is finished.
 
-    A job computes with as many threads as this process would, for on another number sums are rounded otherwise. One
-    whose worker dies is begun again, and goes on from its last state where that is on a file system that both share.
+    A job uses as many threads as this process would: another number changes how sums are rounded. A job whose worker
+    dies is restarted, from its last checkpoint if the workers share a file system.
 
     Raises:
         ConfigError: if Ray is not installed.
@@ -66,7 +66,7 @@ def on_cluster(
 
 
 def work(name: str, running: Running, threads: int, digest: str, job: InversionJob) -> SyntheticImages:
-    """What a worker does."""
+    """One job, on a worker."""
     torch.set_num_threads(threads)
     model = _loaded(name, running)
     if weights_digest(model.native) != digest:

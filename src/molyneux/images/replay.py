@@ -1,4 +1,4 @@
-"""Inverted images of known classes, made once for a model: what teaching must not change."""
+"""Replay images: inverted images of known classes, made once for each model."""
 
 import hashlib
 import json
@@ -90,12 +90,12 @@ def make_replay(
 
 
 def depicted(name: str) -> Concept:
-    """A known class, described as it is asked for."""
+    """A known class as a concept, with its prompt as the description."""
     return Concept(name, f"a photo of a {name}.")
 
 
 def replay_names(config: ReplayConfig) -> tuple[str, ...]:
-    """The known classes that stand for all: drawn from ImageNet's distinct names by the seed."""
+    """Known classes, drawn by the seed from ImageNet's distinct names."""
     # a concept's name has no slash, and five of these do
     distinct = sorted({name for name in imagenet_names() if "/" not in name})
     return tuple(random.Random(config.seed).sample(distinct, config.count))
@@ -140,7 +140,7 @@ def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
 
 
 def shipped_set(model: str, config: ReplayConfig) -> Path | None:
-    """The replay set in the package, if it has one for this model and the settings are the default ones."""
+    """The replay set in the package; None if there is none for this model, or the settings are not the defaults."""
     if model != "mini" or config != ReplayConfig():
         return None
     path = Path(str(resources.files("molyneux") / "models" / model / FILE))
@@ -148,7 +148,7 @@ def shipped_set(model: str, config: ReplayConfig) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where computed data that can be computed again is kept."""
+    """The folder for data that can be computed again."""
     own = os.environ.get("MOLYNEUX_CACHE")
     if own:
         return Path(own)

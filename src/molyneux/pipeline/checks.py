@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
+"""Cheap checks of a request, made before anything slow begins."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names, without
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.images.external import check_external
-from molyneux.images.sources import stand_in
+from molyneux.images.choices import CONTROLS
+from molyneux.images.sources import check_images, stand_in
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
 from molyneux.tasks.classification.labels import LabelSet, label_set
@@ -20,15 +20,15 @@ from molyneux.tasks.classification.run import check_class_texts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request that has been checked: the photos to score on and the names involved."""
+    """The photos to score on and the names involved, read and checked."""
 
     labels: LabelSet
     bank: tuple[str, ...]
-    """Known names that the concepts are told apart from in teaching."""
+    """Known names for teaching: negatives, and what replay images are compared with."""
     novel: PhotoFolder | None
     known: PhotoFolder | None
     prompts: tuple[str, ...]
-    """What names are put into for scoring."""
+    """Prompt templates for scoring."""
 
 
 def check_request(settings: TeachSettings) -> CheckedRequest:
@@ -57,7 +57,7 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_headers(() if folder is None else folder.paths)
-    check_external(settings.image_request, novel)
+    check_images(settings.image_request, novel)
     bank = without(given or imagenet_names(class_names), settings.concept_names)
     return CheckedRequest(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 
@@ -65,7 +65,8 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
 def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: CheckedRequest) -> None:
     """Raise ModelError for the first text of the run that the model cannot read to its end."""
     concepts = settings.concepts
-    if len(concepts) == 1 and (settings.compares or settings.control == "shuffled"):
+    controls = CONTROLS if settings.compares else [settings.control] if settings.control else []
+    if len(concepts) == 1 and any(CONTROLS[name].uses_stand_in for name in controls):
         concepts = (*concepts, stand_in(concepts[0]))
     for concept in concepts:
         for text in (*concept.descriptions, *concept.captions):

@@ -1,4 +1,4 @@
-"""`molyneux invert`: words in, a folder of images for each concept out."""
+"""`molyneux invert`: from descriptions to a folder of images for each concept."""
 
 from dataclasses import asdict
 

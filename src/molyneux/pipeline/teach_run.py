@@ -12,7 +12,7 @@ from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
-from molyneux.images.config import Control, without_images
+from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
@@ -42,15 +42,13 @@ from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.teaching.budget import check_budget, teach_within
-from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
+from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
 PHOTOS = "photos"
 
 FORECAST = "forecast.json"
 """What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
-
-CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
 
 
 def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None) -> Path:
@@ -127,13 +125,11 @@ class TeachRun:
         scores["model"] = settings.saved
         if settings.drawn:
             scores["protocol"]["novel_images"] = "drawings, not photos"
-        if settings.novel is None and settings.fresh and not without_images(settings.images_from):
+        if settings.novel is None and settings.fresh and settings.image_request.source.has_images:
             scores["text_only"] = folder.value("fresh images", about, self.text_only)
         if settings.compares:
-            measures: dict[str, Callable[[], Any]] = {name: partial(self.control, name) for name in CONTROLS}
-            measures["description_prompt"] = self.description_prompt
             scores["controls"] = {
-                name: folder.value(f"controls/{name}", about, measure) for name, measure in measures.items()
+                name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
             }
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
         scores["text_anchors"] = settings.teaching.uses_text_anchors
@@ -167,7 +163,7 @@ class TeachRun:
     def replay(self) -> tuple[SyntheticImages, ...]:
         """Images of known classes, where the loss learns from them."""
         settings = self.settings
-        if not uses_replay(settings.teaching):
+        if not settings.teaching.uses_replay:
             return ()
         with self.folder.timed("replay"):
             return replay_images(self.base, settings.replay, taught=settings.concept_names, on_step=self.on_step)
@@ -231,7 +227,7 @@ class TeachRun:
 
     def text_only(self) -> dict[str, Any]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
-        wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
+        wanted = taught_controls() if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(self.taught)
         others: dict[str, TextReader] = {}
@@ -241,20 +237,18 @@ class TeachRun:
         fresh = fresh_images(self.image_maker, request, FRESH, self.folder.work, self.on_step)
         return {one.concept.name: read_from_text(base, after, others, one, self.replay).as_dict() for one in fresh}
 
-    def control(self, control: Control) -> dict[str, Any]:
-        """The concepts' scores after the same teaching on a control's images."""
-        return _concepts(self.score(self.control_lesson(control)))
+    def control(self, control: str) -> dict[str, Any]:
+        """The concepts' scores after the same teaching on a control's images, or of the untaught model."""
+        if CONTROLS[control].images:
+            return _concepts(self.score(self.control_lesson(control)))
+        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
+        return _concepts(self.score(self.base, described=described))
 
-    def control_lesson(self, control: Control) -> DualEncoder | Matcher:
+    def control_lesson(self, control: str) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
         request = self.settings.image_request
         images = control_images(control, self.image_maker, request, self.images, self.folder.work, self.on_step)
         return self.lesson(images, f"{control} control")
-
-    def description_prompt(self) -> dict[str, Any]:
-        """The concepts' scores of the untaught model with their descriptions in place of their names."""
-        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
-        return _concepts(self.score(self.base, described=described))
 
 
 def _concepts(evaluation: Evaluation) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from typing import Any
 
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
-from molyneux.images.config import Control, ImageRequest
+from molyneux.images.choices import taught_controls
+from molyneux.images.config import ImageRequest
 from molyneux.recipes.schema import Case, Experiment
 from molyneux.runs.stage import digest
-
-_CONTROLS: Mapping[str, Control] = {"noise": "noise", "shuffled": "shuffled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,7 @@ class ScoredCase:
     def inputs(self) -> dict[str, Any]:
         """Everything that decides the scores."""
         made = {"inversion", "generation", "images"}
-        unused = {"generation"} if self.experiment.images in ("inverted", *_CONTROLS) else {"inversion"}
+        unused = {"generation"} if self.experiment.images in ("inverted", *taught_controls()) else {"inversion"}
         cost = self.experiment.evaluate.task == "cost"
         left_out = unused | ({"teaching"} if cost else set()) if self.experiment.taught else {*made, "teaching", "seed"}
         about = self.experiment.model_dump(mode="json", exclude={"only", "concepts", *left_out})
@@ -65,9 +64,9 @@ class ScoredCase:
             concepts=self.concepts,
             seed=self.experiment.seed,
             inversion=self.experiment.inversion,
-            images_from=None if source == "inverted" or source in _CONTROLS else source,
+            images_from=None if source == "inverted" or source in taught_controls() else source,
             generation=self.experiment.generation,
-            control=_CONTROLS.get(source),
+            control=source if source in taught_controls() else None,
             running=running,
             needs_images=not self.experiment.teaching.uses_text_anchors,
         )

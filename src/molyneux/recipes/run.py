@@ -13,9 +13,8 @@ from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.errors import ConfigError
 from molyneux.files import slug, write_json, write_text
-from molyneux.images.external import check_external
 from molyneux.images.jobs import ImageMaker
-from molyneux.images.sources import run_images
+from molyneux.images.sources import check_images, run_images
 from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
 from molyneux.recipes.changes import changed
@@ -216,7 +215,7 @@ def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
 
 
 def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
-    """See what can be seen of images that inversion does not make; errors as for `check_external`."""
+    """Check external images before anything slow; errors as for `check_images`."""
     for case in cases:
         scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
         task = case.experiment.evaluate
@@ -224,7 +223,7 @@ def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSet
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
-            check_external(scored.image_request(settings.running), novel)
+            check_images(scored.image_request(settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from molyneux.errors import DataError
+from molyneux.images.choices import SOURCES
 from molyneux.records import (
     CLASSES,
     CONFIG,
@@ -30,6 +31,7 @@ from molyneux.records import (
     TextOnly,
     read_record,
 )
+from molyneux.tables import listed
 
 NO_SCORES = "the run folder has no scores.json"
 
@@ -117,6 +119,9 @@ def read_run(folder: Path) -> Run:
     predictions = _record(Predictions, folder / PREDICTIONS)
     classes = _record(Classes, folder / CLASSES)
     made = {path.parent: read_record(ImagesRecord, path) for path in folder.glob(f"synthetic/*/{IMAGES}")}
+    for place, about in made.items():
+        if about.source not in SOURCES:
+            raise DataError(f"{place / IMAGES}: source: expected {listed(SOURCES)}, got {about.source!r}")
     images = {record.name: (record, tuple(sorted(place.glob("*.png")))) for place, record in made.items()}
     if scores:
         lost = next((one.name for one in settings.concepts if one.name not in scores.concepts), None)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from molyneux.errors import DataError
 from molyneux.files import write_text
+from molyneux.images.choices import CONTROLS, SOURCES, taught_controls
 from molyneux.records import ConceptResult, IntervalPair, KeptPrediction, Opinion, Pair, SharePair
 from molyneux.report import phrases
 from molyneux.report.figures import Row, change_chart, time_chart, trace_chart
@@ -60,6 +61,7 @@ def render(run: Run) -> str:
         summary=_summary(run) if several else [],
         classes=_class_lines(run),
         concepts=[_ConceptView.of(run, concept) for concept in run.concepts],
+        controls=list(taught_controls().values()),
         settings=[(name, list(_flat(values))) for name, values in _settings(run).items() if values],
         use=run.scores.protocol.use if run.scores else "",
         timings=[(name, phrases.duration(seconds)) for name, seconds in timings],
@@ -153,7 +155,7 @@ class _ConceptView:
             verdict=_verdict(run, concept),
             images=[embedded(path, IMAGE_SIDE) for path in concept.files],
             about_images=_about_images(run, concept),
-            without_images=concept.images is not None and concept.images.source == "none",
+            without_images=concept.images is not None and not SOURCES[concept.images.source].has_images,
             trace=_both(trace_chart, concept.images.trace if concept.images else ()),
             lines=list(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
@@ -205,7 +207,7 @@ def _summary(run: Run) -> list[tuple[str, str, list[_Cell], float | None]]:
             _share(result.false_positive_rate.after, run.known_photos),
             *(
                 _share(others[name].target_recall.after, others[name].photos) if name in others else _Cell(text="")
-                for name in ("noise", "shuffled")
+                for name in taught_controls()
             ),
         ]
         found.append((f"concept-{index + 1}", concept.name, cells, result.target_recall.after))
@@ -214,32 +216,19 @@ def _summary(run: Run) -> list[tuple[str, str, list[_Cell], float | None]]:
 
 def _about_images(run: Run, concept: Taught) -> str:
     images = concept.images
-    if images is not None and images.source == "none":
-        return "No image was made: taught on the points of the shared space where the words are."
-    if images is None or not concept.files:
+    if images is None or (SOURCES[images.source].has_images and not concept.files):
         return ""
+    source = SOURCES[images.source]
     count = f"{len(concept.files)} image{'s' if len(concept.files) != 1 else ''}"
-    if images.source == "noise":
-        said = f"{count} of uniform random noise, without words: the control for what images and words contribute."
-    elif images.source == "photos":
-        said = f"{count} taken with a camera: the upper line for what teaching can reach."
-    elif images.source == "external":
-        said = f"{count} from a folder that was given; inversion made none of them."
-    elif images.source == "generated":
-        said = (
-            f"{count} generated from the description by {images.origin or 'a text-to-image model'}, which has seen "
-            "photos that the taught model has not."
-        )
-    elif images.depicted and images.depicted != concept.name:
-        said = f"{count} computed from the words for “{images.depicted}”, shown under this name: a control."
-    else:
-        said = f"{count} computed from the words alone; no photo of it was used."
-        if run.scores and run.scores.text_anchors and images.source_descriptions:
-            said += " Where the words themselves are in the shared space was learned from as well."
-    if images.source == "inverted":
-        said += " Such images are made from a model’s weights and can look strange or disturbing."
+    said = source.about.format(count=count, origin=images.origin or "a text-to-image model")
+    if not source.has_images:
+        return said
+    if source.uses_descriptions and images.depicted not in ("", concept.name):
+        said = f"{count} computed from the description of “{images.depicted}”, shown under this name: a control."
+    elif run.scores and run.scores.text_anchors and images.source_descriptions:
+        said += " The embeddings of its descriptions were learned from as well."
     seconds = f", made in {phrases.duration(images.seconds)}" if images.seconds else ""
-    return f"{said} Seed {images.seed}{seconds}."
+    return f"{said} {source.warning}".strip() + f" Seed {images.seed}{seconds}."
 
 
 def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
@@ -304,7 +293,7 @@ def _comparison(run: Run, concept: Taught) -> Iterator[tuple[str, list[str], boo
         return
     yield (phrases.taught_on([concept]), _compared(concept.result), True)
     for name, outcome in concept.controls.items():
-        yield (phrases.CONTROL_LABELS.get(name, name), _compared(outcome), False)
+        yield (phrases.control_label(name), _compared(outcome), False)
 
 
 def _compared(result: ConceptResult) -> list[str]:
@@ -322,11 +311,9 @@ def _rows(run: Run, concept: Taught) -> Iterator[Row]:
     if not recall.known:
         return
     yield Row(label="Recognised", before=recall.before, after=recall.after, interval=interval)
-    short = {"noise": "… if taught on noise", "shuffled": "… on another’s words"}
-    short["description_prompt"] = "… untaught, by description"
     for name, control in concept.controls.items():
         yield Row(
-            label=short.get(name, f"… {name:.24}"),
+            label=CONTROLS[name].short if name in CONTROLS else f"… {name:.24}",
             after=control.target_recall.after,
             interval=_wide(control.target_recall_interval.after),
             kind="control",

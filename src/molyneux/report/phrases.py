@@ -3,19 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from molyneux.images.choices import CONTROLS, SOURCES, taught_controls
 from molyneux.records import ConceptResult, RankPair, SharePair, TextOnly
 from molyneux.report.folder import NO_RESULT, Taught
 
 SPACE = "\u00a0"
 NOT_COMPUTED = "not computed"
-
-LESSONS = {"noise": "on noise", "shuffled": "on another concept’s description"}
-
-CONTROL_LABELS = {
-    "noise": "Taught on noise",
-    "shuffled": "Taught on another concept’s description",
-    "description_prompt": "No teaching, asked for the description",
-}
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -173,7 +166,7 @@ def comparison(
         return ""
     measured = {name: control for name, control in controls.items() if control.target_recall.known}
     said = [_against(name, outcome, control) for name, control in measured.items()]
-    if not {"noise", "shuffled"} & set(measured):
+    if not taught_controls().keys() & measured.keys():
         run = "was run for all of them" if several else "was run"
         said.append(f"No control {run}, so what the description contributes is not known.")
     return " ".join(said)
@@ -186,12 +179,12 @@ def from_text(found: TextOnly) -> str:
         return ""
     moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
     beside = [
-        f"{plain(control.median_rank.after)} {LESSONS.get(name, name)}"
+        f"{plain(control.median_rank.after)} on {control_phrase(name)}"
         for name, control in found.controls.items()
         if control.median_rank.after is not None
     ]
     if beside:
-        moved = f"{moved}; after the same lesson it has {' and '.join(beside)}"
+        moved = f"{moved}; after the same teaching it has {' and '.join(beside)}"
     only = "That shows only whether teaching took hold, not how it works on photos."
     return f"On fresh synthetic images {moved}. {only}"
 
@@ -209,15 +202,17 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         return f"Taught on images of “{strangers[0]}” instead"
     if strangers:
         return "Taught on one another’s images"
-    openings = {
-        "inverted": "Taught from words alone",
-        "noise": "Taught on noise",
-        "photos": "Taught on real photos",
-        "external": "Taught on given images",
-        "generated": "Taught on generated images",
-        "none": "Taught on its description alone, without images",
-    }
-    return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
+    return SOURCES[sources.pop()].label if len(sources) == 1 else "After teaching"
+
+
+def control_label(name: str) -> str:
+    """The row of a control in a table."""
+    return CONTROLS[name].label if name in CONTROLS else name
+
+
+def control_phrase(name: str) -> str:
+    """What a control is taught on, within a sentence."""
+    return CONTROLS[name].phrase if name in CONTROLS else f"“{name}”"
 
 
 def together(outcomes: Sequence[ConceptResult]) -> ConceptResult:
@@ -298,10 +293,10 @@ def _against(name: str, outcome: ConceptResult, control: ConceptResult) -> str:
     mine, its = counted(ours, outcome.photos), counted(theirs, total)
     same_photos = mine is not None and its is not None and total == outcome.photos
     amount = f"{its or 'none'} of {total:,}" if its is not None else percent(theirs)
-    if name == "description_prompt":
+    if name in CONTROLS and not CONTROLS[name].images:
         asked = "With no teaching at all, asking for the description instead of the name"
         return f"{asked} does at least as well ({amount})." if theirs >= ours > 0 else f"{asked}: {amount}."
-    what = {"noise": "noise", "shuffled": "another concept’s description"}.get(name, f"“{name}”")
+    what = control_phrase(name)
     if theirs >= ours and theirs > 0:
         no_evidence = "no evidence that the description taught anything"
         return f"The same teaching on {what} does at least as well ({amount}): {no_evidence}."

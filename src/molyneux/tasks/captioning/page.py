@@ -105,7 +105,7 @@ def _render(scores: CaptionResult, captions: Captions) -> str:
         base=scores.base,
         photos=scores.protocol.photos,
         protocol=[(key.replace("_", " "), _written(value)) for key, value in scores.protocol.as_dict().items()],
-        columns=[phrases.CONTROL_LABELS.get(name, name) for name in _moments(found)] if found else [],
+        columns=[phrases.control_label(name) for name in _moments(found)] if found else [],
         lines=list(_lines(found)) if found else [],
         samples=samples,
         galleries=[(title, cards) for title, cards in galleries if cards],
