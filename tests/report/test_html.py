@@ -198,7 +198,7 @@ def test_a_missing_number_takes_its_reason_and_is_never_zero(make_run: MakeRun) 
     assert "not computed : no known photos" in page.text
     assert "Recognition in real photos was not computed: no photos of it." in page.text
     assert "moved from median rank 412 to 3" in page.text
-    assert "after the same lesson it has 90 on noise" in page.text
+    assert "after the same teaching it has 90 on noise" in page.text
     assert "0.0 %" not in page.text
     assert page.text.count("not computed") >= 6
 
