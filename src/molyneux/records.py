@@ -279,19 +279,18 @@ class Replay(Record):
 
 
 class Forecast(Record):
-    """What was chosen within a budget of forgetting, and what it was expected to cost and to bring before any photo
-    was seen."""
+    """The learning rate and strength that were chosen, and what is expected of them, on stand-ins for photos."""
 
     budget: Share
     learning_rate: Amount
     strength: Share
-    """Of the change, how much is kept."""
+    """How much of the change is kept."""
     forgotten: Difference
     """Accuracy lost on the stand-ins for known photos."""
     captured: Difference
-    """The largest share of them that one new name fits best, beyond what it did before."""
+    """The largest fraction of those that one new name takes, beyond what it took before."""
     recognised: Share
-    """Share of the stand-ins for the concepts' photos that their name fits best."""
+    """Fraction of the stand-ins for the concepts' photos that are nearest to their concept's name."""
 
 
 class TeachResult(Scores):

@@ -198,7 +198,7 @@ def test_a_missing_number_takes_its_reason_and_is_never_zero(make_run: MakeRun) 
     assert "not computed : no known photos" in page.text
     assert "Recognition in real photos was not computed: no photos of it." in page.text
     assert "moved from median rank 412 to 3" in page.text
-    assert "after the same lesson it has 90 on noise" in page.text
+    assert "after the same teaching it has 90 on noise" in page.text
     assert "0.0 %" not in page.text
     assert page.text.count("not computed") >= 6
 
@@ -304,6 +304,26 @@ def test_a_wrong_number_is_named_with_its_file_its_field_and_its_range(make_run:
 def test_scores_without_one_of_the_concepts_are_refused(make_run: MakeRun) -> None:
     with pytest.raises(DataError, match=r"scores\.json: concepts\.okapi: expected its numbers"):
         write_report(make_run(scores=result(["octopus"])))
+
+
+def test_a_control_that_is_in_no_table_is_refused(make_run: MakeRun) -> None:
+    with pytest.raises(DataError, match=r"config\.yaml: control: expected 'noise' or 'shuffled', got 'silence'"):
+        write_report(make_run(control="silence"))
+
+
+def test_a_source_that_is_in_no_table_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edited(folder, "synthetic/okapi/images.json", lambda content: content.update(source="hearsay"))
+    with pytest.raises(DataError, match=r"images\.json: source: expected 'inverted', .*, got 'hearsay'"):
+        write_report(folder)
+
+
+def test_weights_and_notes_of_the_run_are_shown(make_run: MakeRun) -> None:
+    folder = make_run()
+    edited(folder, "environment.json", lambda content: content.update(notes=["teach is made again: m"], model=None))
+    text = Page(write_report(folder)).text
+    assert "teach is made again: m." in text
+    assert "sha256:0123" in text
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -202,8 +202,7 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         return f"Taught on images of “{strangers[0]}” instead"
     if strangers:
         return "Taught on one another’s images"
-    source = SOURCES.get(sources.pop()) if len(sources) == 1 else None
-    return source.label if source is not None else "After teaching"
+    return SOURCES[sources.pop()].label if len(sources) == 1 else "After teaching"
 
 
 def control_label(name: str) -> str:
