@@ -1,8 +1,7 @@
 """Synthetic images of a concept: what inversion returns and teaching takes."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import final, overload
@@ -18,18 +17,8 @@ from torch.nn.functional import interpolate
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
+from molyneux.records import IMAGES, ImagesRecord, TracePoint, read_record, write_record
 from molyneux.shapes import Images
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracePoint:
-    """How well the images match their text after `step` steps."""
-
-    step: int
-    plain: float
-    """Mean similarity of the images as they are."""
-    augmented: float
-    """Mean similarity under fresh random views, which adversarial detail does not survive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +52,19 @@ class SyntheticImages:
         """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per image for people."""
         with new_folder(folder) as target:
             save_file({"pixels": self.pixels.contiguous()}, target / "images.safetensors")
-            about = {
-                "name": self.concept.name,
-                "descriptions": list(self.concept.descriptions),
-                "seed": self.seed,
-                "source": self.source,
-                "depicted": self.depicted,
-                "source_descriptions": list(self.source_descriptions),
-                "origin": self.origin,
-                "seconds": self.seconds,
-                "trace": [asdict(point) for point in self.trace],
-            }
-            (target / "images.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+            about = ImagesRecord(
+                version=1,
+                name=self.concept.name,
+                descriptions=self.concept.descriptions,
+                seed=self.seed,
+                source=self.source,
+                depicted=self.depicted,
+                source_descriptions=self.source_descriptions,
+                origin=self.origin,
+                seconds=self.seconds,
+                trace=self.trace,
+            )
+            write_record(target / IMAGES, about)
             for index, image in enumerate(self.pixels):
                 as_png(image).save(target / f"{index:02d}.png")
 
@@ -87,22 +77,22 @@ class SyntheticImages:
         """
         folder = Path(folder)
         try:
-            about = json.loads((folder / "images.json").read_text(encoding="utf-8"))
+            about = read_record(ImagesRecord, folder / IMAGES)
             pixels = load_file(folder / "images.safetensors")["pixels"]
             if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
                 raise ValueError(f"the pixels are {pixels.dtype} of shape {tuple(pixels.shape)}")
             return SyntheticImages(
-                concept=Concept(about["name"], about["descriptions"]),
+                concept=Concept(about.name, about.descriptions),
                 pixels=pixels,
-                seed=about["seed"],
-                source=about["source"],
-                depicted=about["depicted"],
-                source_descriptions=tuple(about["source_descriptions"]),
-                origin=about.get("origin", ""),
-                seconds=about["seconds"],
-                trace=tuple(TracePoint(**point) for point in about["trace"]),
+                seed=about.seed,
+                source=about.source,
+                depicted=about.depicted,
+                source_descriptions=about.source_descriptions,
+                origin=about.origin,
+                seconds=about.seconds,
+                trace=about.trace,
             )
-        except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError, ConceptError) as error:
+        except (OSError, KeyError, ValueError, SafetensorError, ConceptError, DataError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
 
 

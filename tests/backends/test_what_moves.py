@@ -6,9 +6,9 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from test_contract import VENDOR, in_double, sample_images
 from torch import Tensor, nn
 
+from helpers.families import VENDOR, in_double, sample_images
 from helpers.families_hf import FAMILIES as HUGGING_FACE
 from helpers.families_medclip import FAMILIES as MEDCLIP
 from helpers.families_open_clip import COCA, VIT, build_random, describe

@@ -1,7 +1,6 @@
 """What the command line does with models that are no dual encoders."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,10 @@ import yaml
 from safetensors.torch import load_file
 
 from helpers.command import RING, Command, check_refused
-from helpers.runs import use_tiny, write_photos
-from helpers.small_models import load_tiny
-
-sys.path.append(str(Path(__file__).parents[1] / "backends"))
-
 from helpers.families_open_clip import build_tiny_coca
 from helpers.families_vilt import tiny_vilt
+from helpers.runs import use_tiny, write_photos
+from helpers.small_models import load_tiny
 from molyneux.backends.load import load
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.toy import draw_shapes, write_folder

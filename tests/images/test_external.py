@@ -85,7 +85,7 @@ def test_generated_images_are_made_once_and_name_their_maker(tmp_path, monkeypat
     torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
     again = replace(settings, out=tmp_path / "again")
     with pytest.raises(KeyboardInterrupt):
-        teach_concepts(again, on_step=Counter(2))
+        teach_concepts(again, on_step=Counter(3))
     generate, made_of = diffusion.ImageGenerator.generate, []
     monkeypatch.setattr(
         diffusion.ImageGenerator,

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from helpers.runs import REPLAY, Counter
@@ -88,3 +90,10 @@ def test_only_the_default_set_of_mini_is_shipped():
 
 def test_the_cache_folder_can_be_chosen(cache):
     assert cache_folder() == cache
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the user's cache folder is another one here")
+def test_without_a_choice_the_cache_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.delenv("MOLYNEUX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "molyneux"

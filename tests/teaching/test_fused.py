@@ -1,15 +1,14 @@
 """Teaching models in which image and text are read together: by matching, and by masked words."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Generator
 from torch.nn.functional import interpolate as interpolate_pixels
 
+from helpers.families_vilt import tiny_vilt
 from helpers.small_models import ConvModel
 from molyneux.backends.vilt import Vilt
 from molyneux.concepts import Concept
@@ -24,11 +23,6 @@ from molyneux.teaching.objectives.losses import masked_loss, matching_loss
 from molyneux.teaching.objectives.masked import Masked, hide_words
 from molyneux.teaching.objectives.matching import Matching
 from molyneux.teaching.texts import known_prompts, own_texts
-
-# the tiny models of each family live beside the tests of the backends
-sys.path.append(str(Path(__file__).parents[1] / "backends"))
-
-from helpers.families_vilt import tiny_vilt
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 56, seed=1)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 32, seed=2)

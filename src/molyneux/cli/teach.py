@@ -83,7 +83,7 @@ def teach(
     )
     with flags.continuable(out), progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
-    scores = read_scores(out)
+    scores = read_scores(out).as_dict()
     if as_json:
         print_json(scores)
         return

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -148,15 +148,9 @@ def shipped_set(model: str, config: ReplayConfig) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """The folder for data that can be computed again."""
+    """Where computed data that can be computed again is kept: `MOLYNEUX_CACHE`, else the user's cache folder."""
     own = os.environ.get("MOLYNEUX_CACHE")
-    if own:
-        return Path(own)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "molyneux"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "molyneux"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molyneux"
+    return Path(own) if own else user_cache_path("molyneux", appauthor=False)
 
 
 def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int, int], None] | None:

@@ -115,30 +115,36 @@ class TeachSettings:
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
-        return {
-            "model": self.model,
+        # pydantic takes a while to import, and --help needs the settings alone
+        from molyneux.records import ConceptTexts, RunSettings, ScoringSettings
+
+        window: dict[str, Any] = {} if self.window == Window() else asdict(self.window)
+        drawn: dict[str, Any] = {"drawn": True} if self.drawn else {}
+        return RunSettings(
+            version=1,
+            model=self.model,
             **asdict(self.running),
-            "seed": self.seed,
-            "control": self.control,
-            "concepts": _concepts(self.concepts),
-            **({} if self.images_from is None else {"images_from": self.images_from}),
-            **({"generation": asdict(self.generation)} if self.image_request.source.is_generated else {}),
-            "inversion": _plain(asdict(self.inversion)),
-            "teaching": _plain(asdict(self.teaching)),
-            "replay": _plain(asdict(self.replay)) if self.teaching.uses_replay else None,
-            "evaluation": {
-                "novel": None if self.novel is None else str(self.novel),
-                "known": None if self.known is None else str(self.known),
-                "names": self.names,
+            seed=self.seed,
+            control=self.control,
+            concepts=tuple(ConceptTexts(**asdict(concept)) for concept in self.concepts),
+            images_from=self.images_from,
+            generation=asdict(self.generation) if self.image_request.source.is_generated else None,
+            inversion=_plain(asdict(self.inversion)),
+            teaching=_plain(asdict(self.teaching)),
+            replay=_plain(asdict(self.replay)) if self.teaching.uses_replay else None,
+            evaluation=ScoringSettings(
+                novel=None if self.novel is None else str(self.novel),
+                known=None if self.known is None else str(self.known),
+                names=self.names,
                 **asdict(self.prompt_config),
-                **({} if self.window == Window() else asdict(self.window)),
-                **({"drawn": True} if self.drawn else {}),
-                "controls": self.compares,
-            },
-            **({"adapter_only": True} if self.adapter_only else {}),
-            **({} if self.max_forgetting is None else {"max_forgetting": self.max_forgetting}),
-            **({} if self.fresh else {"fresh": False}),
-        }
+                **window,
+                **drawn,
+                controls=self.compares,
+            ),
+            adapter_only=self.adapter_only,
+            max_forgetting=self.max_forgetting,
+            fresh=self.fresh,
+        ).as_dict()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

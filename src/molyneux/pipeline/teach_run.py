@@ -1,19 +1,17 @@
 """`molyneux teach`: words in, a folder with a taught model, its scores and a report out."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
-from molyneux.files import write_json
 from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
@@ -21,6 +19,17 @@ from molyneux.images.sources import control_images, fresh_images, run_images
 from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.settings import TeachSettings
+from molyneux.records import (
+    CLASSES,
+    PREDICTIONS,
+    SCORES,
+    Classes,
+    Forecast,
+    TeachResult,
+    as_record,
+    read_record,
+    write_record,
+)
 from molyneux.report.html import write_report
 from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
@@ -30,14 +39,13 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.features import photo_features
 from molyneux.tasks.classification.predictions import write_predictions
 from molyneux.tasks.classification.results import Evaluation
-from molyneux.tasks.classification.text_only import FRESH, READINGS, TextReader, read_from_text
+from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
 from molyneux.tasks.classification.zero_shot import evaluate
-from molyneux.teaching.budget import Forecast, check_budget, teach_within
+from molyneux.teaching.budget import check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
-SCORES, CLASSES, PREDICTIONS, PHOTOS = "scores.json", "classes.json", "predictions.json", "photos"
-
+PHOTOS = "photos"
 FORECAST = "forecast.json"
 """What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
 
@@ -56,6 +64,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
     """
+    if settings.max_forgetting is not None:
+        check_budget(settings.max_forgetting, settings.teaching)
     request = check_request(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
@@ -63,7 +73,6 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_ability(base, settings.teaching)
     if settings.max_forgetting is not None:
         dual_encoder(base, "a budget of forgetting")
-        check_budget(settings.max_forgetting, settings.teaching)
     check_texts(base, settings, request)
     run = TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
@@ -77,10 +86,10 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     return folder.root
 
 
-def read_scores(root: Path) -> dict[str, Any]:
+def read_scores(root: Path) -> TeachResult:
     """The scores of a finished run, with the taught model's folder as a path from here."""
-    content = json.loads((root / SCORES).read_text(encoding="utf-8"))
-    return cast(dict[str, Any], content | {"model": str(root / content["model"])})
+    found = read_record(TeachResult, root / SCORES)
+    return found.model_copy(update={"model": str(root / found.model)})
 
 
 class TeachRun:
@@ -122,9 +131,10 @@ class TeachRun:
                 name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
             }
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
+        scores["text_anchors"] = settings.teaching.uses_text_anchors
         if self.forecast is not None:
             scores["forecast"] = self.forecast.as_dict()
-        write_json(folder.root / SCORES, scores)
+        write_record(folder.root / SCORES, as_record(TeachResult, scores))
 
     @cached_property
     def score(self) -> Callable[..., Evaluation]:
@@ -168,9 +178,7 @@ class TeachRun:
     @cached_property
     def forecast(self) -> Forecast | None:
         """What was chosen within a budget of forgetting."""
-        if self.settings.max_forgetting is None:
-            return None
-        return Forecast(**json.loads((self.folder.root / FORECAST).read_text(encoding="utf-8")))
+        return None if self.settings.max_forgetting is None else read_record(Forecast, self.folder.root / FORECAST)
 
     def teach(self) -> None:
         """Teach the concepts and save the model, or its adapter alone."""
@@ -186,7 +194,7 @@ class TeachRun:
             self.taught, self.forecast = teach_within(
                 base, self.images, settings.teaching, budget=settings.max_forgetting, **self.shared("teaching")
             )
-            write_json(self.folder.root / FORECAST, self.forecast.as_dict())
+            write_record(self.folder.root / FORECAST, self.forecast)
         self.taught.save(saved)
 
     def lesson(
@@ -211,7 +219,7 @@ class TeachRun:
         found, root = self.score(self.taught, base=self.base), self.folder.root
         write_predictions(root, self.request.novel, found.predictions)
         if found.after.classes:
-            write_json(root / CLASSES, found.classes())
+            write_record(root / CLASSES, Classes(found.classes))
         return found.as_dict()
 
     def text_only(self) -> dict[str, Any]:
@@ -220,31 +228,20 @@ class TeachRun:
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(self.taught)
         others = {control: reader(self.control_lesson(control)) for control in wanted}
-        found = {}
-        request = self.settings.image_request
-        for fresh in fresh_images(self.image_maker, request, FRESH, self.folder.work, self.on_step):
-            readings = {control: other.read(fresh) for control, other in others.items()}
-            found[fresh.concept.name] = read_from_text(base, after, fresh, self.replay) | {
-                "controls": {
-                    control: {key: {"after": reading[key]} for key in READINGS} for control, reading in readings.items()
-                }
-            }
-        return found
+        fresh = fresh_images(self.image_maker, self.settings.image_request, FRESH, self.folder.work, self.on_step)
+        return {one.concept.name: read_from_text(base, after, others, one, self.replay).as_dict() for one in fresh}
 
     def control(self, control: str) -> dict[str, Any]:
         """The concepts' scores after the same teaching on a control's images, or of the untaught model."""
         if CONTROLS[control].images:
-            return _concepts(self.score(self.control_lesson(control)))
-        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
-        return _concepts(self.score(self.base, described=described))
+            found = self.score(self.control_lesson(control))
+        else:
+            described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
+            found = self.score(self.base, described=described)
+        return {name: result.as_dict() for name, result in found.concepts.items()}
 
     def control_lesson(self, control: str) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
         request = self.settings.image_request
         images = control_images(control, self.image_maker, request, self.images, self.folder.work, self.on_step)
         return self.lesson(images, f"{control} control")
-
-
-def _concepts(evaluation: Evaluation) -> dict[str, Any]:
-    concepts: dict[str, Any] = evaluation.as_dict()["concepts"]
-    return concepts

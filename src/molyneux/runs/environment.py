@@ -7,11 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
-from molyneux.backends.digest import weights_digest
-from molyneux.files import write_json
+from molyneux.records import ENVIRONMENT, Environment, Machine, ModelFacts, write_record
 from molyneux.runs.folder import RunFolder
-
-ENVIRONMENT = "environment.json"
 
 PACKAGES = (
     "molyneux",
@@ -54,23 +51,17 @@ def write_environment(
     folder: RunFolder, device: str, command: Sequence[str], model: VisionLanguageModel | None = None
 ) -> None:
     """Write what a run was made with into its folder; with `model`, also what that is."""
-    about = (
-        {}
-        if model is None
-        else {
-            "model": {
-                "weights": f"sha256:{weights_digest(model.native)}",
-                "parameters": sum(value.numel() for value in model.native.parameters()),
-                "image_size": model.image_size,
-            }
-        }
+    more: dict[str, Any] = {"notes": tuple(folder.notes)} if folder.notes else {}
+    if model is not None:
+        parameters = sum(value.numel() for value in model.native.parameters())
+        more["model"] = ModelFacts(parameters=parameters, image_size=model.image_size)
+    content = Environment(
+        version=1,
+        versions=versions(),
+        machine=Machine(**machine(), device=device),
+        timings=folder.timings,
+        weights={name: f"sha256:{digest}" for name, digest in folder.weights.items()},
+        command=tuple(command),
+        **more,
     )
-    content = {
-        "versions": versions(),
-        "machine": machine() | {"device": device},
-        "timings": folder.timings,
-        "weights": folder.weights,
-        **about,
-        "command": list(command),
-    }
-    write_json(folder.root / ENVIRONMENT, content | ({"notes": folder.notes} if folder.notes else {}))
+    write_record(folder.root / ENVIRONMENT, content)

@@ -14,11 +14,11 @@ import yaml
 
 from molyneux.errors import OutputError
 from molyneux.files import new_folder, write_json
+from molyneux.records import CONFIG
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import StageFolder, remove
 
 MARKER = ".unfinished"
-CONFIG = "config.yaml"
 
 
 def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:

@@ -1,8 +1,7 @@
 """How much of the change to keep so that forgetting stays within a budget; no photo is used."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
+from molyneux.records import Forecast
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.tables import listed
@@ -29,26 +29,6 @@ STAND_INS = 2000
 """Number of embeddings that stand for photos of known classes, and number for each concept."""
 
 HALVINGS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """The learning rate and strength that were chosen, and what is expected of them, on stand-ins for photos."""
-
-    budget: float
-    learning_rate: float
-    strength: float
-    """How much of the change is kept, from 0 to 1."""
-    forgotten: float
-    """Accuracy lost on the stand-ins for known photos."""
-    captured: float
-    """The largest fraction of those that one new name takes, beyond what it took before."""
-    recognised: float
-    """Fraction of the stand-ins for the concepts' photos that are nearest to their concept's name."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 def teach_within(

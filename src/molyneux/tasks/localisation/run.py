@@ -2,8 +2,7 @@
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,19 +18,31 @@ from molyneux.backends.abilities import Explainable, explainable
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
-from molyneux.backends.sam import Seen, Segmenter, load_segmenter
+from molyneux.backends.sam import Seen as SeenBySam
+from molyneux.backends.sam import Segmenter, load_segmenter
 from molyneux.datasets.marked import Marked, MarkedSet
 from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import slug, write_bytes, write_text
+from molyneux.records import SCORES, read_record
 from molyneux.runs.folder import check_out, open_run
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage
-from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+from molyneux.tasks.classification.results import bootstrap
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.tasks.localisation.masks import boxes, coarse_mask, image_library, largest, pieces, points
-from molyneux.tasks.localisation.page import GALLERY, SCORES, Panel, Shown, write_gallery
+from molyneux.tasks.localisation.page import GALLERY, Panel, Shown, write_gallery
+from molyneux.tasks.localisation.record import (
+    Chance,
+    HeatSpreads,
+    LocaliseProtocol,
+    LocaliseResult,
+    MaskSpreads,
+    Seen,
+    Spread,
+    Stages,
+)
 from molyneux.tasks.localisation.saliency import chosen_block, heat, information
 from molyneux.tasks.localisation.scores import MEANING, Row, change, heat_row, mask_row, summary
 
@@ -85,16 +96,11 @@ class LocaliseSettings:
         return plain | {"images": str(self.images), "texts": list(self.texts), "controls": dict(self.controls)}
 
 
-def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None) -> dict[str, Any]:
+def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None) -> LocaliseResult:
     """Heat maps, masks and their scores for a set of marked images; `settings.out` gets a report and a gallery.
 
     Every heat map and mask stands beside those of a text that means nothing. Images are squeezed to the model's
     square, and maps are stretched back. Finished images are kept, so that an interrupted job goes on.
-
-    Returns:
-        Plain data for JSON: model, base, chance, protocol, before and change (with a base), after, controls. Of a
-        model: `text`, `gibberish` and `text_minus_gibberish`; of each `heat`, `mask` and (with SAM) `sam`; of each of
-        these every metric's mean and interval.
 
     Raises:
         ConfigError: if there is nothing to look for, a model has no such block, or scipy is not installed.
@@ -122,8 +128,7 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     run = LocaliseRun(settings, marked, items, models, targets, segmenter, folder.root)
     folder.run(run.stages(on_step))
     folder.finish()
-    scores: dict[str, Any] = json.loads((folder.root / SCORES).read_text(encoding="utf-8"))
-    return scores
+    return read_record(LocaliseResult, folder.root / SCORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +218,7 @@ class LocaliseRun:
                 found[f"{name} sam"] = self._asked(seen, coarse)
         return found
 
-    def _asked(self, seen: Seen, coarse: Tensor) -> Tensor:
+    def _asked(self, seen: SeenBySam, coarse: Tensor) -> Tensor:
         """SAM's mask for a coarse one, as many of its pieces kept as the coarse one has."""
         assert self.segmenter is not None
         config = self.settings.masks
@@ -282,51 +287,56 @@ def _targets(model: Explainable, settings: LocaliseSettings, items: Sequence[Mar
 
 def _scores(
     settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], rows: Sequence[Mapping[str, Row]]
-) -> dict[str, Any]:
-    stages = ("heat", "mask") if settings.sam is None else ("heat", "mask", "sam")
-
+) -> LocaliseResult:
     def of(role: str, asked: str, stage: str) -> list[Row]:
         return [row[f"{role} {asked} {stage}"] for row in rows]
 
-    def one(role: str) -> dict[str, Any]:
-        means = {asked: {stage: summary(of(role, asked, stage)) for stage in stages} for asked in ASKED}
-        apart = {stage: change(of(role, "gibberish", stage), of(role, "text", stage)) for stage in stages}
-        return {**means, "text_minus_gibberish": apart}
+    def stages(numbers: Callable[[str], dict[str, Spread]]) -> Stages:
+        sam = {} if settings.sam is None else {"sam": MaskSpreads(**numbers("sam"))}
+        return Stages(heat=HeatSpreads(**numbers("heat")), mask=MaskSpreads(**numbers("mask")), **sam)
 
-    share = sum(row["image"]["mask_share"] for row in rows) / len(rows)
-    scores: dict[str, Any] = {"model": settings.model, "base": settings.base}
-    scores["chance"] = {"energy_ratio": 1.0, "pointing": share}
-    scores["protocol"] = _protocol(settings, marked, models, len(rows))
-    scores |= {role: one(role) for role in ("before", "after") if role in models}
+    def one(role: str) -> Seen:
+        return Seen(
+            text=stages(lambda stage: summary(of(role, "text", stage))),
+            gibberish=stages(lambda stage: summary(of(role, "gibberish", stage))),
+            text_minus_gibberish=stages(lambda stage: change(of(role, "gibberish", stage), of(role, "text", stage))),
+        )
+
+    compared: dict[str, Any] = {}
     if "before" in models:
-        scores["change"] = {stage: change(of("before", "text", stage), of("after", "text", stage)) for stage in stages}
-    scores["controls"] = {name: one(f"control {name}") for name in settings.controls}
-    return scores
+        rose = stages(lambda stage: change(of("before", "text", stage), of("after", "text", stage)))
+        compared = {"before": one("before"), "change": rose}
+    share = sum(row["image"]["mask_share"] for row in rows) / len(rows)
+    return LocaliseResult(
+        version=1,
+        model=settings.model,
+        base=settings.base,
+        chance=Chance(energy_ratio=1.0, pointing=share),
+        protocol=_protocol(settings, marked, models, len(rows)),
+        after=one("after"),
+        controls={name: one(f"control {name}") for name in settings.controls},
+        **compared,
+    )
 
 
 def _protocol(
     settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], images: int
-) -> dict[str, Any]:
-    return {
-        "set": str(settings.images),
-        "images": images,
-        "marked_images": len(marked),
-        "left_out": marked.left_out,
-        "texts": list(settings.texts) or [f"{settings.template} (what the set says is marked)"],
-        "gibberish": settings.gibberish,
-        "saliency": asdict(settings.saliency),
-        "blocks": {role: [chosen_block(model, settings.saliency), model.block_count] for role, model in models.items()},
-        "masks": asdict(settings.masks),
-        "sam": settings.sam or "not computed: no SAM given",
-        "image": "squeezed to the model's square; maps are stretched back to the image's size",
-        "metrics": MEANING,
-        "interval": {
-            "kind": "bootstrap over images; of differences, paired",
-            "level": LEVEL,
-            "resamples": RESAMPLES,
-            "seed": BOOTSTRAP_SEED,
-        },
-    }
+) -> LocaliseProtocol:
+    return LocaliseProtocol(
+        set=str(settings.images),
+        images=images,
+        marked_images=len(marked),
+        left_out=marked.left_out,
+        texts=settings.texts or (f"{settings.template} (what the set says is marked)",),
+        gibberish=settings.gibberish,
+        saliency=asdict(settings.saliency),
+        blocks={role: (chosen_block(model, settings.saliency), model.block_count) for role, model in models.items()},
+        masks=asdict(settings.masks),
+        sam=settings.sam or "not computed: no SAM given",
+        image="squeezed to the model's square; maps are stretched back to the image's size",
+        metrics=MEANING,
+        interval=bootstrap("bootstrap over images; of differences, paired"),
+    )
 
 
 def _write_table(path: Path, items: Sequence[Marked], rows: Sequence[Mapping[str, Row]]) -> None:
