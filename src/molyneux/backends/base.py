@@ -179,6 +179,50 @@ class DualEncoder(VisionLanguageModel):
             ModelError: as for `check_remap`.
         """
 
+    @property
+    def map_side(self) -> Literal["images", "texts"]:
+        """Which tower can hold a linear map of the shared space: texts, where the vision tower ends in a residual."""
+        try:
+            self.check_remap()
+        except ModelError:
+            return "texts"
+        return "images"
+
+    def merge(self, change: Float[Tensor, "d d"]) -> None:
+        """Have images and texts compare as if I + change followed the vision tower.
+
+        On the side of texts, each text t becomes t + change^T t: (v + change v) . t = v . (t + change^T t). The scores
+        are the same but for the length of the text, by which they are divided.
+
+        Raises:
+            ModelError: if no weights of either tower can hold the map.
+        """
+        if self.map_side == "images":
+            self.remap(change)
+        else:
+            self.remap_texts(change.T)
+
+    def remap_texts(self, change: Float[Tensor, "d d"]) -> None:
+        """Follow the text tower with the map I + change; the tower must not be shared with another model.
+
+        Raises:
+            ModelError: if its last layer is not linear.
+        """
+        last = self.last_text_layer()
+        if last is None:
+            raise ModelError(
+                f"neither tower of {self.name!r} ends in a linear layer, so an edit cannot be merged: choose another "
+                "preset of teaching, such as 'paper'"
+            )
+        with torch.no_grad():
+            for values in (last.weight, last.bias):
+                if values is not None:
+                    values.add_(change.to(values) @ values)
+
+    def last_text_layer(self) -> nn.Linear | None:
+        """The linear layer whose output is a text's embedding before its normalisation; None if there is none."""
+        return None
+
     @abc.abstractmethod
     def vision_module(self) -> nn.Module:
         """The whole vision tower, projection included."""

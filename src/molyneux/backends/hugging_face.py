@@ -158,6 +158,10 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
             if values is not None:
                 values.add_(change @ values)
 
+    def last_text_layer(self) -> nn.Linear | None:
+        head = getattr(self._native.text_model, "head", getattr(self._native, "text_projection", None))
+        return head if isinstance(head, nn.Linear) else None
+
     def vision_module(self) -> nn.Module:
         return self._tower.module()
 

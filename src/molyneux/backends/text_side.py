@@ -4,6 +4,7 @@ import abc
 from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from molyneux.backends.base import DualEncoder
@@ -37,6 +38,10 @@ class TokenizedEncoder(DualEncoder):
     def remember(self, texts: Sequence[str], rows: Embeddings) -> None:
         """Take these for the embeddings of these texts, as the same weights have computed them before."""
         self._texts.update({(self.long_text, text): row.to(self.device) for text, row in zip(texts, rows, strict=True)})
+
+    def remap_texts(self, change: Float[Tensor, "d d"]) -> None:
+        super().remap_texts(change)
+        self._texts = {}
 
     def has_read(self, texts: Iterable[str]) -> bool:
         """Whether all these have been read already, by the present rule for long ones."""

@@ -43,7 +43,7 @@ from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.teaching.budget import check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune
-from molyneux.teaching.updates import moves_texts, shares_trunk
+from molyneux.teaching.updates import changes_texts, shares_trunk
 
 PHOTOS = "photos"
 FORECAST = "forecast.json"
@@ -154,7 +154,7 @@ class TeachRun:
             ensemble=prompts.ensemble,
             class_names=prompts.class_names,
             shared_trunk=shared_trunk,
-            shared_texts=not moves_texts(teaching.update),
+            shared_texts=not changes_texts(base, teaching),
             on_step=self.on_step,
         )
 

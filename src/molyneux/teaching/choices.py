@@ -73,6 +73,8 @@ class ObjectiveKind:
     """Whether it cannot teach a single concept without known names as negatives."""
     uses_replay: bool = True
     """Whether it learns from replay images."""
+    merges: bool = False
+    """Whether the change is known without gradients, and merged into the last layer of whichever tower can hold it."""
     reads_descriptions: bool = False
     """Whether it always learns from descriptions, its own and those of known classes."""
     forecasts: bool = False
@@ -90,6 +92,7 @@ OBJECTIVES: dict[str, ObjectiveKind] = {
         taught_by="teach_edit:teach_edit",
         updates=("embedding_map",),
         because="its closed form is a map of the shared space",
+        merges=True,
         reads_descriptions=True,
         preset="edit",
     ),

@@ -129,7 +129,8 @@ def check_ability(model: VisionLanguageModel, config: TeachingConfig, replay: Se
     except ModelError as error:
         presets = [f"{name!r} (preset {kind.preset})" for name, kind in OBJECTIVES.items() if _can(model, kind)]
         raise ModelError(f"{error}: it learns by the losses {', '.join(presets)}") from None
-    check_update(model, config.update)
+    if not config.objective.merges:
+        check_update(model, config.update)
     if replay and not config.objective.uses_replay:
         raise ConfigError(f"{task} has no use for replay images: leave them out")
 

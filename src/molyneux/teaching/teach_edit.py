@@ -22,7 +22,7 @@ from molyneux.teaching.texts import NAME_PROMPT
 
 @final
 class Merge(Objective):
-    """No loss and no steps: the change is known at once, and merged into the vision tower's last layer."""
+    """No loss and no steps: the change is known at once, and merged into the last layer of a tower."""
 
     def __init__(self, lesson: Lesson, student: Any) -> None:
         self._student, self._change = student, change(edits_of(lesson))
@@ -38,12 +38,13 @@ class Merge(Objective):
         raise NotImplementedError("an edit has no loss")
 
     def finish(self) -> None:
-        self._student.remap(self._change.to(next(self._student.native.parameters())))
+        self._student.merge(self._change.to(next(self._student.native.parameters())))
 
 
 def teach_edit(lesson: Lesson, on_step: Any = None) -> tuple[VisionLanguageModel, Objective]:
     """A copy of the model and the change to merge into it; errors as for `edits_of`."""
-    student: VisionLanguageModel = lesson.model.copy()
+    # a text tower that changes must not be shared with the untaught model
+    student: VisionLanguageModel = lesson.model.copy(whole=lesson.model.map_side == "texts")
     merge = Merge(lesson, student)
     if on_step is not None:
         on_step(1, 1)

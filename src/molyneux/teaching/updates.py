@@ -185,6 +185,12 @@ def moves_texts(update: Full | LoRA) -> bool:
     return update.kind.moves_texts
 
 
+def changes_texts(model: VisionLanguageModel, config: TeachingConfig) -> bool:
+    """Whether the taught model embeds texts otherwise than the model that it came from."""
+    merged = config.objective.merges and isinstance(model, DualEncoder) and model.map_side == "texts"
+    return moves_texts(config.update) or merged
+
+
 def shares_trunk(config: TeachingConfig) -> bool:
     """Whether the taught model's features, before the projection, are those of the untaught model."""
     return config.update.kind.shares_trunk

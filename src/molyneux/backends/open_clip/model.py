@@ -109,6 +109,10 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         self._tower.remap(change)
 
+    def last_text_layer(self) -> nn.Linear | None:
+        head = getattr(getattr(self._native, "text", None), "text_projection", None)
+        return head if isinstance(head, nn.Linear) else None
+
     def vision_module(self) -> nn.Module:
         visual = self._native.visual
         assert isinstance(visual, nn.Module)
