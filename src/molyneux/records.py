@@ -374,7 +374,7 @@ class Environment(Record):
     machine: Machine
     timings: Mapping[str, Amount]
     """Seconds."""
-    weights: Mapping[str, str]
+    weights: Annotated[Mapping[str, str], Field(min_length=1)]
     """Digests by model."""
     model: ModelFacts | None = None
     """The base model, where there is one."""
