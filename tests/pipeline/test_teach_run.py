@@ -10,6 +10,7 @@ from helpers.runs import CROSS, RING, Counter, Killed, contents, settings_for, u
 from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
+from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import Full, TeachingConfig
@@ -137,6 +138,35 @@ def test_finished_stages_are_not_done_again(tmp_path, photos, monkeypatch):
     with pytest.raises(BaseException, match="inverted again"):
         teach_concepts(settings)  # the stand-in of the control is still to be made
     assert (settings.out / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns == kept
+
+
+def test_damaged_files_are_made_again_and_the_run_says_so(tmp_path, photos, monkeypatch):
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def settings(name: str) -> TeachSettings:
+        return settings_for(tmp_path / name, photos, concepts=(RING, CROSS), controls=False)
+
+    whole = teach_concepts(settings("whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr("molyneux.pipeline.teach_run.write_predictions", killed)
+        with pytest.raises(Killed):
+            teach_concepts(settings("run"))
+    out = tmp_path / "run"
+    kept = (out / "synthetic" / "cross" / "images.safetensors").stat().st_mtime_ns
+    for name in ("synthetic/ring/images.safetensors", "model/tiny.safetensors"):
+        (out / name).write_bytes((whole / name).read_bytes()[:-8] + b"damaged!")
+    told = []
+    teach_concepts(settings("run"), on_step=lambda what, done, total: told.append(what))
+    assert contents(out) == contents(whole)
+    assert (out / "synthetic" / "cross" / "images.safetensors").stat().st_mtime_ns == kept
+    notes = json.loads((out / "environment.json").read_text())["notes"]
+    assert [note.split(" is made again: ")[1] for note in notes] == [
+        "synthetic/ring/images.safetensors is not as it was left",
+        "model/tiny.safetensors is not as it was left",
+    ]
+    assert [what for what in told if "made again" in what] == notes
+    assert "notes" not in json.loads((whole / "environment.json").read_text())
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path, photos):

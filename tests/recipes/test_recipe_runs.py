@@ -142,6 +142,17 @@ def test_finished_stages_are_not_done_again(place, tmp_path, monkeypatch):
     assert kept.items() <= after.items()
 
 
+def test_a_damaged_stage_is_done_again_and_this_is_said(whole, place, tmp_path):
+    settings = settings_for(place, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(settings, on_step=_until("[5/6]"))
+    damaged = sorted((settings.out / "stages").iterdir())[0]
+    damaged.write_text("{}")
+    assert run_recipe(settings).results == whole[0].results
+    (note,) = json.loads((settings.out / "environment.json").read_text())["notes"]
+    assert note.endswith(f"is made again: stages/{damaged.name} is not as it was left")
+
+
 def test_a_recipe_that_was_killed_ends_with_the_same_scores(whole, place, tmp_path):
     out = tmp_path / "run"
     code = (

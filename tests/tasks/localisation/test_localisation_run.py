@@ -100,6 +100,19 @@ def test_an_interrupted_job_goes_on_to_the_same_result(images, tmp_path, how, mo
     assert contents(tmp_path / "cut").keys() == contents(tmp_path / "whole").keys()
 
 
+def test_a_damaged_image_file_is_made_again(images, tmp_path):
+    whole = localise_set(settings(images, tmp_path / "whole", batch=2))
+    with pytest.raises(KeyboardInterrupt):
+        localise_set(settings(images, tmp_path / "cut", batch=2), on_step=Counter(3))
+    damaged = tmp_path / "cut" / "images" / "0.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    told = []
+    found = localise_set(settings(images, tmp_path / "cut", batch=2), on_step=lambda what, *_: told.append(what))
+    assert found == whole
+    assert told[0] == "images/0 is made again: images/0.safetensors is not as it was left"
+    assert told[1:] == ["images"] * 5
+
+
 def test_a_finished_job_and_one_with_other_settings_are_left_alone(images, tmp_path):
     localise_set(settings(images, tmp_path / "out"))
     with pytest.raises(OutputError, match="finished"):
