@@ -378,7 +378,7 @@ class Environment(Record):
     model: ModelFacts | None = None
     """Set where a run has one base model."""
     command: Texts
-    notes: Texts = ()
+    notes: Texts
     """What there is to say about the run, such as that a damaged file was made again."""
 
 
