@@ -32,30 +32,12 @@ help:
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
-	$(call install,dev,Molyneux with all extras and the test tools)
+	@scripts/install.sh $(VENV) $(PYTHON) dev
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.demo: pyproject.toml
-	$(call install,mini,Molyneux with what the demo needs)
+	@scripts/install.sh $(VENV) $(PYTHON) mini
 	@touch $@
-
-# $(1): the extra, $(2): what that is
-define install
-@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-  echo "$(VENV) has $$($(BIN)/python --version): remove it and give PYTHON=PROGRAM with a Python of 3.11 or newer"; exit 1; }
-@echo "Installing $(2) into $(VENV) ($$($(BIN)/python --version))."
-@torchvision=; \
-if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null; then \
-  cpu=$$($(BIN)/python -m pip index versions torchvision 2> /dev/null | grep -o '[0-9.]*+cpu' | head -n 1) || true; \
-  if [ "$$cpu" ]; then torchvision="torchvision==$$cpu"; echo "No GPU was found: torch's CPU build is taken."; \
-  else echo "No GPU was found, but the package index has no CPU build of torch and torchvision for this machine:"; \
-    echo "their usual build is taken, which runs on the CPU too. PIP_EXTRA_INDEX_URL can name another index."; fi; \
-fi; \
-PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[$(1)]' $$torchvision \
-  | sed -u -n -E 's/^Collecting ([^ ]+) \(from molyneux.*/  \1/p; s/^Installing collected.*/  unpacking/p'
-@echo "Installed: $$(du -sh $(VENV) | cut -f 1) in $(VENV)."
-endef
 
 demo: $(VENV)/.demo
 	@$(BIN)/molyneux demo

@@ -373,12 +373,12 @@ class Environment(Record):
     machine: Machine
     timings: Mapping[str, Amount]
     """Seconds."""
-    weights: Mapping[str, str]
+    weights: Annotated[Mapping[str, str], Field(min_length=1)]
     """For each model by its name the SHA-256 of its weights."""
     model: ModelFacts | None = None
     """Set where a run has one base model."""
     command: Texts
-    notes: Texts = ()
+    notes: Texts
     """What there is to say about the run, such as that a damaged file was made again."""
 
 

@@ -82,7 +82,7 @@ def test_generated_images_are_made_once_and_name_their_maker(tmp_path, monkeypat
     assert "computed from the description alone" not in page
     alone = settings_for(tmp_path / "alone", None, concepts=(CROSS,), images_from=f"sdxl:{name}")
     made = generated(load_tiny("tiny"), replace(alone, generation=settings.generation).image_request)
-    torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
+    torch.testing.assert_close(made[0]().pixels, cross.pixels, rtol=0, atol=0)
     again = replace(settings, out=tmp_path / "again")
     with pytest.raises(KeyboardInterrupt):
         teach_concepts(again, on_step=Counter(3))

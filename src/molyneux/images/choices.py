@@ -23,8 +23,8 @@ class SourceKind:
     help: str = ""
     """What --help says of that."""
     images: str = ""
-    """MODULE:FUNCTION in `molyneux.images`: (model, request, on_step) to one value per concept. Empty for inversion,
-    whose jobs can be continued and spread over machines."""
+    """MODULE:FUNCTION in `molyneux.images`: (model, request, on_step) to one function per concept, which reads or makes
+    its images. Empty for inversion, whose jobs can be continued and spread over machines."""
     check: str = ""
     """MODULE:FUNCTION in `molyneux.images`: (request, novel photos) raises an error for what cannot work; cheap."""
     has_images: bool = True

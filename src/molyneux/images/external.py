@@ -17,7 +17,10 @@ from molyneux.errors import ConfigError, DataError
 from molyneux.files import sha256
 from molyneux.images.config import ImageRequest
 from molyneux.runs.options import Progress
-from molyneux.synthetic import LazyImages, SyntheticImages, description_only, resized
+from molyneux.synthetic import SyntheticImages, description_only, resized
+
+Readers = list[Callable[[], SyntheticImages]]
+"""For each concept a function that reads or makes its images."""
 
 
 def check_folder(request: ImageRequest, novel: PhotoFolder | None) -> None:
@@ -30,7 +33,7 @@ def check_folder(request: ImageRequest, novel: PhotoFolder | None) -> None:
             raise DataError(f"{path} would be taught on and is scored on, as {twin}: keep the two apart")
 
 
-def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
+def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
     """The images of a folder with a folder for each concept, made square as the model's photos are.
 
     Raises:
@@ -38,7 +41,7 @@ def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Prog
     """
     del on_step
     folder = _folder(request)
-    return LazyImages([partial(_from_folder, folder, model, concept, request.seed) for concept in request.concepts])
+    return [partial(_from_folder, folder, model, concept, request.seed) for concept in request.concepts]
 
 
 def check_generated(request: ImageRequest, novel: PhotoFolder | None) -> None:
@@ -47,7 +50,7 @@ def check_generated(request: ImageRequest, novel: PhotoFolder | None) -> None:
     check_generator(generator_name(request))
 
 
-def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
+def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
     """Images that a text-to-image model makes from the descriptions.
 
     Raises:
@@ -55,7 +58,7 @@ def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progre
     """
     running, name = request.running, generator_name(request)
     load = cache(partial(ImageGenerator.load, name, device=running.device, precision=running.precision))
-    return LazyImages([partial(_generated, load, one, request, model.image_size, on_step) for one in request.concepts])
+    return [partial(_generated, load, one, request, model.image_size, on_step) for one in request.concepts]
 
 
 def generator_name(request: ImageRequest) -> str:
@@ -74,10 +77,10 @@ def check_no_images(request: ImageRequest, novel: PhotoFolder | None) -> None:
         )
 
 
-def no_images(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> LazyImages:
+def no_images(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
     """No images, only the concepts' descriptions."""
     del model, on_step
-    return LazyImages([partial(description_only, concept) for concept in request.concepts])
+    return [partial(description_only, concept) for concept in request.concepts]
 
 
 def _generated(

@@ -48,14 +48,14 @@ def run_images(
     jobs = _jobs(request, root, work)
     if request.control is not None:
         made = control_images(request.control, image_maker, request, (), work, on_step)
+        readers = [partial(made.__getitem__, place) for place in range(len(made))]
     elif request.source.images:
-        make: Any = imported("molyneux.images", request.source.images)
-        made = make(image_maker.model, request, on_step)
+        readers = imported("molyneux.images", request.source.images)(image_maker.model, request, on_step)
     else:
         return image_maker(jobs, on_step)
     about = [request.images_from, asdict(request.generation), request.control]
-    for place, job in enumerate(jobs):
-        image_maker.keep(job, partial(made.__getitem__, place), about)
+    for job, read in zip(jobs, readers, strict=True):
+        image_maker.keep(job, read, about)
     return LazyImages.saved(job.folder for job in jobs)
 
 

@@ -51,10 +51,10 @@ def write_environment(
     folder: RunFolder, device: str, command: Sequence[str], model: VisionLanguageModel | None = None
 ) -> None:
     """Write what a run was made with into its folder; with `model`, also what that is."""
-    more: dict[str, Any] = {"notes": tuple(folder.notes)} if folder.notes else {}
+    about = {}
     if model is not None:
         parameters = sum(value.numel() for value in model.native.parameters())
-        more["model"] = ModelFacts(parameters=parameters, image_size=model.image_size)
+        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size)
     content = Environment(
         version=1,
         versions=versions(),
@@ -62,6 +62,7 @@ def write_environment(
         timings=folder.timings,
         weights={name: f"sha256:{digest}" for name, digest in folder.weights.items()},
         command=tuple(command),
-        **more,
+        notes=tuple(folder.notes),
+        **about,
     )
     write_record(folder.root / ENVIRONMENT, content)

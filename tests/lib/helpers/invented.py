@@ -5,6 +5,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -82,18 +83,17 @@ class Pull(Objective):
 
 def grey(image_maker, request, own, work, on_step=None) -> LazyImages:
     del image_maker, own, work, on_step
-    return made(request.concepts, "noise", torch.full((2, 3, SIDE, SIDE), 0.5))
+    return LazyImages(made(request.concepts, "noise", torch.full((2, 3, SIDE, SIDE), 0.5)))
 
 
-def drawn(model, request, on_step=None) -> LazyImages:
+def drawn(model, request, on_step=None) -> list[Callable[[], SyntheticImages]]:
     del model, on_step
     return made(request.concepts, "drawn", torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(9)))
 
 
-def made(concepts, source, pixels) -> LazyImages:
-    return LazyImages(
-        [lambda: SyntheticImages(concept=concepts[0], pixels=pixels, seed=0, source=source, depicted=concepts[0].name)]
-    )
+def made(concepts, source, pixels) -> list[Callable[[], SyntheticImages]]:
+    name = concepts[0].name
+    return [lambda: SyntheticImages(concept=concepts[0], pixels=pixels, seed=0, source=source, depicted=name)]
 
 
 def load_named(rest: str) -> ConvModel:

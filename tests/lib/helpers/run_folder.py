@@ -233,6 +233,7 @@ def write_run(
         timings={"load": 3.1, "invert": 41.0, "replay": 0.0, "teach": 4.2, "evaluate": 12.0},
         weights={"mini": "sha256:0123"},
         model=ModelFacts(parameters=28_000_000, image_size=224),
+        notes=(),
         command=("molyneux", "teach", *concepts, *(("--control", control) if control else ())),
     )
     write_record(folder / ENVIRONMENT, environment)
