@@ -14,36 +14,37 @@ from molyneux.backends import families
 from molyneux.images.choices import CONTROLS, SOURCES, ControlKind, SourceKind
 from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind
 
-OBJECTIVES["pull"] = ObjectiveKind(implementation="invented:Pull", contrastive=True, uses_replay=False)
-CONTROLS["grey"] = ControlKind(
-    phrase="plain grey",
-    label="Taught on plain grey",
-    short="… on grey",
-    heading="On grey",
-    images="invented:grey",
-)
-SOURCES["drawn"] = SourceKind(
-    label="Taught on drawings",
-    about="{count} drawn by a program.",
-    flag="drawn",
-    help="drawings of rings",
-    images="invented:drawn",
-)
-families.FAMILIES += (
-    families.Family(
-        name="Invented",
-        loader="invented:NAME",
-        abilities=("embeds",),
-        token_limit=30,
-        image_size=(24,),
-        weights="random",
-        tested="itself",
-        implementation="invented:ConvModel",
-        mark="tiny.json",
-    ),
-)
-for room in ("teaching.objectives", "images", "backends"):
-    sys.modules[f"molyneux.{room}.invented"] = sys.modules[__name__]
+if __name__ == "__main__":  # collecting doctests imports this file too, and must add nothing
+    OBJECTIVES["pull"] = ObjectiveKind(implementation="invented:Pull", contrastive=True, uses_replay=False)
+    CONTROLS["grey"] = ControlKind(
+        phrase="plain grey",
+        label="Taught on plain grey",
+        short="… on grey",
+        heading="On grey",
+        images="invented:grey",
+    )
+    SOURCES["drawn"] = SourceKind(
+        label="Taught on drawings",
+        about="{count} drawn by a program.",
+        flag="drawn",
+        help="drawings of rings",
+        images="invented:drawn",
+    )
+    families.FAMILIES += (
+        families.Family(
+            name="Invented",
+            loader="invented:NAME",
+            abilities=("embeds",),
+            token_limit=30,
+            image_size=(24,),
+            weights="random",
+            tested="itself",
+            implementation="invented:ConvModel",
+            mark="tiny.json",
+        ),
+    )
+    for room in ("teaching.objectives", "images", "backends"):
+        sys.modules[f"molyneux.{room}.invented"] = sys.modules[__name__]
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
