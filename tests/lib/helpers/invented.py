@@ -46,15 +46,15 @@ if __name__ == "__main__":  # collecting doctests imports this file too, and mus
     for room in ("teaching.objectives", "images", "backends"):
         sys.modules[f"molyneux.{room}.invented"] = sys.modules[__name__]
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from helpers.command import QUICK  # noqa: E402
-from helpers.runs import RING, write_photos  # noqa: E402
-from helpers.small_models import ConvModel, load_tiny  # noqa: E402
-from molyneux.synthetic import LazyImages, SyntheticImages  # noqa: E402
-from molyneux.teaching.objectives.base import Objective, shown  # noqa: E402
-from molyneux.teaching.updates import start_update  # noqa: E402
+from helpers.command import QUICK
+from helpers.runs import RING, write_photos
+from helpers.small_models import ConvModel, load_tiny
+from molyneux.synthetic import LazyImages, SyntheticImages
+from molyneux.teaching.objectives.base import Objective, shown
+from molyneux.teaching.updates import start_update
 
 SIDE = 24
 
