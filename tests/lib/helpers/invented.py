@@ -14,46 +14,47 @@ from molyneux.backends import families
 from molyneux.images.choices import CONTROLS, SOURCES, ControlKind, SourceKind
 from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind
 
-OBJECTIVES["pull"] = ObjectiveKind(implementation="invented:Pull", contrastive=True, uses_replay=False)
-CONTROLS["grey"] = ControlKind(
-    phrase="plain grey",
-    label="Taught on plain grey",
-    short="… on grey",
-    heading="On grey",
-    images="invented:grey",
-)
-SOURCES["drawn"] = SourceKind(
-    label="Taught on drawings",
-    about="{count} drawn by a program.",
-    flag="drawn",
-    help="drawings of rings",
-    images="invented:drawn",
-)
-families.FAMILIES += (
-    families.Family(
-        name="Invented",
-        loader="invented:NAME",
-        abilities=("embeds",),
-        token_limit=30,
-        image_size=(24,),
-        weights="random",
-        tested="itself",
-        implementation="invented:ConvModel",
-        mark="tiny.json",
-    ),
-)
-for room in ("teaching.objectives", "images", "backends"):
-    sys.modules[f"molyneux.{room}.invented"] = sys.modules[__name__]
+if __name__ == "__main__":  # collecting doctests imports this file too, and must add nothing
+    OBJECTIVES["pull"] = ObjectiveKind(implementation="invented:Pull", contrastive=True, uses_replay=False)
+    CONTROLS["grey"] = ControlKind(
+        phrase="plain grey",
+        label="Taught on plain grey",
+        short="… on grey",
+        heading="On grey",
+        images="invented:grey",
+    )
+    SOURCES["drawn"] = SourceKind(
+        label="Taught on drawings",
+        about="{count} drawn by a program.",
+        flag="drawn",
+        help="drawings of rings",
+        images="invented:drawn",
+    )
+    families.FAMILIES += (
+        families.Family(
+            name="Invented",
+            loader="invented:NAME",
+            abilities=("embeds",),
+            token_limit=30,
+            image_size=(24,),
+            weights="random",
+            tested="itself",
+            implementation="invented:ConvModel",
+            mark="tiny.json",
+        ),
+    )
+    for room in ("teaching.objectives", "images", "backends"):
+        sys.modules[f"molyneux.{room}.invented"] = sys.modules[__name__]
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+from torch import nn
 
-from helpers.command import QUICK  # noqa: E402
-from helpers.runs import RING, write_photos  # noqa: E402
-from helpers.small_models import ConvModel, load_tiny  # noqa: E402
-from molyneux.synthetic import LazyImages, SyntheticImages  # noqa: E402
-from molyneux.teaching.objectives.base import Objective, shown  # noqa: E402
-from molyneux.teaching.updates import start_update  # noqa: E402
+from helpers.command import QUICK
+from helpers.runs import RING, write_photos
+from helpers.small_models import ConvModel, load_tiny
+from molyneux.synthetic import LazyImages, SyntheticImages
+from molyneux.teaching.objectives.base import Objective, shown
+from molyneux.teaching.updates import start_update
 
 SIDE = 24
 
