@@ -1,13 +1,23 @@
 """The closed form: what keys and values promise, a slow regression, sums, and answers that no geometry changes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Generator
 from torch.nn.functional import normalize
 
+from helpers.small_models import ConvModel
+from molyneux.backends.digest import weights_digest
+from molyneux.concepts import Concept
+from molyneux.errors import ConfigError
+from molyneux.synthetic import description_only, noise_images
 from molyneux.teaching import edit
-from molyneux.teaching.config import Edit
+from molyneux.teaching.config import Edit, TeachingConfig
 from molyneux.teaching.edit import Known, New
+from molyneux.teaching.fine_tune import fine_tune
+from molyneux.teaching.objectives.base import Lesson
+from molyneux.teaching.objectives.edit import edits_of
 
 WIDTH, NAMES, CONCEPTS = 24, 80, 6
 
@@ -155,3 +165,59 @@ def twin(seed: int) -> list[torch.Tensor]:
 def test_a_twin_of_the_model_gives_the_same_answers(seed):
     for one, other in zip(twin(0), twin(seed), strict=True):
         assert (one == other).double().mean() > 0.96
+
+
+@pytest.fixture(scope="module")
+def model() -> ConvModel:
+    tiny = ConvModel()
+    tiny.long_text = "truncate"
+    return tiny
+
+
+REPLAY = tuple(noise_images(Concept(f"thing {seed}", "a thing."), 1, 16, seed) for seed in range(8))
+RING = Concept("ring of brass", "A circle with a round hole.")
+
+
+def test_the_preset_teaches_a_model_in_one_step_and_leaves_the_given_one(model):
+    before = weights_digest(model.native)
+    steps: list[tuple[int, int]] = []
+    taught = fine_tune(
+        model,
+        [description_only(RING)],
+        TeachingConfig.closed_form(),
+        replay=REPLAY,
+        on_step=lambda done, total: steps.append((done, total)),
+    )
+    assert steps == [(1, 1)]
+    assert weights_digest(model.native) == before
+    assert weights_digest(taught.native) != before
+    again = fine_tune(model, [description_only(RING)], TeachingConfig.closed_form(), replay=REPLAY)
+    assert weights_digest(taught.native) == weights_digest(again.native)
+
+
+def test_a_taught_model_embeds_images_as_the_edit_says(model):
+    lesson = Lesson(model, [description_only(RING)], TeachingConfig.closed_form(), (), REPLAY, 0)
+    taught = fine_tune(model, lesson.images, lesson.config, replay=REPLAY)
+    images = torch.rand(3, 3, 16, 16, generator=Generator().manual_seed(5))
+    raw = model.native["vision"]["head"](model.features(images))
+    found = edits_of(lesson)
+    moved = raw.double() + raw.double() @ found.keys.T @ found.values
+    assert torch.allclose(taught.embed_images(images).double(), normalize(moved, dim=1), atol=1e-5)
+
+
+def test_noise_without_a_description_is_taught_from_its_images(model):
+    noise = noise_images(RING, 4, 16, 3)
+    taught = fine_tune(
+        model, [noise, description_only(Concept("cross", "Two bars."))], TeachingConfig.closed_form(), replay=REPLAY
+    )
+    assert weights_digest(taught.native) != weights_digest(model.native)
+
+
+def test_what_an_edit_cannot_do_without_is_asked_for(model):
+    nothing = replace(description_only(RING), source_descriptions=())
+    for images, replay, message in (
+        (description_only(RING), (), "needs replay images"),
+        (nothing, REPLAY, "has nothing to learn from"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            fine_tune(model, [images], TeachingConfig.closed_form(), replay=replay)

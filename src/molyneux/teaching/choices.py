@@ -88,8 +88,8 @@ _FUSED = "its models have no embeddings of images alone"
 
 OBJECTIVES: dict[str, ObjectiveKind] = {
     "edit": ObjectiveKind(
-        implementation="teach_edit:Merge",
-        taught_by="teach_edit:teach_edit",
+        implementation="edit:Merge",
+        taught_by="objectives.edit:teach_edit",
         updates=("embedding_map",),
         because="its closed form is a map of the shared space",
         merges=True,

@@ -73,7 +73,8 @@ def learn(model: ModelT, lesson: Lesson, on_step: OnStep | None = None) -> tuple
     concepts, config = [value.concept for value in lesson.images], lesson.config
     check_distinct(concepts)
     check_ability(model, config, lesson.replay)
-    if lesson.replay and config.uses_replay and not known_prompts(lesson.known, concepts):
+    compared = lesson.replay and config.uses_replay and not config.objective.merges
+    if compared and not known_prompts(lesson.known, concepts):
         raise ConfigError("replay images are compared with known names, and there are none: give `known`, or no replay")
     teach: Any = imported("molyneux.teaching", config.objective.taught_by)
     return cast(tuple[ModelT, Objective], teach(lesson, on_step))
