@@ -87,15 +87,6 @@ FUSED_UPDATES = tuple(name for name, kind in UPDATES.items() if kind.fused_block
 _FUSED = "its models have no embeddings of images alone"
 
 OBJECTIVES: dict[str, ObjectiveKind] = {
-    "edit": ObjectiveKind(
-        implementation="edit:Merge",
-        taught_by="objectives.edit:teach_edit",
-        updates=("embedding_map",),
-        because="its closed form is a map of the shared space",
-        merges=True,
-        reads_descriptions=True,
-        preset="edit",
-    ),
     "bank": ObjectiveKind(implementation="contrastive:Bank", contrastive=True, needs_known=True, forecasts=True),
     "anchors": ObjectiveKind(implementation="contrastive:Anchors", contrastive=True, forecasts=True, preset="paper"),
     "symmetric": ObjectiveKind(implementation="contrastive:Symmetric", contrastive=True, preset="paper"),
@@ -121,6 +112,15 @@ OBJECTIVES: dict[str, ObjectiveKind] = {
         because=_FUSED,
         uses_replay=False,
         preset="paper-implicit",
+    ),
+    "edit": ObjectiveKind(
+        implementation="edit:Merge",
+        taught_by="objectives.edit:teach_edit",
+        updates=("embedding_map",),
+        because="its closed form is a map of the shared space",
+        merges=True,
+        reads_descriptions=True,
+        preset="edit",
     ),
 }
 
