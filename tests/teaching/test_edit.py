@@ -11,7 +11,7 @@ from helpers.small_models import ConvModel
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
-from molyneux.synthetic import description_only, noise_images
+from molyneux.synthetic import LazyImages, description_only, noise_images
 from molyneux.teaching import edit
 from molyneux.teaching.config import Edit, TeachingConfig
 from molyneux.teaching.edit import Known, New
@@ -191,7 +191,8 @@ def test_the_preset_teaches_a_model_in_one_step_and_leaves_the_given_one(model):
     assert steps == [(1, 1)]
     assert weights_digest(model.native) == before
     assert weights_digest(taught.native) != before
-    again = fine_tune(model, [description_only(RING)], TeachingConfig.closed_form(), replay=REPLAY)
+    lazy = LazyImages([lambda: description_only(RING)])
+    again = fine_tune(model, lazy, TeachingConfig.closed_form(), replay=REPLAY)
     assert weights_digest(taught.native) == weights_digest(again.native)
 
 

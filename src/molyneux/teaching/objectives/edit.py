@@ -62,18 +62,19 @@ def edits_of(lesson: Lesson) -> Edits:
         ModelError: if a text has more tokens than the model reads, or too few known descriptions fit.
     """
     model, config = lesson.model, lesson.config.edit
+    images = tuple(lesson.images)  # a run reads each concept's images anew whenever they are asked for
     if not lesson.replay:
         raise ConfigError("an edit needs replay images, to know where the images of this model lie: give `replay`")
-    bare = next((one for one in lesson.images if not (one.source_descriptions or len(one))), None)
+    bare = next((one for one in images if not (one.source_descriptions or len(one))), None)
     if bare is not None:
         raise ConfigError(f"{bare.concept.name!r} has nothing to learn from: give a description or images")
-    known = known_embeddings(model, [one.concept.name for one in lesson.images], lesson.replay)
+    known = known_embeddings(model, [one.concept.name for one in images], lesson.replay)
     parts = []
     for described in (True, False):
-        rows = [one for one in lesson.images if bool(one.source_descriptions) == described]
+        rows = [one for one in images if bool(one.source_descriptions) == described]
         if rows:
             parts.append((rows, concept_edits(known, new_embeddings(model, rows, config.images), config)))
-    order = {id(one): place for place, one in enumerate(lesson.images)}
+    order = {id(one): place for place, one in enumerate(images)}
     places = torch.tensor([order[id(one)] for rows, _ in parts for one in rows]).argsort()
     return Edits(*(torch.cat([getattr(found, name) for _, found in parts])[places] for name in Edits._fields))
 
