@@ -69,14 +69,16 @@ def edits_of(lesson: Lesson) -> Edits:
     if bare is not None:
         raise ConfigError(f"{bare.concept.name!r} has nothing to learn from: give a description or images")
     known = known_embeddings(model, [one.concept.name for one in images], lesson.replay)
-    parts = []
+    order: list[int] = []
+    parts: list[Edits] = []
     for described in (True, False):
-        rows = [one for one in images if bool(one.source_descriptions) == described]
-        if rows:
-            parts.append((rows, concept_edits(known, new_embeddings(model, rows, config.images), config)))
-    order = {id(one): place for place, one in enumerate(images)}
-    places = torch.tensor([order[id(one)] for rows, _ in parts for one in rows]).argsort()
-    return Edits(*(torch.cat([getattr(found, name) for _, found in parts])[places] for name in Edits._fields))
+        own = [place for place, one in enumerate(images) if bool(one.source_descriptions) == described]
+        if own:
+            new = new_embeddings(model, [images[place] for place in own], config.images)
+            parts.append(concept_edits(known, new, config))
+            order += own
+    keys, values = (torch.cat(rows)[torch.tensor(order).argsort()] for rows in zip(*parts, strict=True))
+    return Edits(keys, values)
 
 
 def known_embeddings(model: DualEncoder, concepts: Sequence[str], replay: Sequence[SyntheticImages]) -> Known:
