@@ -51,11 +51,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, D
         use_tiny(patch, root / "cache")
         photos = write_photos(root / "photos")
         names = str(photos / "names.txt")
-        few = TeachingConfig(steps=2, replay_batch=2)
+        few = TeachingConfig(loss="bank", steps=2, replay_batch=2)
         found: dict[str, tuple[Path, Draw]] = {}
         for settings in (
             settings_for(root / "teach", photos, concepts=(RING, CROSS)),
-            settings_for(root / "budget", photos, max_forgetting=0.2, drawn=True),
+            settings_for(root / "edit", photos, teaching=TeachingConfig(), drawn=True),
             settings_for(root / "text", None, teaching=few, names=names),
         ):
             teach_concepts(settings, command=("molyneux", "teach"))
@@ -152,8 +152,8 @@ def mutations(content: Any) -> Iterator[tuple[str, Any]]:
 
 
 FILES = [
-    *((kind, "scores.json") for kind in ("teach", "budget", "text", "captions", "said", "localised", "masked")),
-    ("budget", "config.yaml"),
+    *((kind, "scores.json") for kind in ("teach", "edit", "text", "captions", "said", "localised", "masked")),
+    ("edit", "config.yaml"),
     ("teach", "environment.json"),
     ("teach", "predictions.json"),
     ("teach", "classes.json"),

@@ -278,21 +278,6 @@ class Replay(Record):
     names: Count
 
 
-class Forecast(Record):
-    """The learning rate and strength that were chosen, and what is expected of them, on stand-ins for photos."""
-
-    budget: Share
-    learning_rate: Amount
-    strength: Share
-    """How much of the change is kept."""
-    forgotten: Difference
-    """Accuracy lost on the stand-ins for known photos."""
-    captured: Difference
-    """The largest fraction of those that one new name takes, beyond what it took before."""
-    recognised: Share
-    """Fraction of the stand-ins for the concepts' photos that are nearest to their concept's name."""
-
-
 class TeachResult(Scores):
     """`scores.json` of `molyneux teach`."""
 
@@ -301,9 +286,8 @@ class TeachResult(Scores):
     controls: Mapping[str, Mapping[str, ConceptResult]] = {}
     """By control: the concepts' scores without their lesson."""
     replay: Replay
-    text_anchors: bool
-    """Whether the concepts' texts were learned from beside their images."""
-    forecast: Forecast | None = None
+    descriptions: bool
+    """Whether the concepts' descriptions were learned from, and not their images alone."""
 
 
 class Predictions(RootModel[Mapping[str, tuple[KeptPrediction, ...]]]):
@@ -418,14 +402,13 @@ class RunSettings(Record):
     """A name in `images.choices.CONTROLS`."""
     concepts: Annotated[tuple[ConceptTexts, ...], Field(min_length=1)]
     images_from: str | None
-    """What the images come from, where not from inversion."""
+    """What --images-from was given; None for inversion where the lesson needs images, else for none."""
     generation: Settings | None
     inversion: Settings
     teaching: Settings
     replay: Settings | None
     evaluation: ScoringSettings
     adapter_only: bool
-    max_forgetting: Share | None
     fresh: bool
 
 

@@ -206,8 +206,9 @@ def test_lessons_that_vilt_cannot_take_are_refused_before_anything_is_made(
 
 
 def test_a_loss_that_does_not_go_with_the_update_is_refused(molyneux, tmp_path):
-    ended = molyneux("teach", *RING, "--out", tmp_path / "out", "--teaching.loss=matching")
-    check_refused(ended, "teaching.update.part is 'embedding_map'", "'blocks' or 'tower'", "the loss 'matching'")
+    flags = ("--teaching.loss=matching", "--teaching.update.part=text")
+    ended = molyneux("teach", *RING[:6], "--out", tmp_path / "out", *flags)
+    check_refused(ended, "teaching.update.part is 'text'", "'blocks' or 'tower'", "the loss 'matching'")
 
 
 def test_models_that_score_in_two_ways_are_not_set_side_by_side(molyneux, monkeypatch, vilt, photos):
@@ -223,6 +224,6 @@ def test_a_loss_that_the_model_cannot_follow_is_refused_before_anything_is_made(
     use_tiny(monkeypatch, tmp_path / "cache")
     monkeypatch.setattr(run, "run_images", lambda *_: pytest.fail("inverted"))
     out = tmp_path / "out"
-    ended = molyneux("teach", *RING, "--out", out, f"--teaching.loss={loss}", "--teaching.update.part=tower")
-    check_refused(ended, what, "'tiny'", "it learns by the losses 'bank' (preset default), 'anchors' (preset paper)")
+    ended = molyneux("teach", *RING[:6], "--out", out, f"--teaching.loss={loss}")
+    check_refused(ended, what, "'tiny'", "it learns by the losses 'edit' (preset default), 'bank' (preset paper)")
     assert not out.exists()

@@ -117,7 +117,9 @@ def test_a_model_that_does_not_exist(molyneux, tmp_path):
 
 @pytest.mark.parametrize("verb", ["teach", "evaluate"])
 def test_folders_that_are_missing_or_empty(molyneux, tmp_path, verb):
-    start = (verb, *RING, "--out", tmp_path / "run") if verb == "teach" else (verb, "--model=tiny", "--quiet")
+    moved = "--teaching.update.part=projection"
+    teaching = ("teach", *RING, moved, "--out", tmp_path / "run")
+    start = teaching if verb == "teach" else (verb, "--model=tiny", "--quiet")
     (tmp_path / "empty").mkdir()
     (tmp_path / "hollow" / "ring").mkdir(parents=True)
     (tmp_path / "file").write_text("")
@@ -132,7 +134,11 @@ def test_folders_that_are_missing_or_empty(molyneux, tmp_path, verb):
 @pytest.mark.parametrize("verb", ["teach", "evaluate"])
 @pytest.mark.parametrize("option", ["--novel", "--known"])
 def test_photos_that_cannot_be_read_or_are_gigantic(molyneux, tmp_path, verb, option):
-    start = (verb, *RING, "--out", tmp_path / "run") if verb == "teach" else (verb, "--model=tiny", "--quiet")
+    start = (
+        (verb, *RING, "--teaching.update.part=projection", "--out", tmp_path / "run")
+        if verb == "teach"
+        else (verb, "--model=tiny", "--quiet")
+    )
     root = tmp_path / "data"
     (root / "ring").mkdir(parents=True)
     kind = {"--novel": "ring", "--known": "circle"}[option]

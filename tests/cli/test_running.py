@@ -50,7 +50,6 @@ def test_how_the_model_is_run_is_kept(taught):
             LoRA(alpha=3.0, targets=("head.0",)),
         ),
         (("--teaching-preset", "paper", "--teaching.update.rank", "2", "--teaching.epochs=1"), LoRA(rank=2)),
-        (("--teaching-preset", "paper"), Full(part="tower")),
     ],
 )
 def test_the_update_comes_from_flags_and_back_from_the_configuration(taught, flags, expected):

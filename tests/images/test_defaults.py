@@ -2,13 +2,13 @@
 
 import torch
 
-from helpers.runs import QUICK, REPLAY, RING, settings_for, use_tiny
+from helpers.runs import CROSS, QUICK, REPLAY, RING, settings_for, use_tiny
 from helpers.small_models import load_tiny
 from molyneux.backends.options import Running
 from molyneux.images import replay
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images, replay_names
-from molyneux.images.sources import fresh_images, run_images
+from molyneux.images.sources import control_images, fresh_images, run_images
 from molyneux.runs.folder import open_run
 
 
@@ -33,3 +33,12 @@ def test_replay_keeps_no_image_of_a_taught_concept(tmp_path, monkeypatch):
     assert [one.concept.name for one in everything] == list(names)
     assert [one.concept.name for one in kept] == [names[0], names[2]]
     assert replay.FILE in {path.name for path in (tmp_path / "cache").rglob("*")}
+
+
+def test_each_concept_has_noise_of_its_own(tmp_path, monkeypatch):
+    use_tiny(monkeypatch, tmp_path / "cache")
+    request = settings_for(tmp_path / "run", None, concepts=(RING, CROSS)).image_request
+    folder = open_run(tmp_path / "run", {}, {})
+    maker = ImageMaker(model=load_tiny("tiny"), name="tiny", running=Running(), folder=folder)
+    ring, cross = control_images("noise", maker, request, (), folder.work)
+    assert not torch.equal(ring.pixels, cross.pixels)

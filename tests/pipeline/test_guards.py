@@ -7,6 +7,7 @@ from molyneux.concepts import Concept
 from molyneux.images.replay import replay_names
 from molyneux.pipeline import teach_run
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
+from molyneux.teaching.config import Edit, TeachingConfig
 
 
 @pytest.fixture
@@ -15,19 +16,17 @@ def photos(tmp_path, monkeypatch):
     return write_photos(tmp_path / "photos")
 
 
-def test_controls_are_taught_at_the_rate_and_strength_of_the_forecast(tmp_path, monkeypatch, photos):
+def test_controls_are_taught_with_the_settings_of_the_run(tmp_path, monkeypatch, photos):
     seen, taught = [], teach_run.fine_tune
 
     def remembered(model, images, config, **rest):
-        seen.append((config.learning_rate, config.strength))
+        seen.append((config, rest["seed"]))
         return taught(model, images, config, **rest)
 
     monkeypatch.setattr(teach_run, "fine_tune", remembered)
-    out = teach_concepts(settings_for(tmp_path / "run", photos, max_forgetting=0.3))
-    forecast = read_scores(out).forecast
-    assert forecast is not None
-    assert seen == [(forecast.learning_rate, forecast.strength)] * 2
-    assert forecast.strength != settings_for(tmp_path / "other", photos).teaching.strength
+    config = TeachingConfig(edit=Edit(strength=0.3))
+    teach_concepts(settings_for(tmp_path / "run", photos, teaching=config, seed=5))
+    assert seen == [(config, 5)] * 3
 
 
 def test_a_run_replays_no_taught_concept(tmp_path, photos):

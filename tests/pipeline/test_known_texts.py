@@ -1,20 +1,16 @@
 """What a text tower has read of known classes is kept, and nothing depends on whether it was."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from molyneux.backends.load import load
-from molyneux.concepts import Concept
-from molyneux.datasets.imagenet import described_classes, imagenet_names
+from molyneux.datasets.imagenet import described_classes
+from molyneux.errors import ModelError
 from molyneux.pipeline.known_texts import load_known_texts
-from molyneux.synthetic import description_only, noise_images
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.descriptions import known_texts
 
-IMAGES = [description_only(Concept("ring", "A circle with a hole."))]
-NAMES = imagenet_names()[:30]
-TEXTS = [described_classes()[name] for name in NAMES]
+TEXTS = [text for name, words in described_classes().items() for text in (f"a photo of a {name}.", words)]
 
 
 @pytest.fixture(autouse=True)
@@ -39,50 +35,41 @@ def fresh():
 
 def test_what_was_read_once_is_not_read_again_and_is_the_same_to_the_bit(cache):
     first, second = fresh(), fresh()
-    load_known_texts(first, IMAGES, NAMES, TeachingConfig())
+    load_known_texts(first, (), TeachingConfig())
     assert len(list(cache.iterdir())) == 1
     assert len(first.read) == len(set(TEXTS))
-    load_known_texts(second, IMAGES, NAMES, TeachingConfig())
+    load_known_texts(second, (), TeachingConfig())
     assert second.read == []
     assert torch.equal(second.embed_texts(TEXTS), first.embed_texts(TEXTS))
     assert second.read == []
 
 
 def test_a_file_that_cannot_be_used_is_written_anew(cache):
-    load_known_texts(fresh(), IMAGES, NAMES, TeachingConfig())
+    load_known_texts(fresh(), (), TeachingConfig())
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     for damaged in (b"", whole[:-7]):
         path.write_bytes(damaged)
         model = fresh()
-        load_known_texts(model, IMAGES, NAMES, TeachingConfig())
+        load_known_texts(model, (), TeachingConfig())
         assert model.read
         assert path.read_bytes() == whole
 
 
-def test_other_weights_other_rules_or_other_names_do_not_share_what_was_read(cache):
-    load_known_texts(fresh(), IMAGES, NAMES, TeachingConfig())
+def test_other_weights_or_other_rules_do_not_share_what_was_read(cache):
+    load_known_texts(fresh(), (), TeachingConfig())
     other, averaged = fresh(), fresh()
     next(other.native.parameters()).data.add_(1.0)
     averaged.long_text = "mean"
-    for model, names in ((other, NAMES), (averaged, NAMES), (fresh(), NAMES[:20])):
-        load_known_texts(model, IMAGES, names, TeachingConfig())
+    for model in (other, averaged):
+        load_known_texts(model, (), TeachingConfig())
         assert model.read
-    assert len(list(cache.iterdir())) == 4
+    assert len(list(cache.iterdir())) == 3
 
 
-@pytest.mark.parametrize(
-    ("names", "config"),
-    [
-        (NAMES, TeachingConfig.paper()),
-        (NAMES, replace(TeachingConfig(), conse_anchor=0.0)),
-        (("no such name", *NAMES[:5]), TeachingConfig()),
-        ((), TeachingConfig()),
-    ],
-)
-def test_nothing_is_read_that_is_not_compared_with(cache, names, config):
+def test_nothing_is_read_that_is_not_compared_with(cache):
     model = fresh()
-    load_known_texts(model, IMAGES, names, config)
+    load_known_texts(model, (), TeachingConfig.paper())
     assert model.read == []
     assert not cache.exists()
 
@@ -91,12 +78,29 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(cache):
     cache.parent.mkdir()
     cache.write_text("in the way")
     model = fresh()
-    load_known_texts(model, IMAGES, NAMES, TeachingConfig())
+    load_known_texts(model, (), TeachingConfig())
     assert len(model.read) == len(set(TEXTS))
 
 
-def test_nothing_is_read_for_images_without_words(cache):
+def refuse_descriptions(text):
+    if "photo" not in text:
+        raise ModelError("too long")
+
+
+def test_a_model_that_reads_too_little_for_descriptions_compares_names(cache):
     model = fresh()
-    load_known_texts(model, [noise_images(IMAGES[0].concept, 2, 16, seed=1)], NAMES, TeachingConfig())
-    assert model.read == []
-    assert not cache.exists()
+    model.check_text = refuse_descriptions
+    assert {len(set(pair)) for pair in known_texts(model).values()} == {1}
+    load_known_texts(model, (), TeachingConfig())
+    assert set(model.read) == {prompt for prompt, _ in known_texts(model).values()}
+
+
+def test_names_of_another_list_are_read_beside_imagenets():
+    found = known_texts(fresh(), ["left atrium", "right atrium", "tench"])
+    assert found["left atrium"] == ("a photo of a left atrium.",) * 2
+    assert found["tench"][1] != found["tench"][0]
+    assert len(found) == len(described_classes()) + 2
+
+
+def test_names_that_have_descriptions_are_compared_alone():
+    assert list(known_texts(fresh(), ["tench", "goldfish", "left atrium"])) == ["tench", "goldfish"]

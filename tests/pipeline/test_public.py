@@ -31,7 +31,9 @@ def test_every_public_name_is_there():
 def test_three_lines_teach():
     model = ConvModel()
     images = molyneux.invert(model, RING, QUICK)
-    lesson = molyneux.TeachingConfig(steps=40, learning_rate=0.03, texts="names")
+    lesson = molyneux.TeachingConfig(
+        loss="bank", update=molyneux.Full(part="projection"), steps=40, learning_rate=0.03, texts="names"
+    )
     taught = molyneux.teach(model, [images], lesson, known=("circle", "square"), replay=())
 
     texts = model.embed_texts([f"a photo of a {name}." for name in ("ring", "circle", "square")])
@@ -70,9 +72,9 @@ def test_a_lesson_that_cannot_be_taught_is_refused_before_replay_images_are_made
     def refuse():
         raise ModelError("no weights can hold it")
 
-    monkeypatch.setattr(model, "check_remap", refuse)
+    monkeypatch.setattr(model, "vision_module", refuse)
     with pytest.raises(ModelError, match="no weights can hold it"):
-        molyneux.teach(model, images)
+        molyneux.teach(model, images, molyneux.TeachingConfig(loss="bank"))
 
 
 def test_replay_images_without_known_names_are_refused():

@@ -13,7 +13,7 @@ from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.config import TeachingConfig
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +235,10 @@ def test_the_shuffled_control_of_a_single_concept_shows_a_stand_in(tmp_path, pho
 
 def test_a_moving_trunk_is_scored_anew_for_each_model(tmp_path, photos, monkeypatch):
     settings = settings_for(
-        tmp_path / "run", photos, controls=False, teaching=TeachingConfig(steps=2, update=Full(part="tower"))
+        tmp_path / "run",
+        photos,
+        controls=False,
+        teaching=TeachingConfig(loss="bank", steps=2),
     )
     seen = []
     real = ConvModel.features
@@ -292,24 +295,3 @@ def test_a_known_name_can_be_taught_where_no_names_were_given(tmp_path):
     names = scores_of(out)["protocol"]["known_names"]
     assert "tench" not in names
     assert len(names) == 997
-
-
-def test_a_budget_of_forgetting_is_kept_forecast_and_survives_an_interruption(tmp_path, photos, monkeypatch):
-    def killed(*_: object) -> None:
-        raise Killed
-
-    settings = settings_for(tmp_path / "run", photos, max_forgetting=0.2)
-    with monkeypatch.context() as patch:
-        patch.setattr("molyneux.pipeline.teach_run.write_predictions", killed)
-        with pytest.raises(Killed):
-            teach_concepts(settings)
-    scores = scores_of(teach_concepts(settings))
-    forecast = scores["forecast"]
-    assert max(forecast["forgotten"], forecast["captured"]) <= forecast["budget"] == 0.2
-    assert scores == scores_of(teach_concepts(settings_for(tmp_path / "twin", photos, max_forgetting=0.2)))
-
-
-def test_a_budget_that_cannot_be_kept_is_refused_before_a_folder_is_made(tmp_path, photos):
-    with pytest.raises(MolyneuxError, match="expected a number above 0"):
-        teach_concepts(settings_for(tmp_path / "run", photos, max_forgetting=0.0))
-    assert not (tmp_path / "run").exists()

@@ -16,7 +16,9 @@ from molyneux.teaching.config import Full, TeachingConfig
 def test_scores_before_and_after_are_those_of_the_models_alone(tmp_path, monkeypatch, part):
     use_tiny(monkeypatch, tmp_path / "cache")
     photos = write_photos(tmp_path / "photos")
-    teaching = TeachingConfig(update=Full(part=part), steps=4, learning_rate=0.05, replay_batch=0, strength=1.0)
+    teaching = TeachingConfig(
+        loss="bank", update=Full(part=part), steps=4, learning_rate=0.05, replay_batch=0, strength=1.0
+    )
     run = teach_concepts(settings_for(tmp_path / "run", photos, controls=False, teaching=teaching))
     found = json.loads((run / "scores.json").read_text())["concepts"]["ring"]
     base, taught = load_tiny("tiny"), load_tiny(run / "model")
@@ -30,7 +32,9 @@ def test_scores_before_and_after_are_those_of_the_models_alone(tmp_path, monkeyp
 
 def test_without_photos_each_model_reads_the_names_itself(tmp_path, monkeypatch):
     use_tiny(monkeypatch, tmp_path / "cache")
-    teaching = TeachingConfig(update=Full(part="text"), steps=4, learning_rate=0.05, replay_batch=0, strength=1.0)
+    teaching = TeachingConfig(
+        loss="bank", update=Full(part="text"), steps=4, learning_rate=0.05, replay_batch=0, strength=1.0
+    )
     run = teach_concepts(settings_for(tmp_path / "run", None, teaching=teaching))
     similarity = json.loads((run / "scores.json").read_text())["text_only"][RING.name]["similarity"]
     assert similarity["before"] != similarity["after"]

@@ -18,7 +18,7 @@ from molyneux.report.phrases import (
     verdict,
 )
 
-WORDS = "Taught from words alone"
+WORDS = "Taught from its description alone"
 
 
 def found(before: int | None, after: int, photos: int = 30, **more: object) -> ConceptResult:
@@ -52,7 +52,7 @@ def test_the_whole_verdict_of_a_good_run_in_one_piece() -> None:
     outcome = found(0, 13, **rated(0.0, 0.002))
     said = verdict(outcome, SharePair(before=0.712, after=0.710), 1000, {"noise": found(0, 1)}, teaching=WORDS)
     assert " ".join(said).replace(SPACE, " ") == (
-        "Taught from words alone, the model now recognises it in 13 of 30 real photos (before: 0). "
+        "Taught from its description alone, the model now recognises it in 13 of 30 real photos (before: 0). "
         "Price: known accuracy 71.2 % → 71.0 %; 2 of 1,000 other photos are now mistaken for it (before: 0). "
         "The same teaching on noise: 1 of 30."
     )
@@ -183,10 +183,10 @@ def test_what_was_taught_on_opens_the_sentence() -> None:
         )
         return taught("okapi", NO_RESULT, about)
 
-    assert taught_on([made("inverted")]) == "Taught from words alone"
+    assert taught_on([made("inverted")]) == "Taught on inverted images and the description"
     assert taught_on([made("noise", "noise")]) == "Taught on noise"
     assert taught_on([made("photos")]) == "Taught on real photos"
-    assert taught_on([made("inverted", "pigeon")]) == "Taught on images of “pigeon” instead"
+    assert taught_on([made("inverted", "pigeon")]) == "Taught on the images of “pigeon” instead"
     assert taught_on([made("inverted", "pigeon"), made("inverted", "okapi")]) == "Taught on one another’s images"
     assert taught_on([taught("okapi", NO_RESULT)]) == "After teaching"
 

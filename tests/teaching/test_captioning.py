@@ -203,7 +203,7 @@ def test_a_model_that_writes_no_captions_is_refused():
         fine_tune(ConvModel(), [RING], CAPTIONS)
 
 
-@pytest.mark.parametrize("part", ["embedding_map", "projection", "text"])
+@pytest.mark.parametrize("part", ["projection", "text"])
 def test_parts_that_captions_never_see_are_refused(part):
     with pytest.raises(ConfigError, match="expected 'blocks', 'trunk', 'tower' or 'both'"):
         replace(CAPTIONS, update=Full(part=part))

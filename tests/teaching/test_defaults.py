@@ -1,81 +1,83 @@
-"""Each term of teaching that is on by default does its part, with the weight that its setting has."""
+"""Each part of the default lesson does its work, with the weight that its setting has."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
-from torch import Generator
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, normalize
 
-from helpers.small_models import ConvModel
-from molyneux.concepts import Concept
-from molyneux.synthetic import noise_images
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.fine_tune import fine_tune
-from molyneux.teaching.objectives.base import Lesson
-from molyneux.teaching.objectives.contrastive import Bank
-
-RING = replace(
-    noise_images(Concept("ring", "A circle with a hole."), 4, 16, 1),
-    source="inverted",
-    source_descriptions=("A circle with a hole.",),
-)
-REPLAY = tuple(
-    noise_images(Concept(name, f"a {name}."), 3, 16, seed) for seed, name in enumerate(("bar", "cross", "dot"))
-)
-KNOWN = ["bar", "cross", "dot", "photo"]
+from helpers.edit_worlds import CONCEPTS, random, world
+from molyneux.teaching import edit, strength
+from molyneux.teaching.config import Edit, TeachingConfig
 
 
-@pytest.fixture(scope="module")
-def model() -> ConvModel:
-    return ConvModel()
+def directions(**changed) -> torch.Tensor:
+    known, new, _, _ = world()
+    seen = normalize(random(CONCEPTS, known.names.shape[1], seed=9), dim=1)
+    return edit.directions(known, new._replace(images=seen), replace(Edit(), **changed))
 
 
-def objective(model: ConvModel, **changed) -> Bank:
-    lesson = Lesson(model, [RING], TeachingConfig(**changed), KNOWN, REPLAY, 0)
-    return Bank(lesson, model.copy())
+def test_the_default_lesson_is_an_edit_without_images():
+    config = TeachingConfig()
+    assert config.loss == "edit"
+    assert not config.needs_images
+    assert config.uses_replay
 
 
-def test_both_text_anchors_are_learned_from_and_weigh_five_images(model):
-    weights = objective(model)._data.weights.tolist()
-    assert weights == [1.0] * 4 + [5.0, 5.0]
-    # in mixtures, their share on average
-    mixtures = torch.empty(4000, 6).exponential_(generator=Generator().manual_seed(0)) * torch.tensor(weights)
-    shares = (mixtures / mixtures.sum(dim=1, keepdim=True)).mean(dim=0)
-    assert shares[4:].sum() > 0.65
+@pytest.mark.parametrize("setting", [item.name for item in fields(Edit)])
+def test_every_setting_of_the_edit_changes_it(setting):
+    known, new, _, _ = world()
+    known = known._replace(images=normalize(known.images + 0.2, dim=1))
+    new = new._replace(images=normalize(random(CONCEPTS, known.names.shape[1], seed=9), dim=1))
+    value = getattr(Edit(), setting)
+    changed = replace(Edit(), **{setting: 0.5 * value or 0.5})
+    one, other = (edit.change(edit.concept_edits(known, new, config)) for config in (Edit(), changed))
+    assert (one - other).norm() > 1e-3 * one.norm()
 
 
-def test_what_all_synthetic_images_share_is_subtracted_one_and_a_half_times(model):
-    found, plain = objective(model)._data, objective(model, center=0.0)._data
-    assert found.replay is not None
-    expected = normalize(plain.inputs - 1.5 * found.replay.mean(dim=0), dim=-1)
-    assert torch.allclose(found.inputs, expected, atol=1e-6)
-    assert not torch.allclose(found.inputs, plain.inputs, atol=1e-2)
+def test_the_sources_of_a_direction_have_the_weights_of_their_settings():
+    known, new, _, _ = world()
+    mean = known.names.double().mean(dim=0)
+    named = edit.centred(new.names, mean)
+    described = edit.centred(new.descriptions, known.descriptions.mean(dim=0))
+    alone = directions(description=0.0, name=0.0, images=0.0)
+    expected = normalize(alone + Edit().description * described + Edit().name * named, dim=1)
+    torch.testing.assert_close(directions(images=0.0), expected)
 
 
-def test_the_loss_has_a_replay_term_of_weight_one(model):
-    both = objective(model)
-    batch = torch.tensor([0, 1])
-    whole = both.loss(batch, Generator().manual_seed(3))
-    generator = Generator().manual_seed(3)
-    embedded = both._data.embed(both._data.mixtures(batch, generator))
-    alone = both.contrastive_loss(embedded, batch, generator)
-    assert both.replay_loss(generator) > 0
-    assert whole > alone
+def test_what_all_images_share_gets_no_answer():
+    """A constant part of every image would answer for all of them at once."""
+    known, new, _, _ = world()
+    shifted = known._replace(images=normalize(known.images + 3.0, dim=1))
+    where = edit.directions(shifted, new, Edit())
+    constant = edit.constant_reader(shifted, Edit().value_shrinkage)
+    found = edit.detectors(where, edit.key_covariance(shifted, Edit()), shifted.images, constant)
+    plain = torch.linalg.solve(edit.key_covariance(shifted, Edit()), where.T).T
+    plain = plain / (plain * where).sum(dim=1, keepdim=True)
+    mean = shifted.images.double().mean(dim=0)
+    assert (found @ mean).abs().max() < 0.1 * (plain @ mean).abs().max()
 
 
-def test_a_step_is_as_long_as_the_default_rate_says(model):
-    """Adam's first step moves every weight that has a gradient by the rate."""
-    taught = fine_tune(model, [RING], TeachingConfig(steps=1, strength=1.0), known=KNOWN, replay=REPLAY)
-    one, other = (m.native["vision"]["head"][2] for m in (model, taught))
-    change = torch.linalg.lstsq(one.weight.T, (other.weight - one.weight).T).solution.T
-    assert change.abs().max() == pytest.approx(6e-4, rel=0.05)
+def test_a_concept_of_full_strength_wins_its_price_of_the_stand_ins():
+    known, new, _, _ = world()
+    config = Edit(strength=1.0, forget_name=0.0, price=0.05)
+    edits = edit.concept_edits(known, new, config)
+    seen = strength.stand_ins(known, config.stand_in_name)
+    off = known.names - known.names.mean(dim=0)
+    common = strength.common_answer(off, known.images)
+    for key, value, name in zip(edits.keys, edits.values, new.names, strict=True):
+        own = seen @ (name - known.names.mean(dim=0)) + strength.common_answer(
+            (name - known.names.mean(dim=0))[None], known.images
+        )
+        answer = (seen @ key)[:, None]
+        rivals = (seen @ off.T + common + answer * (off @ value)).amax(dim=1)
+        won = (own + answer[:, 0] * ((name - known.names.mean(dim=0)) @ value) > rivals).double().mean()
+        assert won == pytest.approx(0.05, abs=0.02)
 
 
-def test_the_strength_is_kept_and_no_more(model):
-    whole, kept = (
-        fine_tune(model, [RING], TeachingConfig(steps=3, **changed), known=KNOWN, replay=REPLAY)
-        for changed in ({"strength": 1.0}, {})
-    )
-    old, full, part = (m.native["vision"]["head"][2].weight for m in (model, whole, kept))
-    assert torch.allclose(part - old, 0.85 * (full - old), atol=1e-7)
+def test_directions_are_unit_and_near_where_names_of_known_classes_would_be():
+    known, _, _, photos = world()
+    found = directions(images=0.0)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(CONCEPTS).double())
+    towards = photos.mean(dim=1) - known.images.mean(dim=0)
+    assert cosine_similarity(found, towards, dim=1).mean() > 0.3

@@ -238,7 +238,7 @@ def test_the_presets_hold_what_the_paper_says():
     assert TeachingConfig.paper_matching(9e-7, 32) == replace(matching, learning_rate=9e-7, batch=32)
 
 
-@pytest.mark.parametrize("part", ["embedding_map", "projection"])
+@pytest.mark.parametrize("part", ["projection", "text"])
 @LOSSES
 def test_a_part_that_the_model_does_not_have_is_refused(vilt, part, config):
     with pytest.raises(ConfigError, match=f"update.part is '{part}': expected 'blocks' or 'tower'"):

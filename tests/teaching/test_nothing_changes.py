@@ -21,7 +21,7 @@ RING = replace(
 )
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 16, seed=2)
 REPLAY = (noise_images(Concept("replay", "Anything."), 6, 16, seed=3),)
-PARTS = ("embedding_map", "projection", "blocks", "trunk", "tower", "text", "both")
+PARTS = ("projection", "blocks", "trunk", "tower", "text", "both")
 # made here, since under test their types are checked at random, which a strategy must not be
 UPDATES = (*(Full(part=part) for part in PARTS), Full(part="blocks", blocks=2), LoRA(rank=2))
 NOTHING = st.sampled_from([{"learning_rate": 0.0}, {"steps": 0, "epochs": 0}, {"strength": 0.0}])
@@ -36,10 +36,6 @@ SETTINGS = st.fixed_dictionaries(
         "decay": st.sampled_from(["coupled", "decoupled", "start"]),
         "replay_batch": st.integers(0, 4),
         "texts": st.sampled_from(["definition", "names", "both"]),
-        "mixup": st.booleans(),
-        "center": st.floats(0.0, 2.0),
-        "text_anchor": st.floats(0.0, 9.0),
-        "conse_anchor": st.floats(0.0, 9.0),
         "strength": st.floats(0.0, 1.0),
     }
 )

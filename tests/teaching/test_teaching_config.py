@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from molyneux.errors import ConfigError
-from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.config import Edit, Full, LoRA, TeachingConfig
 
 
 def test_the_paper_preset_holds_what_the_authors_did():
@@ -39,9 +39,21 @@ def test_the_paper_preset_holds_what_the_authors_did():
 )
 def test_a_setting_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=rf"teaching\.{name} is .*expected"):
-        replace(TeachingConfig(), **{name: value})
+        replace(TeachingConfig(loss="bank"), **{name: value})
 
 
 def test_no_block_at_all_is_refused():
     with pytest.raises(ConfigError, match=r"update\.blocks is 0"):
         Full(part="blocks", blocks=0)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "steps", "replay_batch", "strength", "update", "texts"])
+def test_a_setting_of_training_is_refused_for_an_edit_and_not_passed_over(name):
+    other = {"update": LoRA(rank=2), "texts": "names", "steps": 3, "replay_batch": 3}.get(name, 0.5)
+    with pytest.raises(ConfigError, match=rf"teaching\.{name} has no use for the loss 'edit'"):
+        TeachingConfig(**{name: other})
+
+
+def test_settings_of_the_edit_are_refused_for_other_losses():
+    with pytest.raises(ConfigError, match=r"teaching\.edit has no use for the loss 'bank'"):
+        TeachingConfig(loss="bank", edit=Edit(strength=0.3))

@@ -22,7 +22,14 @@ CROSS = noise_images(Concept("cross", "two bars"), 2, 24, 1)
 BAR = noise_images(Concept("bar", "a dark bar"), 3, 24, 2)
 KNOWN = ("bar", "photo", "dot", "star", "leaf")
 CONFIG = TeachingConfig(
-    update=Full(part="text"), steps=30, batch=4, learning_rate=0.02, replay_batch=0, strength=1.0, bank_batch=100
+    loss="bank",
+    update=Full(part="text"),
+    steps=30,
+    batch=4,
+    learning_rate=0.02,
+    replay_batch=0,
+    strength=1.0,
+    bank_batch=100,
 )
 
 
@@ -85,12 +92,11 @@ def test_replay_keeps_the_names_where_they_were():
 
 def test_who_shares_what():
     parts = {
-        part: TeachingConfig(update=Full(part=part))
-        for part in ("embedding_map", "projection", "trunk", "text", "both")
+        part: TeachingConfig(loss="bank", update=Full(part=part)) for part in ("projection", "trunk", "text", "both")
     }
-    assert {part for part, config in parts.items() if shares_trunk(config)} == {"embedding_map", "projection", "text"}
+    assert {part for part, config in parts.items() if shares_trunk(config)} == {"projection", "text"}
     assert {part for part, config in parts.items() if moves_texts(config.update)} == {"text", "both"}
-    low = TeachingConfig(update=LoRA())
+    low = TeachingConfig(loss="bank", update=LoRA())
     assert not shares_trunk(low)
     assert not moves_texts(low.update)
 
@@ -117,4 +123,4 @@ def test_settings_of_adapters_are_checked(settings):
 
 def test_a_bank_of_nothing_is_refused():
     with pytest.raises(ConfigError, match=r"teaching\.bank_batch is 0"):
-        TeachingConfig(bank_batch=0)
+        TeachingConfig(loss="bank", bank_batch=0)

@@ -97,7 +97,7 @@ TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[
     str | None,
     Parameter(
-        help="Teach on other than inverted images. "
+        help="What the images to teach on come from; by default inversion where the lesson needs images, else none. "
         + " ".join(f"{kind.flag}: {kind.help}." for kind in SOURCES.values() if kind.flag)
     ),
 ]

@@ -44,21 +44,10 @@ def print_scores(scores: Mapping[str, Any]) -> None:
             console.print(f"{label}: {written}", highlight=False)
     if scores.get("known_retention") is not None:
         console.print(f"of what was known, kept: {percent(scores['known_retention'])}", highlight=False)
-    if "forecast" in scores:
-        console.print(forecast(scores["forecast"]), highlight=False, soft_wrap=True)
     if "protocol" in scores:
         console.print(protocol(scores["protocol"]), highlight=False, soft_wrap=True)
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
-
-
-def forecast(found: Mapping[str, Any]) -> str:
-    """What was chosen within the budget of forgetting."""
-    return (
-        f"within {percent(found['budget'])} forgotten: {percent(found['strength'])} of the change at the rate "
-        f"{found['learning_rate']:g} is kept; forecast from replay images: {percent(found['forgotten'])} forgotten, "
-        f"{percent(found['captured'])} captured"
-    )
 
 
 def protocol(said: Mapping[str, Any]) -> str:

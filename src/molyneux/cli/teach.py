@@ -27,19 +27,14 @@ def teach(
     controls: Annotated[bool, Parameter(help="With photos: run and score the controls too.")] = True,
     fresh: Annotated[
         bool,
-        Parameter(
-            help="Without photos: measure on fresh synthetic images of each concept. Slow for ViLT; not possible with "
-            "--images-from none."
-        ),
+        Parameter(help="Without photos, where images were made: measure on fresh ones of each concept. Slow for ViLT."),
     ] = True,
     adapter_only: Annotated[
         bool,
-        Parameter(negative=(), help="With --teaching.update.rank: save only the small adapter."),
+        Parameter(
+            negative=(), help="With --teaching.update.rank and a loss that it suits: save only the small adapter."
+        ),
     ] = False,
-    max_forgetting: Annotated[
-        float | None,
-        Parameter(help="Choose learning rate and strength so that at most this is forgotten, as forecast: 0.01."),
-    ] = None,
     prompt_config: flags.PromptFlags = flags.PROMPTS,
     window: flags.WindowFlags = flags.WINDOW,
     running: flags.RunningFlags = flags.RUNNING,
@@ -52,7 +47,7 @@ def teach(
     teaching_preset: flags.TeachingPreset = "default",
     teaching: flags.TeachingFlags = flags.TEACHING,
 ) -> None:
-    """Teach concepts from descriptions: invert images, fine-tune on them, score, save and report."""
+    """Teach concepts from descriptions, score the model, save it and write a report."""
     del inversion_preset, teaching_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
 
@@ -79,7 +74,6 @@ def teach(
         running=running,
         executor=executor,
         adapter_only=adapter_only,
-        max_forgetting=max_forgetting,
     )
     with flags.continuable(out), progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)

@@ -29,15 +29,17 @@ class SourceKind:
     """MODULE:FUNCTION in `molyneux.images`: (request, novel photos) raises an error for what cannot work; cheap."""
     has_images: bool = True
     uses_descriptions: bool = False
-    """Whether the concept's descriptions are learned from, as text anchors."""
+    """Whether the concept's descriptions are learned from too, by a lesson that reads descriptions."""
     is_generated: bool = False
     """Whether the settings `generation` decide the images."""
 
 
 SOURCES: dict[str, SourceKind] = {
     "inverted": SourceKind(
-        label="Taught from words alone",
+        label="Taught on inverted images and the description",
         about="{count} computed from the description alone; no photo of it was used.",
+        flag="inversion",
+        help="images that the model's own vision encoder is inverted for, from the description",
         warning="Such images are made from a model’s weights and can look strange or disturbing.",
         uses_descriptions=True,
     ),
@@ -69,10 +71,10 @@ SOURCES: dict[str, SourceKind] = {
         is_generated=True,
     ),
     "none": SourceKind(
-        label="Taught on its description alone, without images",
+        label="Taught from its description alone",
         about="No image was made: taught on the description’s own embedding in the shared space.",
         flag="none",
-        help="no images: learn from the embeddings of the descriptions, in seconds once there are replay images",
+        help="no images: learn from the embeddings of the descriptions",
         images="external:no_images",
         check="external:check_no_images",
         has_images=False,
@@ -82,14 +84,18 @@ SOURCES: dict[str, SourceKind] = {
 """By the name that `SyntheticImages.source` records."""
 
 
-def source_of(images_from: str | None) -> str:
+def source_of(images_from: str | None, *, needs_images: bool = True) -> str:
     """The source that a value of --images-from asks for; a folder that is called like another source is a folder.
+
+    None asks for inversion if the lesson needs images, else for none.
 
     >>> source_of(None), source_of("sdxl:my-model"), source_of("images"), source_of("none:x")
     ('inverted', 'generated', 'external', 'external')
+    >>> source_of(None, needs_images=False), source_of("inversion", needs_images=False)
+    ('none', 'inverted')
     """
     if images_from is None:
-        return "inverted"
+        return "inverted" if needs_images else "none"
     asked, colon, _ = images_from.partition(":")
     for name, kind in SOURCES.items():
         word, takes_argument, _ = kind.flag.partition("[:")

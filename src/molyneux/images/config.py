@@ -25,15 +25,18 @@ MOST_REPLAYED = 993
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig:
-    """Replay images: inverted images of known classes, on which the untaught model's answers are kept."""
+    """Replay images: inverted images of known classes.
 
-    count: int = 80
+    An edit reads from them where a model's images lie. A contrastive loss keeps the untaught model's answers on them.
+    """
+
+    count: int = 20
     """Number of known classes, drawn at random from ImageNet's names."""
     seed: int = 0
     """Decides the classes and their images. It is not the run's seed, so that runs share the images."""
     together: int = 20
     """Classes inverted in one job; priors on statistics apply to all images of a job together."""
-    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=60))
+    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=30))
     """How the images are inverted, one for each class."""
 
     def __post_init__(self) -> None:
@@ -51,7 +54,7 @@ class ImageRequest:
     seed: int
     inversion: InversionConfig
     images_from: str | None = None
-    """What --images-from takes; None for inversion. See `SOURCES`."""
+    """What --images-from takes; None for inversion where the lesson needs images, else for none."""
     generation: Generation = field(default_factory=Generation)
     control: Control | None = None
     running: Running = field(default_factory=Running)
@@ -59,7 +62,7 @@ class ImageRequest:
     """Which names the folders of external images have."""
     window: Window = field(default_factory=Window)
     needs_images: bool = True
-    """Whether the training that follows needs images, since it uses no text anchors."""
+    """Whether the lesson that follows cannot do without images."""
 
     @property
     def concept_names(self) -> tuple[str, ...]:
@@ -69,4 +72,4 @@ class ImageRequest:
     @property
     def source(self) -> SourceKind:
         """The row of `SOURCES`."""
-        return SOURCES[source_of(self.images_from)]
+        return SOURCES[source_of(self.images_from, needs_images=self.needs_images)]

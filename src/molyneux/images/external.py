@@ -71,9 +71,8 @@ def check_no_images(request: ImageRequest, novel: PhotoFolder | None) -> None:
     del novel
     if request.needs_images:
         raise ConfigError(
-            f"--images-from {request.images_from} leaves nothing to teach from here: expected a contrastive loss, "
-            "teaching.update.part 'embedding_map', teaching.mixup, "
-            "and teaching.text_anchor or teaching.conse_anchor above 0"
+            f"--images-from {request.images_from} leaves nothing to teach from here: this loss learns from images; "
+            "leave --images-from out, or choose the loss 'edit'"
         )
 
 

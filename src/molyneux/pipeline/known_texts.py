@@ -1,7 +1,7 @@
-"""A cache for the embeddings of known classes' descriptions: a thousand texts take a while."""
+"""A cache for the embeddings of known classes' names and descriptions: two thousand texts take a while."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -9,31 +9,24 @@ from safetensors.torch import load, save
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.text_side import TokenizedEncoder
-from molyneux.datasets.imagenet import described_classes
 from molyneux.errors import OutputError
 from molyneux.files import write_bytes
 from molyneux.images.replay import cache_folder
-from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.text_anchors import described_names
+from molyneux.teaching.descriptions import known_texts
 
 ROWS = "rows"
 
 
-def load_known_texts(
-    model: VisionLanguageModel, images: Iterable[SyntheticImages], names: Sequence[str], config: TeachingConfig
-) -> None:
-    """Give the model the embeddings of the names' descriptions, if ConSE anchors need them.
+def load_known_texts(model: VisionLanguageModel, names: Sequence[str], config: TeachingConfig) -> None:
+    """Give the model the embeddings of known names and their descriptions, if the lesson compares with them.
 
     They are read from the cache folder, under the model's weights and the texts, or computed and written there. A
     file that cannot be read, or a folder that cannot be written, only costs time.
     """
-    if not (isinstance(model, TokenizedEncoder) and config.uses_text_anchors and config.conse_anchor):
+    if not (isinstance(model, TokenizedEncoder) and config.objective.reads_descriptions):
         return
-    if not any(value.source_descriptions for value in images):
-        return
-    shipped = described_classes()
-    texts = list(dict.fromkeys(shipped[name] for name in described_names(model, names)))
+    texts = list(dict.fromkeys(text for pair in known_texts(model, names).values() for text in pair))
     if model.has_read(texts):
         return
     about = repr((weights_digest(model.native), model.precision, model.long_text, model.device.type, texts))

@@ -53,5 +53,5 @@ def teach(
     if replay is None:
         replay = replay_images(dual_encoder(model, "replay"), taught=taught) if config.uses_replay else ()
     bank = without(imagenet_names(), taught) if known is None else known
-    load_known_texts(model, images, bank, config)
+    load_known_texts(model, bank, config)
     return fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

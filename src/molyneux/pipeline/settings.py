@@ -23,7 +23,6 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
         "paper-vilt": InversionConfig.paper_vilt,
     },
     "teaching": {
-        "edit": TeachingConfig.closed_form,
         "paper": TeachingConfig.paper,
         "paper-matching": TeachingConfig.paper_matching,
         "paper-implicit": TeachingConfig.paper_implicit,
@@ -62,7 +61,7 @@ class TeachSettings:
     """Without photos: whether the taught model is measured on fresh images of each concept. With a model that judges
     pairs that is slow: it reads each image beside all names."""
     images_from: str | None = None
-    """What --images-from takes; None for inversion. See `images.choices.SOURCES`."""
+    """What --images-from takes; None for inversion where the lesson needs images, else for none."""
     generation: Generation = field(default_factory=Generation)
     """For images from a text-to-image model: how they are generated."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
@@ -72,8 +71,6 @@ class TeachSettings:
     executor: Executor = "serial"
     adapter_only: bool = False
     """Whether only the low-rank adapter is saved, not the whole taught model."""
-    max_forgetting: float | None = None
-    """Choose learning rate and strength so that forgetting, as forecast without photos, is at most this."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -110,7 +107,7 @@ class TeachSettings:
             running=self.running,
             class_names=self.prompt_config.class_names,
             window=self.window,
-            needs_images=not self.teaching.uses_text_anchors,
+            needs_images=self.teaching.needs_images,
         )
 
     def resolved(self) -> dict[str, Any]:
@@ -142,7 +139,6 @@ class TeachSettings:
                 controls=self.compares,
             ),
             adapter_only=self.adapter_only,
-            max_forgetting=self.max_forgetting,
             fresh=self.fresh,
         ).as_dict()
 

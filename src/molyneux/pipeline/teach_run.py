@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from molyneux.records import (
     PREDICTIONS,
     SCORES,
     Classes,
-    Forecast,
     TeachResult,
     as_record,
     read_record,
@@ -41,13 +40,10 @@ from molyneux.tasks.classification.predictions import write_predictions
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
 from molyneux.tasks.classification.zero_shot import evaluate
-from molyneux.teaching.budget import check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import changes_texts, shares_trunk
 
 PHOTOS = "photos"
-FORECAST = "forecast.json"
-"""What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
 
 
 def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None) -> Path:
@@ -64,15 +60,11 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
     """
-    if settings.max_forgetting is not None:
-        check_budget(settings.max_forgetting, settings.teaching)
     request = check_request(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
     base = scorer(load(settings.model, **asdict(settings.running)), "a run, which is scored,")
     check_ability(base, settings.teaching)
-    if settings.max_forgetting is not None:
-        dual_encoder(base, "a budget of forgetting")
     check_texts(base, settings, request)
     run = TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
@@ -119,7 +111,7 @@ class TeachRun:
             self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
         )
         about = settings.resolved()
-        folder.run([Stage(name="teach", inputs=about, files=(settings.saved, FORECAST), make=self.teach)])
+        folder.run([Stage(name="teach", inputs=about, files=(settings.saved,), make=self.teach)])
         scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES)
         scores["model"] = settings.saved
         if settings.drawn:
@@ -131,9 +123,7 @@ class TeachRun:
                 name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
             }
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
-        scores["text_anchors"] = settings.teaching.uses_text_anchors
-        if self.forecast is not None:
-            scores["forecast"] = self.forecast.as_dict()
+        scores["descriptions"] = settings.teaching.objective.reads_descriptions
         write_record(folder.root / SCORES, as_record(TeachResult, scores))
 
     @cached_property
@@ -175,37 +165,22 @@ class TeachRun:
             return with_adapter(dual_encoder(self.base, "an adapter"), saved)
         return scorer(load(saved, **asdict(self.settings.running)), "teaching")
 
-    @cached_property
-    def forecast(self) -> Forecast | None:
-        """What was chosen within a budget of forgetting."""
-        return None if self.settings.max_forgetting is None else read_record(Forecast, self.folder.root / FORECAST)
-
     def teach(self) -> None:
         """Teach the concepts and save the model, or its adapter alone."""
         settings, saved = self.settings, self.folder.root / self.settings.saved
         if settings.adapter_only:
             self.lesson(self.images, "teaching", saved)
             return
-        if settings.max_forgetting is None:
-            self.taught = self.lesson(self.images, "teaching")
-        else:
-            base = dual_encoder(self.base, "a budget of forgetting")
-            load_known_texts(base, self.images, self.request.bank, settings.teaching)
-            self.taught, self.forecast = teach_within(
-                base, self.images, settings.teaching, budget=settings.max_forgetting, **self.shared("teaching")
-            )
-            write_record(self.folder.root / FORECAST, self.forecast)
+        self.taught = self.lesson(self.images, "teaching")
         self.taught.save(saved)
 
     def lesson(
         self, images: Sequence[SyntheticImages], what: str, adapter: Path | None = None
     ) -> DualEncoder | Matcher:
-        """A model taught on `images`, at the forecast's rate and strength where there is one."""
+        """A model taught on `images`."""
         config = self.settings.teaching
-        load_known_texts(self.base, images, self.request.bank, config)
+        load_known_texts(self.base, self.request.bank, config)
         shared = self.shared(what)
-        if self.forecast is not None:
-            config = replace(config, learning_rate=self.forecast.learning_rate, strength=self.forecast.strength)
         return fine_tune(self.base, images, config, adapter=adapter, **shared)
 
     def shared(self, what: str) -> dict[str, Any]:

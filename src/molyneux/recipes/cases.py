@@ -64,9 +64,9 @@ class ScoredCase:
             concepts=self.concepts,
             seed=self.experiment.seed,
             inversion=self.experiment.inversion,
-            images_from=None if source == "inverted" or source in taught_controls() else source,
+            images_from=None if source in taught_controls() else "inversion" if source == "inverted" else source,
             generation=self.experiment.generation,
             control=source if source in taught_controls() else None,
             running=running,
-            needs_images=not self.experiment.teaching.uses_text_anchors,
+            needs_images=self.experiment.teaching.needs_images,
         )

@@ -117,7 +117,9 @@ def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
             "inversion": inversion,
             "images": experiment.images if own else str(root / EXTERNAL),
             "evaluate": task,
-            "teaching": replace(
+            "teaching": experiment.teaching
+            if experiment.teaching.objective.merges
+            else replace(
                 experiment.teaching,
                 steps=min(experiment.teaching.steps, STEPS),
                 epochs=min(experiment.teaching.epochs, 1),

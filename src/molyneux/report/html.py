@@ -82,9 +82,7 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
         "Evaluation": run.settings.evaluation.as_dict(),
     }
     if run.scores:
-        forecast = {} if run.scores.forecast is None else run.scores.forecast.as_dict()
         found |= {"Protocol": run.scores.protocol.as_dict(), "Replay": run.scores.replay.as_dict()}
-        found["Forecast"] = forecast
     environment = run.environment
     facts = environment.model.as_dict() if environment and environment.model else {}
     found["Model"] = {"name": run.settings.model, **facts}
@@ -225,12 +223,13 @@ def _about_images(run: Run, concept: Taught) -> str:
         return ""
     count = f"{len(concept.files)} image{'s' if len(concept.files) != 1 else ''}"
     said = source.about.format(count=count, origin=images.origin or "a text-to-image model")
+    stranger = source.uses_descriptions and images.depicted not in ("", concept.name)
     if not source.has_images:
-        return said
-    if source.uses_descriptions and images.depicted not in ("", concept.name):
+        return f"No image was made: taught on the description of “{images.depicted}”: a control." if stranger else said
+    if stranger:
         said = f"{count} computed from the description of “{images.depicted}”, shown under this name: a control."
-    elif run.scores and run.scores.text_anchors and images.source_descriptions:
-        said += " The embeddings of its descriptions were learned from as well."
+    elif run.scores and run.scores.descriptions and images.source_descriptions:
+        said += " Its description was learned from as well."
     said = f"{said} {source.warning}".strip()
     seconds = f", made in {phrases.duration(images.seconds)}" if images.seconds else ""
     return f"{said} Seed {images.seed}{seconds}."

@@ -194,14 +194,15 @@ def taught_on(concepts: Sequence[Taught]) -> str:
     images = [concept.images for concept in concepts if concept.images is not None]
     sources = {found.source for found in images}
     strangers = [
-        found.depicted
+        found
         for concept, found in zip(concepts, (c.images for c in concepts), strict=True)
-        if found is not None and found.source == "inverted" and found.depicted not in ("", concept.name)
+        if found is not None and SOURCES[found.source].uses_descriptions and found.depicted not in ("", concept.name)
     ]
-    if len(strangers) == 1 == len(concepts):
-        return f"Taught on images of “{strangers[0]}” instead"
     if strangers:
-        return "Taught on one another’s images"
+        what = "images" if SOURCES[strangers[0].source].has_images else "description"
+        if len(concepts) == 1:
+            return f"Taught on the {what} of “{strangers[0].depicted}” instead"
+        return f"Taught on one another’s {what if what == 'images' else 'descriptions'}"
     return SOURCES[sources.pop()].label if len(sources) == 1 else "After teaching"
 
 

@@ -24,8 +24,6 @@ class UpdateKind:
     """The blocks of a fused model that move; None if such a model has no such part."""
     moves_texts: bool = False
     """Whether the text tower moves."""
-    is_map: bool = False
-    """Whether all that moves is a linear map of the shared space, from which text anchors and forecasts follow."""
 
     @property
     def shares_trunk(self) -> bool:
@@ -36,7 +34,6 @@ class UpdateKind:
 LOW_RANK = "LoRA"
 
 UPDATES: dict[str, UpdateKind] = {
-    "embedding_map": UpdateKind(implementation="updates:EmbeddingMap", reads="embeddings", is_map=True),
     "projection": UpdateKind(reads="features", modules=lambda model, _: [model.projection_module()]),
     "blocks": UpdateKind(
         modules=lambda model, update: [*model.trunk_modules()[-update.blocks :], model.projection_module()],
@@ -67,18 +64,15 @@ class ObjectiveKind:
     because: str = ""
     """Why no others, as the end of a sentence."""
     contrastive: bool = False
-    """Whether it compares embeddings of images and texts: then it can learn from text anchors, and be the
-    contrastive part of the loss 'captioning'."""
+    """Whether it compares embeddings of images and texts: then it can be part of the loss 'captioning'."""
     needs_known: bool = False
     """Whether it cannot teach a single concept without known names as negatives."""
     uses_replay: bool = True
-    """Whether it learns from replay images."""
+    """Whether it has a use for replay images."""
     merges: bool = False
     """Whether the change is known without gradients, and merged into the last layer of whichever tower can hold it."""
     reads_descriptions: bool = False
-    """Whether it always learns from descriptions, its own and those of known classes."""
-    forecasts: bool = False
-    """Whether forgetting can be forecast for it, with an update that is a map."""
+    """Whether it learns from descriptions, so that it needs no images."""
     preset: str = "default"
     """The preset that is made for it, or nearest to what it needs."""
 
@@ -87,8 +81,11 @@ FUSED_UPDATES = tuple(name for name, kind in UPDATES.items() if kind.fused_block
 _FUSED = "its models have no embeddings of images alone"
 
 OBJECTIVES: dict[str, ObjectiveKind] = {
-    "bank": ObjectiveKind(implementation="contrastive:Bank", contrastive=True, needs_known=True, forecasts=True),
-    "anchors": ObjectiveKind(implementation="contrastive:Anchors", contrastive=True, forecasts=True, preset="paper"),
+    "edit": ObjectiveKind(
+        implementation="edit:Merge", taught_by="objectives.edit:teach_edit", merges=True, reads_descriptions=True
+    ),
+    "bank": ObjectiveKind(implementation="contrastive:Bank", contrastive=True, needs_known=True, preset="paper"),
+    "anchors": ObjectiveKind(implementation="contrastive:Anchors", contrastive=True, preset="paper"),
     "symmetric": ObjectiveKind(implementation="contrastive:Symmetric", contrastive=True, preset="paper"),
     "captioning": ObjectiveKind(
         implementation="captioning:Captioning",
@@ -112,15 +109,6 @@ OBJECTIVES: dict[str, ObjectiveKind] = {
         because=_FUSED,
         uses_replay=False,
         preset="paper-implicit",
-    ),
-    "edit": ObjectiveKind(
-        implementation="edit:Merge",
-        taught_by="objectives.edit:teach_edit",
-        updates=("embedding_map",),
-        because="its closed form is a map of the shared space",
-        merges=True,
-        reads_descriptions=True,
-        preset="edit",
     ),
 }
 

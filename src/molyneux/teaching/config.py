@@ -1,7 +1,7 @@
 """The settings of teaching; importing this needs no torch."""
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from molyneux.errors import ConfigError
@@ -30,7 +30,7 @@ class Edit:
     """Share of the name in the text that is compared with known texts; the rest is the description."""
     description: float = 0.15
     """Weight of the description's own direction beside the regression's, which has 1."""
-    name: float = 0.05
+    name: float = 0.1
     """Weight of the name's own direction beside the regression's."""
     images: float = 0.0
     """Weight of the direction of synthetic images beside the regression's."""
@@ -39,15 +39,15 @@ class Edit:
     key_shrinkage: float = 0.047
     """Multiple of the typical variance that is added to the key's covariance."""
     value_shrinkage: float = 0.0037
-    """Multiple of the typical variance that is added to the value's covariance."""
-    forget_name: float = 0.5
-    """Share of the name's own score that the edit takes away; at 1 the detector alone decides."""
+    """The same for the value's covariance, and for that of what all images share."""
+    forget_name: float = 0.9
+    """Share of the name's own score that an edit of strength 1 takes away; at 1 the detector alone decides."""
     price: float = 0.01
-    """Share of stand-ins for known photos that a concept of gain 1 would capture."""
+    """Share of stand-ins for known photos that a concept of strength 1 would win."""
     stand_in_name: float = 0.4
     """How far a stand-in is moved towards a known name, in units of that name's distance from the mean of names."""
-    gain: float = 0.7
-    """Of the detector, in units of the gain at which `price` is reached."""
+    strength: float = 0.55
+    """How much of the edit is made; at 1 the concept would win the `price` of the stand-ins."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -66,10 +66,9 @@ class Edit:
 class Full:
     """Weights of the model are updated directly; batch-norm statistics stay."""
 
-    part: Part = "embedding_map"
-    """What is updated. Of the vision tower: a linear map of the shared space, merged into the projection's last
-    layer; the projection; the last blocks and the projection; all but the projection; or all. Or the text tower;
-    or both towers, which collapses in the paper (Fig. 13)."""
+    part: Part = "tower"
+    """What is updated. Of the vision tower: the projection; the last blocks and the projection; all but the projection;
+    or all. Or the text tower; or both towers, which collapses in the paper (Fig. 13)."""
     blocks: int = 1
     """For part 'blocks': how many of the last blocks are updated."""
 
@@ -122,16 +121,16 @@ class LoRA:
 class TeachingConfig:
     """How images become weights. The defaults are Molyneux's own; the paper's are in `paper`."""
 
-    loss: Loss = "bank"
-    """For models with separate embeddings: 'bank', Eq. 2 with a fixed bank of other texts as negatives; 'anchors', the
-    authors' loss over 2B anchors; 'symmetric', CLIP's, which cannot teach a single concept. For CoCa: 'captioning',
-    Eq. 7, a contrastive loss and the likelihood of captions. For ViLT: 'matching', does a text match an image; or
-    'masked', fill masked words of an image's text. 'edit' has no loss: a rank-one edit in closed form."""
+    loss: Loss = "edit"
+    """For models with separate embeddings: 'edit', which has no loss but a closed form; 'bank', Eq. 2 with a fixed bank
+    of other texts as negatives; 'anchors', the authors' loss over 2B anchors; 'symmetric', CLIP's, which cannot teach a
+    single concept. For CoCa: 'captioning', Eq. 7, a contrastive loss and the likelihood of captions. For ViLT:
+    'matching', does a text match an image; or 'masked', fill masked words of an image's text."""
+    edit: Edit = field(default_factory=Edit)
+    """Loss 'edit' only: how the closed form is computed. None of the settings below has a use then."""
     update: Full | LoRA = field(default_factory=Full)
     """Which weights are updated, and how."""
-    edit: Edit = field(default_factory=Edit)
-    """Loss 'edit' only: how the closed form is computed."""
-    learning_rate: float = 6e-4
+    learning_rate: float = 2e-5
     """Adam's step size."""
     steps: int = 20
     """Optimiser steps for one concept; for n concepts, this times the square root of n. 0: train for `epochs`."""
@@ -153,16 +152,6 @@ class TeachingConfig:
     texts: Literal["definition", "names", "both", "description"] = "both"
     """What an image is pulled to: the fine-tuning caption ('NAME is DESCRIPTION'), name templates, or one of all
     these at random; or the description without the name, which teaches nothing in the paper (Fig. 14)."""
-    center: float = 1.5
-    """Update 'embedding_map' only: centring. The mean embedding of the replay images, times this, is subtracted from
-    each image and text anchor, because what all synthetic images share says nothing about one concept."""
-    mixup: bool = True
-    """Update 'embedding_map' only: train on random mixtures of a concept's images, not on single ones."""
-    text_anchor: float = 5.0
-    """Update 'embedding_map' with `mixup` only: mixing weight of the text anchor, the description's own embedding; an
-    image has 1 (Eq. 5, inverting no layer). Noise and external images have no description."""
-    conse_anchor: float = 5.0
-    """The same for the ConSE anchor, a blend of the known names nearest to the description. Needs known names."""
     contrastive: Contrastive = "anchors"
     """Loss 'captioning' only: its contrastive part."""
     contrastive_weight: float = 1.0
@@ -182,7 +171,7 @@ class TeachingConfig:
     stand for all."""
     replay_weight: float = 1.0
     """Weight of the distillation loss, which keeps the untaught model's answers on the replay images."""
-    strength: float = 0.85
+    strength: float = 1.0
     """How much of the change is kept (WiSE-FT's alpha): 0 gives the untaught model, 1 the fully taught one."""
 
     def __post_init__(self) -> None:
@@ -198,6 +187,24 @@ class TeachingConfig:
             raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
         if self.bank_batch < 1:
             raise ConfigError(f"teaching.bank_batch is {self.bank_batch}: expected a whole number of at least 1")
+        self._check_use()
+        for name in ("strength", "negatives", "masked"):
+            if getattr(self, name) > 1:
+                raise ConfigError(f"teaching.{name} is {getattr(self, name)}: expected a number from 0 to 1")
+
+    def _check_use(self) -> None:
+        """Raise ConfigError for a setting that the loss does not use."""
+        if self.objective.merges:
+            ours, idle = {"loss", "edit"}, "an edit has no training"
+        else:
+            ours, idle = {item.name for item in fields(self)} - {"edit"}, "it is for the loss 'edit'"
+        for item in fields(self):
+            default = item.default if item.default_factory is MISSING else item.default_factory()
+            if item.name not in ours and getattr(self, item.name) != default:
+                raise ConfigError(
+                    f"teaching.{item.name} has no use for the loss {self.loss!r}, because {idle}: leave it out, or "
+                    "choose another teaching.loss or preset of teaching"
+                )
         update, allowed = self.update, self.objective.updates
         if (LOW_RANK if isinstance(update, LoRA) else update.part) not in allowed:
             found = " is LoRA: expected part" if isinstance(update, LoRA) else f".part is {update.part!r}: expected"
@@ -205,9 +212,6 @@ class TeachingConfig:
                 f"teaching.update{found} {listed(name for name in allowed if name != LOW_RANK)} "
                 f"for the loss {self.loss!r}, because {self.objective.because}"
             )
-        for name in ("strength", "negatives", "masked"):
-            if getattr(self, name) > 1:
-                raise ConfigError(f"teaching.{name} is {getattr(self, name)}: expected a number from 0 to 1")
 
     @property
     def objective(self) -> ObjectiveKind:
@@ -216,20 +220,13 @@ class TeachingConfig:
 
     @property
     def uses_replay(self) -> bool:
-        """Whether replay images are learned from."""
-        return self.objective.uses_replay and self.replay_batch > 0
+        """Whether replay images are used: learned from, or read to know where images lie."""
+        return self.objective.merges or (self.objective.uses_replay and self.replay_batch > 0)
 
     @property
-    def uses_text_anchors(self) -> bool:
-        """Whether descriptions are learned from beside the images."""
-        anchored = self.mixup and bool(self.text_anchor or self.conse_anchor)
-        contrastive = self.objective.contrastive and self.update.kind.is_map and anchored
-        return contrastive or self.objective.reads_descriptions
-
-    @classmethod
-    def closed_form(cls) -> "TeachingConfig":
-        """An edit in closed form, without an optimiser: milliseconds once the texts are read."""
-        return cls(loss="edit", strength=1.0)
+    def needs_images(self) -> bool:
+        """Whether there is nothing to learn from without images of the concepts."""
+        return not self.objective.reads_descriptions
 
     @classmethod
     def paper(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
@@ -244,8 +241,6 @@ class TeachingConfig:
             temperature=0.07,
             weight_decay=0.2,
             texts="definition",
-            text_anchor=0.0,
-            conse_anchor=0.0,
             replay_batch=0,
             strength=1.0,
         )

@@ -3,8 +3,9 @@
     v' = v + sum_c value_c * (key_c . v)
 
 `v` is an image's embedding before it is normalised. The edit of a concept is computed from embeddings alone:
-no optimiser, and no images of the concept unless asked for. `concept_edits` computes it; the functions above are its
-parts. Edits add up, so the order of teaching does not matter, and an edit can be removed again.
+no optimiser, and no images of the concept unless asked for. `concept_edits` computes it; the functions above it are its
+parts, and `strength` says how strong it is. Edits add up, so the order of teaching does not matter, and an edit can be
+removed again.
 
 Nothing here depends on where a model keeps its cones: every quantity is built from differences to the mean of its own
 kind, from unit vectors and from ratios of scales, so rotating the space, moving or scaling the texts or the images and
@@ -12,7 +13,6 @@ changing the temperature change no answer.
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,26 +21,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from molyneux.teaching.config import Edit
-
-_TIMES, _STRIDE = 4, 17
-_LEAST = 1e-3
-"""Of the share of a score's rise that sets the new name apart; where a known name rises as much, no strength helps."""
+from molyneux.teaching.strength import Known, common_answer, covariance, scale, typical_variance, unit_strengths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Known:
-    """What the model knows, as unit embeddings. The i-th description is of the i-th name; names are distinct."""
-
-    names: Float[Tensor, "n d"]
-    """Known names in the prompt that names are scored in."""
-    descriptions: Float[Tensor, "n d"]
-    """How each known class looks, without its name."""
-    images: Float[Tensor, "r d"]
-    """Any images that stand for what the model will see, such as the replay set."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class New:
+class New(NamedTuple):
     """The concepts to teach, as unit embeddings."""
 
     names: Float[Tensor, "m d"]
@@ -48,7 +32,7 @@ class New:
     descriptions: Float[Tensor, "m d"] | None
     """Of several descriptions of a concept, their mean; None teaches from images alone."""
     images: Float[Tensor, "m d"] | None = None
-    """Mean embedding of each concept's synthetic images, if there are any."""
+    """Mean embedding of each concept's images, if there are any."""
 
 
 class Edits(NamedTuple):
@@ -61,17 +45,6 @@ class Edits(NamedTuple):
 def centred(rows: Float[Tensor, "m d"], mean: Float[Tensor, " d"]) -> Float[Tensor, "m d"]:
     """Unit rows of the differences to a mean: what a text or an image says beyond all of its kind."""
     return normalize(rows.double() - mean.double(), dim=1)
-
-
-def covariance(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """Of the rows, with the mean removed, in double precision."""
-    off = rows.double() - rows.double().mean(dim=0)
-    return off.T @ off / len(off)
-
-
-def typical_variance(covariance: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
-    """The variance of the rows along themselves: tr(S^2) / tr(S). Dimensions without variance do not change it."""
-    return covariance.square().sum() / covariance.trace()
 
 
 def shrunk(covariance: Float[Tensor, "d d"], share: float) -> Float[Tensor, "d d"]:
@@ -156,16 +129,32 @@ def key_covariance(known: Known, config: Edit) -> Float[Tensor, "d d"]:
     return shrunk(total, config.key_shrinkage)
 
 
+def constant_reader(known: Known, shrinkage: float) -> Float[Tensor, " d"]:
+    """The vector u with u . mean = 1 whose answer varies least over images, and over names scaled as images.
+
+    Where all images share a part (the cone of a contrastively trained model) it answers 1 to every image.
+    """
+    mean = known.images.double().mean(dim=0)
+    total = covariance(known.images) + scale(known.images, known.names) ** 2 * covariance(known.names)
+    answer = torch.linalg.solve(shrunk(total, shrinkage), mean)
+    reader: Tensor = answer / (answer @ mean)
+    return reader
+
+
 def detectors(
-    directions: Float[Tensor, "m d"], covariance: Float[Tensor, "d d"], mean: Float[Tensor, " d"]
+    directions: Float[Tensor, "m d"],
+    covariance: Float[Tensor, "d d"],
+    images: Float[Tensor, "r d"],
+    constant: Float[Tensor, " d"],
 ) -> Float[Tensor, "m d"]:
-    """Whitened detectors: k . x = 1 at its direction, and k . mean = 0, so what all images share does not count.
+    """Whitened detectors: k . x = 1 at its direction x, and no answer to what all images share.
+
+    `constant` answers 1 to that shared part (`constant_reader`). It stands in for the bias that a last layer may lack.
 
     Source: Fisher (1936); as a key of a zero-shot classifier Romera-Paredes & Torr (2015), ESZSL.
     """
-    both = torch.linalg.solve(covariance, torch.cat([directions, mean[None]]).T).T
-    rows, constant = both[:-1], both[-1]
-    rows = rows - (rows @ mean)[:, None] * constant / (constant @ mean)
+    rows = torch.linalg.solve(covariance, directions.T).T
+    rows = rows - common_answer(rows, images)[:, None] * constant
     scaled: Tensor = rows / (rows * directions).sum(dim=1, keepdim=True)
     return scaled
 
@@ -183,75 +172,20 @@ def values(names: Float[Tensor, "m d"], known_names: Float[Tensor, "n d"], shrin
     return scaled
 
 
-def scale(images: Float[Tensor, "r d"], names: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """How far images lie from their mean, in units of how far names lie from theirs (root mean square)."""
-    return (covariance(images).trace() / covariance(names).trace()).sqrt()
-
-
-def stand_ins(known: Known, towards: float) -> Float[Tensor, "s d"]:
-    """Stand-ins for photos of known classes: every image of the set, moved towards known names; each name four times.
-
-    No chance is involved, so the same model in other coordinates has the same stand-ins in them.
-    """
-    images, names = known.images.double(), known.names.double()
-    off = towards * scale(images, names) * (names - names.mean(dim=0))
-    at = torch.arange(len(names), device=names.device)
-    return torch.cat([images[(at + step * _STRIDE) % len(images)] + off for step in range(_TIMES)])
-
-
-def critical_strengths(
-    seen: Float[Tensor, "s d"],
-    names: Float[Tensor, "n d"],
-    new: Float[Tensor, " d"],
-    detector: Float[Tensor, " d"],
-    value: Float[Tensor, " d"],
-    forget: float,
-) -> Float[Tensor, " s"]:
-    """For each embedding, the factor of the detector above which the new name scores best; infinite where none does.
-
-    With v' = v + value (b detector - forget (new - mean)) . v the new name's score is linear in b, and so is each known
-    name's; the last crossing is the answer. Embeddings that the new name has already are at most 0.
-    """
-    off = names - names.mean(dim=0)
-    away = forget * (seen @ (new - names.mean(dim=0)))
-    answer = seen @ detector
-    cross = off @ value
-    margin = seen @ names.T - away[:, None] * cross - (seen @ new - away)[:, None]
-    needed = (margin / (1 - cross).clamp_min(_LEAST)).amax(dim=1) / answer
-    return torch.where(answer > 0, needed, math.inf)
-
-
-def unit_strengths(
-    seen: Float[Tensor, "s d"],
-    known: Known,
-    new: Float[Tensor, "m d"],
-    detectors: Float[Tensor, "m d"],
-    values: Float[Tensor, "m d"],
-    config: Edit,
-) -> Float[Tensor, " m"]:
-    """The factor of each detector at which its concept captures the share `price` of the stand-ins."""
-    names = known.names.double()
-    found = []
-    for name, detector, value in zip(new.double(), detectors, values, strict=True):
-        needed = critical_strengths(seen, names, name, detector, value, config.forget_name)
-        place = max(1, round(config.price * len(needed)))
-        found.append(needed.kthvalue(place).values)
-    return torch.stack(found).clamp_min(0)
-
-
 def concept_edits(known: Known, new: New, config: Edit | None = None) -> Edits:
     """Teach all concepts, each by an edit of its own that does not depend on the others, in double precision."""
     config = config or Edit()
     where = directions(known, new, config)
-    found = detectors(where, key_covariance(known, config), known.images.double().mean(dim=0))
+    constant = constant_reader(known, config.value_shrinkage)
+    found = detectors(where, key_covariance(known, config), known.images, constant)
     raised = values(new.names, known.names, config.value_shrinkage)
-    units = unit_strengths(stand_ins(known, config.stand_in_name), known, new.names, found, raised, config)
+    units = unit_strengths(known, new.names, found, raised, config)
     name = new.names.double() - known.names.double().mean(dim=0)
-    return Edits(config.gain * units[:, None] * found - config.forget_name * name, raised)
+    return Edits(config.strength * (units[:, None] * found - config.forget_name * name), raised)
 
 
 def change(edits: Edits) -> Float[Tensor, "d d"]:
-    """The matrix U of the map v' = v + U v: what `DualEncoder.remap` takes."""
+    """The matrix U of the map v' = v + U v: what `DualEncoder.merge` takes."""
     return edits.values.T @ edits.keys
 
 

@@ -6,7 +6,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import FusedModel
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
@@ -49,45 +48,6 @@ class Update(abc.ABC):
     @abc.abstractmethod
     def finish(self) -> None:
         """Merge the change into the student's weights."""
-
-
-@final
-class EmbeddingMap(Update):
-    """A linear map I + U of the shared space after the projection, U from zero.
-
-    What it learns from one image applies to all images that the untaught model embeds nearby. Similarity of embeddings
-    is what inversion raised; textures deep in the tower play no part.
-    """
-
-    def __init__(self, student: DualEncoder, update: Full, seed: int = 0) -> None:
-        del update, seed
-        student.check_remap()
-        self._student = student
-        probe = student.embed_texts(["a"])
-        self._change = nn.Parameter(torch.zeros(probe.shape[1], probe.shape[1]).to(probe))
-
-    @staticmethod
-    def check(model: DualEncoder, update: Full) -> None:
-        del update
-        model.check_remap()
-
-    @torch.no_grad()
-    def read(self, pixels: Images) -> Tensor:
-        return torch.cat([self._student.embed_images(part) for part in pixels.split(32)])
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [self._change]
-
-    def embed(self, inputs: Tensor) -> Embeddings:
-        return normalize(inputs + inputs @ self._change.T, dim=-1)
-
-    @property
-    def model(self) -> DualEncoder:
-        return self._student
-
-    def finish(self) -> None:
-        if self._change.any():  # a merged zero would still flip the sign of zeros
-            self._student.remap(self._change.detach())
 
 
 @final
@@ -193,7 +153,7 @@ def changes_texts(model: VisionLanguageModel, config: TeachingConfig) -> bool:
 
 def shares_trunk(config: TeachingConfig) -> bool:
     """Whether the taught model's features, before the projection, are those of the untaught model."""
-    return config.update.kind.shares_trunk
+    return config.objective.merges or config.update.kind.shares_trunk
 
 
 def fused_parameters(student: FusedModel, update: Full | LoRA) -> list[nn.Parameter]:

@@ -8,6 +8,7 @@ QUICK = (
     "--inversion.images=2",
     "--inversion.steps=6",
     "--inversion.trace-every=3",
+    "--teaching.loss=bank",
     "--teaching.steps=4",
     "--teaching.replay-batch=0",
 )

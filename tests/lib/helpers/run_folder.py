@@ -181,7 +181,7 @@ def result(names: list[str], **changed: Any) -> TeachResult:
             "description_prompt": {name: scored(None, 5, 30, 0.011, (214.0, 12.0)) for name in names},
         },
         "replay": Replay(images=120, names=120),
-        "text_anchors": False,
+        "descriptions": False,
     }
     return TeachResult(**(given | changed))
 
@@ -222,7 +222,6 @@ def write_run(
             controls=True,
         ),
         adapter_only=False,
-        max_forgetting=None,
         fresh=True,
     )
     (folder / CONFIG).write_text(yaml.safe_dump(settings.as_dict(), sort_keys=False), encoding="utf-8")

@@ -13,12 +13,12 @@ from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.images.config import ReplayConfig
 from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline.settings import TeachSettings
-from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.config import Full, TeachingConfig
 
 RING = Concept("ring", "A round band of one colour with a hole.")
 CROSS = Concept("cross", ["Two bars that meet in the middle.", "A plus sign."])
 QUICK = InversionConfig(images=2, steps=6, trace_every=3)
-SHORT = TeachingConfig(steps=4, learning_rate=0.01, replay_batch=2)
+SHORT = TeachingConfig(loss="bank", update=Full(part="projection"), steps=4, learning_rate=0.01, replay_batch=2)
 REPLAY = ReplayConfig(count=3, together=2, inversion=InversionConfig(steps=2))
 
 

@@ -9,17 +9,14 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
-from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
-from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
-from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
+from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
 from molyneux.teaching.updates import LowRank, Update, moves_texts, start_update
 
 Loss = Float[Tensor, ""]
@@ -47,8 +44,8 @@ class ContrastiveObjective(Objective):
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, lesson.seed)
-        kept, others = lesson.replay if config.replay_batch else (), other_names(known, concepts)
-        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept, config, others)
+        kept = lesson.replay if config.replay_batch else ()
+        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept)
         self._answers = _answers(self._data, fixed, self._temperature)
 
     @property
@@ -59,8 +56,7 @@ class ContrastiveObjective(Objective):
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Loss:
-        mixed = self._config.mixup and self._config.update.kind.is_map
-        embedded = self._data.embed(self._data.mixtures(batch, generator) if mixed else self.inputs(batch))
+        embedded = self._data.embed(self.inputs(batch))
         return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
 
     def inputs(self, batch: Tensor) -> Tensor:
@@ -207,11 +203,9 @@ class _TrainingData:
 
     update: Update
     inputs: Tensor
-    """What `Update.read` made of the images; below them the text anchors."""
+    """What `Update.read` made of the images."""
     owners: Tensor
-    """For each input the index of its concept."""
-    weights: Tensor
-    """Mixing weight per input; 1 for an image."""
+    """For each image the index of its concept."""
     replay: Tensor | None
     """What `Update.read` made of the replay images."""
 
@@ -222,35 +216,19 @@ class _TrainingData:
         update: Update,
         images: Sequence[SyntheticImages],
         replay: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str],
     ) -> "_TrainingData":
+        bare = next((value for value in images if not len(value)), None)
+        if bare is not None:
+            raise ConfigError(
+                f"{bare.concept.name!r} has no images to learn from: give some; the loss 'edit' alone does without"
+            )
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
-        read = [update.read(portion) for portion in portions(model, images)]
-        weights = torch.ones(len(owners))
+        inputs = torch.cat([update.read(portion) for portion in portions(model, images)])
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
-        if config.uses_text_anchors:
-            rows, whose, heavy = text_anchors(model, images, known, config.text_anchor, config.conse_anchor)
-            if len(whose):
-                read.append(rows)
-            owners, weights = torch.cat([owners, whose]), torch.cat([weights, heavy])
-        untaught = set(range(len(images))) - set(owners.tolist())
-        if untaught:
-            raise ConfigError(nothing_to_learn(images[min(untaught)].concept.name))
-        inputs = torch.cat(read)
-        if old is not None and config.update.kind.is_map and config.center:
-            inputs = normalize(inputs - config.center * old.mean(dim=0), dim=-1)
-        return cls(update, inputs, owners, weights, old)
+        return cls(update, inputs, owners, old)
 
     def embed(self, inputs: Tensor) -> Embeddings:
         return self.update.embed(inputs)
-
-    def mixtures(self, batch: Tensor, generator: Generator) -> Embeddings:
-        """For each of these inputs a random mixture of all inputs of its concept, text anchors included."""
-        same = self.owners[batch][:, None] == self.owners
-        # exponential draws made to sum to one are uniform over all mixtures
-        shares = torch.empty(same.shape).exponential_(generator=generator) * same * self.weights
-        return normalize(shares.to(self.inputs) @ self.inputs, dim=-1)
 
 
 @torch.no_grad()

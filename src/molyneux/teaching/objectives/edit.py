@@ -9,14 +9,14 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
-from molyneux.datasets.imagenet import described_classes
 from molyneux.datasets.names import without
 from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.edit import Edits, Known, New, change, concept_edits
+from molyneux.teaching.descriptions import description_embedding, known_texts
+from molyneux.teaching.edit import Edits, New, change, concept_edits
 from molyneux.teaching.objectives.base import Lesson, Objective, portions
-from molyneux.teaching.text_anchors import described_names, description_embedding
+from molyneux.teaching.strength import Known
 from molyneux.teaching.texts import NAME_PROMPT
 
 
@@ -59,7 +59,7 @@ def edits_of(lesson: Lesson) -> Edits:
 
     Raises:
         ConfigError: if a concept has neither descriptions nor images, or there are no replay images.
-        ModelError: if a text has more tokens than the model reads, or too few known descriptions fit.
+        ModelError: if a text has more tokens than the model reads.
     """
     model, config = lesson.model, lesson.config.edit
     images = tuple(lesson.images)  # a run reads each concept's images anew whenever they are asked for
@@ -68,7 +68,7 @@ def edits_of(lesson: Lesson) -> Edits:
     bare = next((one for one in images if not (one.source_descriptions or len(one))), None)
     if bare is not None:
         raise ConfigError(f"{bare.concept.name!r} has nothing to learn from: give a description or images")
-    known = known_embeddings(model, [one.concept.name for one in images], lesson.replay)
+    known = known_embeddings(model, lesson.known, [one.concept.name for one in images], lesson.replay)
     order: list[int] = []
     parts: list[Edits] = []
     for described in (True, False):
@@ -81,18 +81,15 @@ def edits_of(lesson: Lesson) -> Edits:
     return Edits(keys, values)
 
 
-def known_embeddings(model: DualEncoder, concepts: Sequence[str], replay: Sequence[SyntheticImages]) -> Known:
-    """What the model knows: ImageNet's classes, less the concepts, by name and description, and replay images."""
-    names = described_names(model, without(tuple(described_classes()), concepts))
-    if not names:
-        raise ConfigError(
-            f"an edit compares descriptions with those of ImageNet's classes, and {model.name!r} reads too few of them "
-            "to the end: choose --long-text, or another preset of teaching"
-        )
-    shipped = described_classes()
+def known_embeddings(
+    model: DualEncoder, known: Sequence[str], concepts: Sequence[str], replay: Sequence[SyntheticImages]
+) -> Known:
+    """What the model knows: known names (`known_texts`) less the concepts, their descriptions, and replay images."""
+    texts = known_texts(model, known)
+    names = without(tuple(texts), concepts)
     return Known(
-        names=model.embed_texts([NAME_PROMPT.format(name) for name in names]),
-        descriptions=model.embed_texts([shipped[name] for name in names]),
+        names=model.embed_texts([texts[name][0] for name in names]),
+        descriptions=model.embed_texts([texts[name][1] for name in names]),
         images=torch.cat([model.embed_images(part) for part in portions(model, replay)]),
     )
 
