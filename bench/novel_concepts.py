@@ -1,95 +1,92 @@
 """What teaching from descriptions gains and costs: every concept, one at a time and all at once, beside its controls.
 
-    python bench/novel_concepts.py --data ../shared/data --seeds 3
-    python bench/novel_concepts.py --data ../shared/data --seeds 1 --no-paper     # Molyneux's default alone
+    python bench/novel_concepts.py --data ../shared/data
+    python bench/novel_concepts.py --data ../shared/data --images    # rows with inverted images too: hours on a CPU
 
-Reads `novel-concepts/` (photos and `concepts.json`) and `imagenet1k-sample/` below --data. Inverted images are
-cached in bench/cache by model, settings, concept and seed, rows by all these and Molyneux's code, so that a run can be
-continued and its parts shared among processes. Writes results.json, table.md and, with matplotlib,
-plot.png into --out.
+Each set of SETS is a folder below --data, with `concepts.json` and a folder of photos for each concept. Known photos
+are those of `imagenet1k-sample/`. Inverted images are kept in bench/cache by model, settings, concept and seed, so
+that the bench can be continued. Writes results.json and table.md into --out.
 
 Rows:
 
-- Molyneux's default, and the same at other strengths, so that it can be compared with others at equal price;
-- the same on the images alone, without the text and ConSE anchors, and on these anchors alone;
-- the controls: the same on noise, which has no description; on another concept's images and description; and the
-  description as prompt, without teaching;
-- the same on ten real photos, the upper line; those ten are left out of its score;
-- the paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. It moves the whole tower,
-  so photos must be embedded anew for each run. It is scored on --paper-known known photos, evenly spread, and compared
-  with the same model before teaching on the same photos. Its images have --paper-steps steps; those of --paper-full
-  have 5,000 as well, in rows of their own, to show what the other steps would change.
+- the default, which reads the description alone, at its own strength and at others;
+- words and images, with --images: the default with inverted images beside the description;
+- images alone, with --images: those images without the description;
+- the controls: the default on another concept's description, the same on noise images, which have no description,
+  and the description as prompt, without teaching;
+- ten real photos in place of the description, the upper line; those ten are left out of its score.
 
-The settings of Molyneux's default were chosen on the six concepts of TUNED; the table gives all twelve and the
-other six.
+The default draws nothing at random. Seeds matter to the controls' draw and to inverted images.
 """
 
 import argparse
 import hashlib
 import json
+import random
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
-import molyneux
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept, read_concepts
-from molyneux.datasets.folders import PhotoFolder, read_folder
+from molyneux.datasets.folders import read_folder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.photos import load_batch
-from molyneux.files import write_bytes
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import derangement
 from molyneux.inversion.invert import invert
-from molyneux.synthetic import noise_images
+from molyneux.pipeline.public import teach
+from molyneux.synthetic import description_only, noise_images
 from molyneux.tasks.classification.features import PhotoFeatures, name_embeddings, photo_features
 from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.results import Measurement
 from molyneux.tasks.classification.zero_shot import measure, score_photos
-from molyneux.teaching.fine_tune import fine_tune
-from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.updates import EmbeddingMap
+from molyneux.teaching.config import Edit
 
-PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
-KindT = TypeVar("KindT")
+SETS = ("novel-concepts", "novel-concepts-2")
+STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7)
 HELD_OUT = 10
-ROOMS = ("backends", "datasets", "images", "inversion", "tasks", "teaching")
-TUNED = ("okapi", "octopus", "kangaroo", "pigeon", "wheelchair", "chandelier")
-STRENGTHS = (0.2, 0.4, 0.6, 0.85, 0.88, 1.0)
+ALONE, TOGETHER = "one at a time", "all at once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One taught model, scored for one concept."""
 
+    group: str
     method: str
-    together: bool
+    lesson: str
     concept: str
     seed: int
     recall: float
-    recall_before: float
+    joint_recall: float
     known_lost: float
+    joint_known_lost: float
     false_positives: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A model on all photos of one set."""
+
+    each: Measurement
+    joint_recall: dict[str, float]
+    """For each concept the share of its photos whose best name of all, known and new, is its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What all runs share."""
+    """What all rows of one set share."""
 
+    group: str
     model: DualEncoder
-    weights: str
     concepts: tuple[Concept, ...]
     labels: LabelSet
     columns: Tensor
@@ -98,81 +95,98 @@ class Bench:
     replay: tuple[SyntheticImages, ...]
     cache: Path
 
+    @classmethod
+    def read(cls, group: str, data: Path, model: DualEncoder, known: PhotoFeatures, cache: Path) -> "Bench":
+        concepts = tuple(read_concepts(data / group / "concepts.json"))
+        names = [one.name for one in concepts]
+        labels = label_set(names=imagenet_names(), concepts=names)
+        return cls(
+            group=group,
+            model=model,
+            concepts=concepts,
+            labels=labels,
+            columns=name_embeddings(model, labels.all),
+            novel=photo_features(model, read_folder(data / group, only=names)),
+            known=known,
+            replay=tuple(replay_images(model, taught=names)),
+            cache=cache,
+        )
+
+    def scored(self, model: DualEncoder, novel: PhotoFeatures, columns: Tensor | None = None) -> "Scored":
+        """The model on all photos; its trunk must be the base model's."""
+        columns = self.columns if columns is None else columns
+        scores = score_photos(model, self.labels, columns, known=self.known, novel=novel)
+        assert scores.novel is not None
+        assert scores.novel_labels is not None
+        best = scores.novel.argmax(dim=1)
+        joint = {}
+        for place, name in enumerate(self.labels.novel):
+            own = scores.novel_labels == place
+            joint[name] = float((best[own] == len(self.labels.known) + place).double().mean())
+        return Scored(measure(self.labels, scores, intervals=False), joint)
+
+    def rows(
+        self, method: str, lessons: Sequence[SyntheticImages], config: TeachingConfig, seed: int, novel: PhotoFeatures
+    ) -> Iterator[Row]:
+        """Each concept alone, then all in one model."""
+        before = self.scored(self.model, novel)
+        for lesson in [*([one] for one in lessons), list(lessons)]:
+            taught = teach(self.model, lesson, config, replay=self.replay, seed=seed)
+            after = self.scored(taught, novel)
+            how = ALONE if len(lesson) == 1 else TOGETHER
+            yield from (self.row(method, how, one.concept.name, seed, before, after) for one in lesson)
+
+    def row(self, method: str, how: str, concept: str, seed: int, before: "Scored", after: "Scored") -> Row:
+        found = after.each.concepts[concept]
+        return Row(
+            group=self.group,
+            method=method,
+            lesson=how,
+            concept=concept,
+            seed=seed,
+            recall=number(found.target_recall),
+            joint_recall=after.joint_recall[concept],
+            known_lost=number(before.each.known_accuracy) - number(after.each.known_accuracy),
+            joint_known_lost=number(before.each.known_accuracy_joint) - number(after.each.known_accuracy_joint),
+            false_positives=number(found.false_positive_rate),
+        )
+
     def images(self, concept: Concept, config: InversionConfig, seed: int) -> SyntheticImages:
         """Inverted once, then read from the cache."""
-        text = repr((self.weights, asdict(config), concept, seed))
+        text = repr((weights_digest(self.model.native), asdict(config), concept, seed))
         folder = self.cache / hashlib.sha256(text.encode()).hexdigest()[:16]
         if not folder.exists():
-            started = time.perf_counter()
-            checkpoint = self.cache / f"{folder.name}.pt"
-            invert(self.model, concept, config, seed=seed, checkpoint=checkpoint).save(folder)
-            say(f"inverted {concept.name}, seed {seed}: {time.perf_counter() - started:.0f} s")
+            invert(self.model, concept, config, seed=seed, checkpoint=self.cache / f"{folder.name}.pt").save(folder)
+            say(f"inverted {concept.name}, seed {seed}")
         return SyntheticImages.load(folder)
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def row(method: str, concept: str, seed: int, before: Measurement, after: Measurement, together: bool = False) -> Row:
-    return Row(
-        method=method,
-        together=together,
-        concept=concept,
-        seed=seed,
-        recall=number(after.concepts[concept].target_recall),
-        recall_before=number(before.concepts[concept].target_recall),
-        known_lost=number(before.known_accuracy) - number(after.known_accuracy),
-        false_positives=number(after.concepts[concept].false_positive_rate),
-    )
-
-
-def scored(bench: Bench, model: DualEncoder, novel: PhotoFeatures) -> Measurement:
-    """The model on all photos; its trunk must be the base model's."""
-    scores = score_photos(model, bench.labels, bench.columns, known=bench.known, novel=novel)
-    return measure(bench.labels, scores, intervals=False)
-
-
-def number(value: float | None) -> float:
-    assert value is not None
-    return value
-
-
-def default_rows(
-    bench: Bench, config: TeachingConfig, inversion: InversionConfig, seed: int, photos: Path
-) -> list[Row]:
-    """Molyneux's default and its controls, each concept alone and all together."""
-    own = [bench.images(concept, inversion, seed) for concept in bench.concepts]
-    size = own[0].pixels.shape[-1]
-    places = derangement(len(own), seed)
-    shuffled = [own[place].shown_as(c) for place, c in zip(places, bench.concepts, strict=True)]
-    noise = [noise_images(c, len(own[0]), size, 1000 * seed + i) for i, c in enumerate(bench.concepts)]
+def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool) -> Iterator[Row]:
+    """Every method on one set."""
+    config, size = TeachingConfig(), bench.model.image_size
+    words = [description_only(concept) for concept in bench.concepts]
+    yield from bench.rows("default", words, config, 0, bench.novel)
+    for strength in STRENGTHS:
+        other = TeachingConfig(edit=replace(config.edit, strength=strength))
+        yield from bench.rows(f"default, strength {strength:g}", words, other, 0, bench.novel)
+    for seed in range(seeds):
+        places = derangement(len(words), seed)
+        others = [words[place].shown_as(one) for place, one in zip(places, bench.concepts, strict=True)]
+        yield from bench.rows("control: another concept", others, config, seed, bench.novel)
+        noise = [noise_images(one, 10, size, 1000 * seed + i) for i, one in enumerate(bench.concepts)]
+        yield from bench.rows("control: noise", noise, config, seed, bench.novel)
+        if with_images:
+            own = [bench.images(one, InversionConfig(), seed) for one in bench.concepts]
+            yield from bench.rows("words and images", own, config, seed, bench.novel)
+            bare = [replace(one, source_descriptions=()) for one in own]
+            yield from bench.rows("images alone", bare, config, seed, bench.novel)
     real = [real_images(bench.model, photos, concept) for concept in bench.concepts]
-    rest = without_first(bench.novel, HELD_OUT)
-    rows: list[Row] = []
-    without_descriptions = replace(config, text_anchor=0.0, conse_anchor=0.0)
-    anchors = replace(config, text_anchor=1e6, conse_anchor=1e6)
-    sources = (
-        ("ours", own, config, bench.novel),
-        ("images alone", own, without_descriptions, bench.novel),
-        ("anchors alone", own, anchors, bench.novel),
-        ("shuffled", shuffled, config, bench.novel),
-        ("noise", noise, config, bench.novel),
-        ("ten real photos", real, config, rest),
-    )
-    for method, images, settings, novel in sources:
-        before = scored(bench, bench.model, novel)
-        for lesson in [*([one] for one in images), list(images)]:
-            names = [one.concept.name for one in lesson]
-            whole = replace(settings, strength=1.0)
-            full = fine_tune(bench.model, lesson, whole, known=imagenet_names(), replay=bench.replay, seed=seed)
-            others = [x for x in STRENGTHS if x != config.strength]
-            strengths = others if method == "ours" and len(lesson) == 1 else []
-            for share in (config.strength, *strengths):
-                after = scored(bench, interpolate(bench.model, full, share), novel)
-                label = method if share == config.strength else f"{method}, strength {share:g}"
-                rows += [row(label, name, seed, before, after, together=len(lesson) > 1) for name in names]
-    return rows
+    yield from bench.rows("ten real photos instead", real, config, 0, without_first(bench.novel, HELD_OUT))
+    described = {concept.name: concept.descriptions[0] for concept in bench.concepts}
+    plain = bench.scored(bench.model, bench.novel)
+    asked = bench.scored(bench.model, bench.novel, name_embeddings(bench.model, bench.labels.all, described=described))
+    for concept in bench.concepts:
+        yield bench.row("control: description as prompt", ALONE, concept.name, 0, plain, asked)
 
 
 def real_images(model: DualEncoder, photos: Path, concept: Concept) -> SyntheticImages:
@@ -196,308 +210,89 @@ def without_first(features: PhotoFeatures, count: int) -> PhotoFeatures:
     )
 
 
-def prompt_rows(bench: Bench) -> list[Row]:
-    """The description as prompt, without teaching."""
-    described = {concept.name: concept.descriptions[0] for concept in bench.concepts}
-    columns = name_embeddings(bench.model, bench.labels.all, described=described)
-    plain = measure(
-        bench.labels, score_photos(bench.model, bench.labels, bench.columns, known=bench.known, novel=bench.novel)
-    )
-    asked = measure(
-        bench.labels, score_photos(bench.model, bench.labels, columns, known=bench.known, novel=bench.novel)
-    )
-    return [row("description as prompt", name, 0, plain, asked) for name in bench.labels.novel]
+def number(value: float | None) -> float:
+    assert value is not None
+    return value
 
 
-def paper_rows(
-    bench: Bench,
-    concept: Concept,
-    inversion: InversionConfig,
-    seed: int,
-    rates: Sequence[float],
-    data: Path,
-    some: PhotoFolder,
-) -> list[Row]:
-    """The paper's recipe on one concept: the whole tower moves, so photos are embedded for every run."""
-    images = bench.images(concept, inversion, seed)
-    own = read_folder(data / "novel-concepts", only=[concept.name])
-    labels = label_set(names=imagenet_names(), concepts=[concept.name])
-    columns = name_embeddings(bench.model, labels.all)
-
-    def judged(model: DualEncoder) -> Measurement:
-        known, novel = photo_features(model, some), photo_features(model, own)
-        return measure(labels, score_photos(model, labels, columns, known=known, novel=novel), intervals=False)
-
-    before = judged(bench.model)
-    rows = []
-    for rate in rates:
-        taught = fine_tune(bench.model, [images], TeachingConfig.paper(rate), known=(), seed=seed)
-        rows.append(row(f"paper, {inversion.steps} steps, {rate:g}", concept.name, seed, before, judged(taught)))
-    say(f"paper's recipe on {concept.name}, seed {seed}, {inversion.steps} steps: {len(rates)} rates")
-    return rows
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-def kept(bench: Bench, kind: type[KindT], script: str, parts: object, make: Callable[[], list[KindT]]) -> list[KindT]:
-    """Values computed once for these parts and the code below them, then read from the cache, so that a run goes on."""
-    text = repr((bench.weights, code_digest(script), parts))
-    path = bench.cache / f"{kind.__name__.lower()}s-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
-        write_bytes(path, json.dumps([asdict(one) for one in make()]).encode())
-    return [kind(**one) for one in json.loads(path.read_text())]
-
-
-@cache
-def code_digest(script: str) -> str:
-    """Of a benchmark and all of Molyneux that its numbers come from."""
-    code, root = hashlib.sha256(), Path(molyneux.__file__).parent
-    for path in (Path(script), *sorted(one for room in ROOMS for one in (root / room).rglob("*.py"))):
-        code.update(path.read_bytes())
-    return code.hexdigest()
-
-
-def similarity(bench: Bench, concepts: Sequence[Concept], config: InversionConfig, seed: int) -> float:
-    """Mean cosine, over concepts, of the images' mean feature to the real photos', both less the known mean."""
-    centre = bench.known.features.mean(dim=0)
-    found = []
-    for concept in concepts:
-        pixels = bench.images(concept, config, seed).pixels
-        with torch.no_grad():
-            own = bench.model.features(pixels).mean(dim=0)
-        real = bench.novel.only([concept.name]).features.mean(dim=0)
-        found.append(float(cosine_similarity(own - centre, real - centre, dim=0)))
-    return statistics.fmean(found)
-
-
-def interval(values: dict[str, list[float]], resamples: int = 2000) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean over concepts, each with its values over seeds: both are drawn anew."""
-    generator = torch.Generator().manual_seed(0)
-    tables = [torch.tensor(own) for own in values.values()]
-    means = []
-    for _ in range(resamples):
-        chosen = torch.randint(len(tables), (len(tables),), generator=generator).tolist()
-        drawn = [tables[i][torch.randint(len(tables[i]), (len(tables[i]),), generator=generator)] for i in chosen]
-        means.append(torch.stack([one.mean() for one in drawn]).mean())
-    low, high = torch.stack(means).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
-def by_concept(rows: Sequence[Row], field: str = "recall") -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for one in rows:
-        found.setdefault(one.concept, []).append(getattr(one, field))
-    return found
+def interval(rows: Sequence[Row], key: str) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean over concepts; a concept's seeds stay together."""
+    names = sorted({one.concept for one in rows})
+    means = [statistics.mean(getattr(one, key) for one in rows if one.concept == name) for name in names]
+    draw = random.Random(0)
+    found = sorted(statistics.mean(draw.choices(means, k=len(means))) for _ in range(2000))
+    return found[50], found[1949]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Means over concepts and seeds, a line per method, with the recall of the concepts that nothing was tuned on."""
-    lines = [
-        "| taught on | concepts | target recall | 95 % over concepts and seeds | recall, the six not tuned on "
-        "| known accuracy lost | false positives | runs |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for key in dict.fromkeys((one.method, one.together) for one in rows):
-        own = [one for one in rows if (one.method, one.together) == key]
-        low, high = interval(by_concept(own))
-        fresh = [one for one in own if one.concept not in TUNED]
-        lines.append(
-            f"| {key[0]} | {'all at once' if key[1] else 'one at a time'} | {mean(own, 'recall'):.3f} "
-            f"| {low:.2f} to {high:.2f} | {mean(fresh, 'recall'):.3f} | {mean(own, 'known_lost'):+.4f} "
-            f"| {mean(own, 'false_positives'):.4f} | {len(own)} |"
-        )
+    """One line for each method and kind of lesson, and one for each concept of the default."""
+    lines = []
+    for group in dict.fromkeys(one.group for one in rows):
+        mine = [one for one in rows if one.group == group]
+        count = len({one.concept for one in mine})
+        lines += [f"### {group}: {count} concepts", ""]
+        lines += [
+            "| taught from | concepts | target recall | 95 % over concepts | known accuracy lost |"
+            " false positives | joint recall | joint known accuracy lost |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for method, how in dict.fromkeys((one.method, one.lesson) for one in mine):
+            part = [one for one in mine if (one.method, one.lesson) == (method, how)]
+            mean = {key: statistics.mean(getattr(one, key) for one in part) for key in KEYS}
+            low, high = interval(part, "recall")
+            joint = f"{mean['joint_recall']:.3f} | {mean['joint_known_lost']:+.4f}" if how == TOGETHER else "| "
+            lines.append(
+                f"| {method} | {how} | {mean['recall']:.3f} | {low:.2f} to {high:.2f} | {mean['known_lost']:+.4f} "
+                f"| {mean['false_positives']:.4f} | {joint} |"
+            )
+        lines += [
+            "",
+            "| concept | default | false positives | all at once | another concept | noise | ten real photos |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for name in dict.fromkeys(one.concept for one in mine):
+            own = [one for one in mine if one.concept == name]
+
+            def mean_of(method: str, how: str = ALONE, key: str = "recall", own: Sequence[Row] = own) -> float:
+                return statistics.mean(getattr(o, key) for o in own if (o.method, o.lesson) == (method, how))
+
+            lines.append(
+                f"| {name} | {mean_of('default'):.2f} | {mean_of('default', key='false_positives'):.4f} "
+                f"| {mean_of('default', TOGETHER):.2f} | {mean_of('control: another concept'):.2f} "
+                f"| {mean_of('control: noise'):.2f} | {mean_of('ten real photos instead'):.2f} |"
+            )
+        lines.append("")
     return "\n".join(lines)
 
 
-def gap_table(rows: Sequence[Row]) -> str:
-    """How much more recall than with each control, concept by concept and seed by seed."""
-    lines = ["| ours less | gap in target recall | 95 % over concepts and seeds |", "|---|---|---|"]
-    alone = {(one.method, one.concept, one.seed): one.recall for one in rows if not one.together}
-    for control in ("images alone", "anchors alone", "shuffled", "noise", "description as prompt"):
-        gaps: dict[str, list[float]] = {}
-        for (method, concept, seed), recall in alone.items():
-            other = alone.get((control, concept, 0 if control == "description as prompt" else seed))
-            if method == "ours" and other is not None:
-                gaps.setdefault(concept, []).append(recall - other)
-        if gaps:
-            low, high = interval(gaps)
-            gap = statistics.fmean(value for own in gaps.values() for value in own)
-            lines.append(f"| {control} | {gap:+.3f} | {low:+.2f} to {high:+.2f} |")
-    return "\n".join(lines)
-
-
-def concept_table(rows: Sequence[Row], methods: Sequence[str]) -> str:
-    """Target recall of each concept taught alone, mean over seeds."""
-    lines = ["| concept | before | " + " | ".join(methods) + " |", "|---" * (len(methods) + 2) + "|"]
-    alone = [one for one in rows if not one.together]
-    for name in dict.fromkeys(one.concept for one in alone):
-        own = [one for one in alone if one.concept == name]
-        cells = [f"{mean([r for r in own if r.method == m], 'recall'):.2f}" for m in methods]
-        lines.append(f"| {name} | {mean(own[:1], 'recall_before'):.2f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def mean(rows: Sequence[Row], field: str) -> float:
-    return statistics.fmean(getattr(one, field) for one in rows) if rows else float("nan")
-
-
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Target recall against both prices, concepts taught one at a time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    alone = [one for one in rows if not one.together]
-    few = {one.concept for one in alone if one.method.startswith("paper, 5000 steps")}
-    some = [one for one in alone if not one.method.startswith("paper, 5000 steps")]
-    panels = [("all concepts", some, "known_lost"), ("all concepts", some, "false_positives")]
-    if few:
-        panels.append((" and ".join(sorted(few)), [one for one in alone if one.concept in few], "known_lost"))
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4.2), sharey=True)
-    labels = {"known_lost": "known accuracy lost", "false_positives": "false positives"}
-    for axis, (title, own, price) in zip(axes, panels, strict=True):
-        groups: dict[str, list[Row]] = {}
-        for one in own:
-            groups.setdefault(one.method, []).append(one)
-        curves: dict[str, list[tuple[float, float]]] = {}
-        for method, found in groups.items():
-            point = (mean(found, price), mean(found, "recall"))
-            if method.startswith(("paper", "ours")):
-                name = method.rsplit(",", 1)[0] + ", rates" if method.startswith("paper") else "ours, strengths"
-                curves.setdefault(name, []).append(point)
-            if not method.startswith(("paper", "ours,")):
-                axis.plot(*point, "D" if method == "ours" else "s", label=method)
-        for name, points in curves.items():
-            axis.plot(*zip(*sorted(points), strict=True), "o-", ms=3, label=name)
-        axis.axvline(0.01, color="0.8", lw=1)
-        axis.set_title(title, fontsize=9)
-        axis.set_xlabel(labels[price])
-        axis.set_xlim(right=0.06)
-    axes[0].set_ylabel("target recall")
-    axes[-1].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+KEYS = ("recall", "joint_recall", "known_lost", "joint_known_lost", "false_positives")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=Path("bench/results"))
-    parser.add_argument("--cache", type=Path, default=Path("bench/cache"))
+    parser.add_argument("--model", default="mini")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--paper-seeds", type=int, default=3)
-    parser.add_argument("--paper-steps", type=int, default=100)
-    parser.add_argument("--paper-full", nargs="*", default=["kangaroo", "sunflower"], metavar="CONCEPT")
-    parser.add_argument("--paper-known", type=int, default=200)
-    parser.add_argument("--paper", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    bench = prepare(options.data, options.cache)
-    inversion, config = InversionConfig(), TeachingConfig()
-    rows = prompt_rows(bench)
-    novel = options.data / "novel-concepts"
-    for seed in range(options.seeds):
-        settings = (asdict(config), asdict(inversion), seed)
-        rows += kept(bench, Row, __file__, settings, partial(default_rows, bench, config, inversion, seed, novel))
-        say(table(rows))
-    similar = "similarity of features to those of real photos"
-    notes = {f"{similar}, ours": similarity(bench, bench.concepts, inversion, 0)}
-    if options.paper:
-        some = evenly(read_folder(options.data / "imagenet1k-sample"), options.paper_known)
-        full = tuple(concept for concept in bench.concepts if concept.name in options.paper_full)
-        lessons = [(bench.concepts, InversionConfig.paper(options.paper_steps), options.paper_seeds)]
-        if full:
-            lessons.append((full, InversionConfig.paper(), 1))
-        for concepts, paper, seeds in lessons:
-            for seed in range(seeds):
-                for concept in concepts:
-                    make = partial(paper_rows, bench, concept, paper, seed, PAPER_RATES, options.data, some)
-                    parts = (asdict(paper), concept, seed, PAPER_RATES, options.paper_known)
-                    rows += kept(bench, Row, __file__, parts, make)
-            key = f"{similar}, paper, {paper.steps} steps, {len(concepts)} concepts"
-            notes[key] = similarity(bench, concepts, paper, 0)
-    write(options.out, rows, notes, vars(options))
-    print((options.out / ("results.json" if options.json else "table.md")).read_text(encoding="utf-8"))
-
-
-def evenly(folder: PhotoFolder, count: int) -> PhotoFolder:
-    """About that many of a folder's photos, evenly spread."""
-    step = max(1, len(folder.photos) // count)
-    return PhotoFolder(root=folder.root, names=folder.names, photos=folder.photos[::step])
-
-
-def prepare(data: Path, cache: Path) -> Bench:
-    remember()
-    model = dual_encoder(load("mini"), "this benchmark")
-    concepts = read_concepts(data / "novel-concepts" / "concepts.json")
-    labels = label_set(names=imagenet_names(), concepts=[concept.name for concept in concepts])
-    weights = weights_digest(model.native)
-    return Bench(
-        model=model,
-        weights=weights,
-        concepts=concepts,
-        labels=labels,
-        columns=name_embeddings(model, labels.all),
-        novel=seen(model, weights, read_folder(data / "novel-concepts"), cache),
-        known=seen(model, weights, read_folder(data / "imagenet1k-sample"), cache),
-        replay=replay_images(model),
-        cache=cache,
-    )
-
-
-def remember() -> None:
-    """From here on, lessons in the shared space look at the same images with the same tower once."""
-    read, kept = EmbeddingMap.read, {}
-
-    def remembered(self: EmbeddingMap, pixels: Tensor) -> Tensor:
-        content = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
-        key = (content, weights_digest(self._student.vision_module()))
-        if key not in kept:
-            kept[key] = read(self, pixels)
-        return kept[key]
-
-    EmbeddingMap.read = remembered
-
-
-def seen(model: DualEncoder, weights: str, folder: PhotoFolder, cache: Path) -> PhotoFeatures:
-    """A folder's photos below the projection, from the cache where they are there already."""
-    sizes = [path.stat().st_size for path in folder.paths]
-    text = repr((weights, folder.relative_paths, sizes, model.image_size, model.crop_fraction))
-    path = cache / f"photos-{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        save_file({"features": photo_features(model, folder).features}, path)
-    return PhotoFeatures(
-        root=folder.root,
-        names=folder.names,
-        labels=torch.tensor([photo.label for photo in folder.photos]),
-        paths=folder.relative_paths,
-        features=load_file(path)["features"],
-        image_size=model.image_size,
-        crop_fraction=model.crop_fraction,
-    )
-
-
-def write(out: Path, rows: Sequence[Row], notes: dict[str, float], options: dict[str, object]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in options.items() if key not in ("data", "out", "cache")}
-    (out / "results.json").write_text(
-        json.dumps({"options": settings, "notes": notes, "rows": [asdict(one) for one in rows]}, indent=1)
-    )
-    methods = ["description as prompt", "ours", "images alone", "anchors alone", "shuffled", "noise", "ten real photos"]
-    lines = [
-        table(rows),
-        "",
-        gap_table(rows),
-        "",
-        concept_table(rows, methods),
-        "",
-        *(f"- {key}: {value:.3f}" for key, value in notes.items()),
-    ]
-    (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    try:
-        plot(rows, out / "plot.png")
-    except ImportError:
-        say("plot.png is not drawn: matplotlib is not installed (the extra 'bench' has it)")
+    parser.add_argument("--images", action="store_true", help="rows with inverted images too")
+    parser.add_argument("--out", type=Path, default=Path("bench/out/novel-concepts"))
+    given = parser.parse_args()
+    cache = Path(__file__).parent / "cache"
+    model = dual_encoder(load(given.model), "the bench")
+    known = photo_features(model, read_folder(given.data / "imagenet1k-sample"))
+    rows: list[Row] = []
+    for group in SETS:
+        bench = Bench.read(group, given.data, model, known, cache)
+        rows += all_rows(bench, given.data / group, given.seeds, with_images=given.images)
+        say(f"{group} is done")
+    given.out.mkdir(parents=True, exist_ok=True)
+    about = {"model": given.model, "edit": asdict(Edit()), "rows": [asdict(one) for one in rows]}
+    (given.out / "results.json").write_text(json.dumps(about, indent=1))
+    (given.out / "table.md").write_text(table(rows))
+    print(table(rows))
 
 
 if __name__ == "__main__":

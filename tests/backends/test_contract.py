@@ -36,10 +36,13 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConfigError, ModelError, OutputError
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert
-from molyneux.synthetic import SyntheticImages, noise_images
+from molyneux.synthetic import SyntheticImages, description_only, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.edit import edited
 from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
+from molyneux.teaching.objectives.base import Lesson
+from molyneux.teaching.objectives.edit import edits_of
 from molyneux.teaching.objectives.losses import bank_loss
 
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet"]
@@ -308,6 +311,30 @@ def test_only_the_chosen_weights_move(encoder, part):
     assert all(torch.equal(value, before[key]) for key, value in encoder.native.state_dict().items())
     assert not any(parameter.requires_grad for parameter in student.native.parameters())
     assert torch.equal(student.embed_texts(TEXTS), encoder.embed_texts(TEXTS))
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_the_default_lesson_does_what_its_edit_says_and_saves_as_any_model(encoder, described, tmp_path):
+    """Scores change as if v' = v + value (key . v) followed the vision tower, on whichever side it is merged."""
+    own = noise_images(RING, 2, encoder.inversion_size, seed=7)
+    replay = [
+        noise_images(Concept(name, "a thing."), 2, encoder.inversion_size, seed) for seed, name in enumerate(KNOWN)
+    ]
+    lesson = Lesson(encoder, [description_only(RING) if described else own], TeachingConfig(), KNOWN, replay, 0)
+    student = fine_tune(encoder, lesson.images, lesson.config, known=KNOWN, replay=replay)
+    found, texts = edits_of(lesson), [f"a photo of a {name}." for name in ("ring", *KNOWN)]
+    seen, read = encoder.embed_images(own.pixels).double(), encoder.embed_texts(texts).double()
+    if encoder.map_side == "images":
+        expected = edited(seen, found) @ read.T
+    else:
+        expected = seen @ normalize(read + read @ found.values.T @ found.keys, dim=1).T
+    scores = student.embed_images(own.pixels).double() @ student.embed_texts(texts).double().T
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=0.0)
+    student.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert torch.allclose(
+        again.embed_images(own.pixels).double() @ again.embed_texts(texts).double().T, scores, atol=1e-5
+    )
 
 
 def test_interpolation_ends_at_the_parents_to_the_bit(encoder):

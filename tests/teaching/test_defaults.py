@@ -81,3 +81,9 @@ def test_directions_are_unit_and_near_where_names_of_known_classes_would_be():
     torch.testing.assert_close(found.norm(dim=1), torch.ones(CONCEPTS).double())
     towards = photos.mean(dim=1) - known.images.mean(dim=0)
     assert cosine_similarity(found, towards, dim=1).mean() > 0.3
+
+
+def test_a_price_beyond_what_a_concept_can_win_is_no_infinite_edit():
+    known, new, _, _ = world()
+    edits = edit.concept_edits(known, new, Edit(strength=1.0, price=1.0))
+    assert edit.change(edits).isfinite().all()

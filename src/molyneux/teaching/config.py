@@ -20,7 +20,7 @@ else:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """How an edit is computed. Chosen by pretending that known classes are new, not on the concepts reported."""
+    """How an edit is computed."""
 
     width: float = 0.5
     """Of the Gaussian kernel, over unit vectors; the distance of two unrelated texts is 1.4."""
@@ -32,8 +32,8 @@ class Edit:
     """Weight of the description's own direction beside the regression's, which has 1."""
     name: float = 0.1
     """Weight of the name's own direction beside the regression's."""
-    images: float = 0.0
-    """Weight of the direction of synthetic images beside the regression's."""
+    images: float = 0.15
+    """Weight of the direction of the concept's images beside the regression's, where there are any."""
     key_images: float = 0.0
     """Share of the images' covariance in the key's whitening; the rest is that of the known names."""
     key_shrinkage: float = 0.047

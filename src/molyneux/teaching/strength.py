@@ -126,11 +126,12 @@ def unit_strengths(
     values: Float[Tensor, "m d"],
     config: Edit,
 ) -> Float[Tensor, " m"]:
-    """The factor of each detector at which its concept wins the share `price` of the stand-ins."""
+    """The factor of each detector at which its concept wins the share `price` of the stand-ins, or all it can."""
     against = rivals(stand_ins(known, config.stand_in_name), known)
     place, forget = max(1, round(config.price * len(against.seen))), config.strength * config.forget_name
-    found = [
-        critical_strengths(against, known, name, detector, value, forget).kthvalue(place).values
-        for name, detector, value in zip(names, detectors, values, strict=True)
-    ]
+    found = []
+    for name, detector, value in zip(names, detectors, values, strict=True):
+        needed = critical_strengths(against, known, name, detector, value, forget)
+        within = needed[needed.isfinite()].sort().values
+        found.append(within[min(place, len(within)) - 1] if len(within) else needed.new_zeros(()))
     return torch.stack(found).clamp_min(0)
