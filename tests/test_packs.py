@@ -1,5 +1,6 @@
 """A pack's file: what is written is read, and whatever else is one clear error."""
 
+import doctest
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,9 @@ from molyneux.packs import LARGEST, Pack, change, file_name, in_order, load_pack
 
 WIDTH = 6
 HEADER = "molyneux_pack"
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "packs.md"
 
 
 def pack(name: str = "okapi", seed: int = 0) -> Pack:
@@ -185,3 +189,9 @@ def test_two_packs_of_one_name_are_refused():
 def test_a_folder_without_packs_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no packs: expected the folder of a run or of a model"):
         read_packs(tmp_path)
+
+
+def test_the_page_of_packs_says_what_happens():
+    failed, tried = doctest.testfile(str(PAGE), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert tried > 8
+    assert failed == 0

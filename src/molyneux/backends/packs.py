@@ -110,7 +110,13 @@ def merge(model: DualEncoder, merged: Merged) -> None:
     for name, value in merged.untouched.items():
         state[name].copy_(value)
     if merged.packs:
-        model.merge(change(merged.packs).to(model.device))
+        # on the CPU, so that every device has the same bits
+        weights, device = model.map_weights(), model.device
+        for weight in weights:
+            weight.data = weight.data.cpu()
+        model.merge(change(merged.packs))
+        for weight in weights:
+            weight.data = weight.data.to(device)
     model.merged = merged
 
 
