@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from molyneux.backends.load import load as load
+    from molyneux.backends.packs import apply as apply
+    from molyneux.backends.packs import remove as remove
     from molyneux.citations import cite as cite
     from molyneux.concepts import Concept as Concept
     from molyneux.inversion.config import InversionConfig as InversionConfig
     from molyneux.inversion.invert import invert as invert
+    from molyneux.packs import Pack as Pack
+    from molyneux.packs import load_pack as load_pack
     from molyneux.pipeline.public import teach as teach
     from molyneux.recipes.public import run as run
     from molyneux.recipes.schema import Recipe as Recipe
@@ -34,14 +38,18 @@ _HOMES = {
     "Full": "molyneux.teaching.config",
     "InversionConfig": "molyneux.inversion.config",
     "LoRA": "molyneux.teaching.config",
+    "Pack": "molyneux.packs",
     "Recipe": "molyneux.recipes.schema",
     "SyntheticImages": "molyneux.synthetic",
     "TeachingConfig": "molyneux.teaching.config",
+    "apply": "molyneux.backends.packs",
     "cite": "molyneux.citations",
     "evaluate": "molyneux.tasks.classification.zero_shot",
     "interpolate": "molyneux.teaching.interpolate",
     "invert": "molyneux.inversion.invert",
     "load": "molyneux.backends.load",
+    "load_pack": "molyneux.packs",
+    "remove": "molyneux.backends.packs",
     "run": "molyneux.recipes.public",
     "teach": "molyneux.pipeline.public",
     "write_report": "molyneux.report.html",
@@ -58,6 +66,10 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "LoRA",
     "teach",
     "interpolate",
+    "Pack",
+    "load_pack",
+    "apply",
+    "remove",
     "evaluate",
     "Recipe",
     "run",

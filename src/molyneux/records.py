@@ -333,6 +333,35 @@ class ImagesRecord(Record):
     trace: tuple[TracePoint, ...]
 
 
+class PackBase(Record):
+    """The untaught model that a pack is for."""
+
+    name: str
+    weights: str
+    """`backends.digest.weights_digest`."""
+
+
+class PackRecord(Record):
+    """What a pack's file says of its two vectors."""
+
+    version: Version
+    name: str
+    descriptions: Texts
+    base: PackBase
+    side: Literal["images", "texts"]
+    made: Settings
+    scores: Settings
+
+
+class MergedRecord(Record):
+    """What the file of a taught model's untouched tensors says of them."""
+
+    version: Version
+    base: PackBase
+    packs: Texts
+    """Names of the packs that are merged into the weights."""
+
+
 class Machine(Record):
     """What a run ran on."""
 
@@ -435,6 +464,18 @@ def read_record(kind: type[RecordT], path: Path) -> RecordT:
         raise DataError(f"{path}: {_first(error)}; run again, or mend the file") from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+
+
+def parse_record(kind: type[RecordT], text: str) -> RecordT:
+    """A record from JSON that lies in another file.
+
+    Raises:
+        DataError: naming the field that is not as it was written.
+    """
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(_first(error)) from error
 
 
 def as_record(kind: type[RecordT], plain: Any) -> RecordT:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
+from molyneux.packs import FOLDER, Merged, Pack
 from molyneux.shapes import Embeddings, Features, Images, Scores
 
 OutputT = TypeVar("OutputT", bound=Tensor | tuple[Tensor, ...])
@@ -36,6 +37,15 @@ class VisionLanguageModel(abc.ABC):
     precision: Precision = "fp32"
     """What the towers compute in; weights, pixels, embeddings and logits are fp32 all the same. Set by `load`, kept by
     copies."""
+
+    merged: Merged | None = None
+    """The packs that were merged into the weights, and what the weights were before; kept by copies. Whatever else
+    changes a weight sets this to None."""
+
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The packs that were merged into the weights, in the order of their names."""
+        return () if self.merged is None else self.merged.packs
 
     @property
     @abc.abstractmethod
@@ -94,7 +104,15 @@ class VisionLanguageModel(abc.ABC):
 
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the model where its own library can load it; `folder` must not exist."""
+        """Write the model where its own library can load it; `folder` must not exist.
+
+        What was merged is written into the folder `packs` beside the weights.
+        """
+
+    def save_packs(self, folder: Path) -> None:
+        """Write what was merged into `packs` of a model's folder, if anything was."""
+        if self.merged is not None and self.merged.packs:
+            self.merged.save(folder / FOLDER)
 
     @abc.abstractmethod
     def copy(self, *, whole: bool = False) -> "VisionLanguageModel":
@@ -175,6 +193,8 @@ class DualEncoder(VisionLanguageModel):
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         """Follow the projection with the map I + change, by changing its last layer's weights.
 
+        The new weights are computed in the precision of `change`, and rounded once.
+
         Raises:
             ModelError: as for `check_remap`.
         """
@@ -202,6 +222,15 @@ class DualEncoder(VisionLanguageModel):
         else:
             self.remap_texts(change.T)
 
+    def map_weights(self) -> list[nn.Parameter]:
+        """The weights that `merge` changes: those of the last linear layer, of the tower that `map_side` names."""
+        if self.map_side == "texts":
+            last: nn.Module | None = self.last_text_layer()
+            return [] if last is None else list(last.parameters())
+        projection = self.projection_module()
+        linear = [layer for layer in projection.modules() if isinstance(layer, nn.Linear)]
+        return list((linear[-1] if linear else projection).parameters())
+
     def remap_texts(self, change: Float[Tensor, "d d"]) -> None:
         """Follow the text tower with the map I + change; the tower must not be shared with another model.
 
@@ -217,7 +246,7 @@ class DualEncoder(VisionLanguageModel):
         with torch.no_grad():
             for values in (last.weight, last.bias):
                 if values is not None:
-                    values.add_(change.to(values) @ values)
+                    values.add_(change @ values.to(change))
 
     def last_text_layer(self) -> nn.Linear | None:
         """The linear layer whose output is a text's embedding before its normalisation; None if there is none."""

@@ -121,6 +121,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         with new_folder(Path(folder)) as target, quiet():
             for part in parts:
                 part.save_pretrained(target)
+            self.save_packs(target)
 
     def copy(self, *, whole: bool = False) -> "HuggingFaceModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})
@@ -156,7 +157,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         assert last is not None
         for values in (last.weight, last.bias):
             if values is not None:
-                values.add_(change @ values)
+                values.add_(change @ values.to(change))
 
     def last_text_layer(self) -> nn.Linear | None:
         head = getattr(self._native.text_model, "head", getattr(self._native, "text_projection", None))

@@ -10,6 +10,7 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
+from molyneux.backends.packs import recall
 from molyneux.errors import ModelError
 from molyneux.tables import imported
 
@@ -35,6 +36,8 @@ def load(
 ) -> VisionLanguageModel:
     """Load a model, with weights in float32.
 
+    A folder that a model taught by edits was saved in tells which packs are merged into it (`model.packs`).
+
     Args:
         name: 'mini'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME' or
             'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
@@ -46,7 +49,9 @@ def load(
             pixels and losses are float32 either way.
 
     Raises:
-        ModelError: if there is no such model, it cannot be read, or the device is not there.
+        DataError: if a pack in the folder cannot be read.
+        ModelError: if there is no such model, it cannot be read, its weights are not those that its packs were merged
+            into, or the device is not there.
     """
     check_policy(long_text)
     check_precision(precision)
@@ -56,9 +61,18 @@ def load(
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
+    folder = _folder_of(str(name))
+    if folder is not None:
+        recall(model, folder)
     model.native.to(place)
     model.long_text, model.precision = long_text, precision
     return model
+
+
+def _folder_of(name: str) -> Path | None:
+    """The folder that a name leads to: itself, or what stands behind LOADER:."""
+    behind = name.partition(":")[2].partition("?")[0]
+    return next((Path(one) for one in (name, behind) if one and Path(one).is_dir()), None)
 
 
 def check_precision(name: str) -> None:

@@ -121,6 +121,7 @@ class Adapters:
     def merge(self, into: DualEncoder) -> None:
         """Add the changes to the weights of the model that the adapters were made for, or of a copy."""
         _merge(self._twin.native, into.native)
+        into.merged = None
 
     def save(self, folder: Path, share: float = 1.0) -> None:
         """Write `adapter_config.json` and `adapter_model.safetensors` as peft does; `folder` must not exist.
@@ -190,6 +191,7 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
             "different ways: merge it with the release that made it"
         )
     _merge(carrier.native, result.native)
+    result.merged = None
     return result
 
 

@@ -233,6 +233,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
             self._tokenizer.save_pretrained(target)
             about = {"architecture": asdict(self._config), "source_sha256": self._source}
             (target / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            self.save_packs(target)
 
     def copy(self, *, whole: bool = False) -> "MedClipModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})
@@ -256,7 +257,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
     def remap(self, change: Float[Tensor, "d d"]) -> None:
         weight = self._native.vision_model.head().weight
         assert isinstance(weight, Tensor)
-        weight.add_(change @ weight)
+        weight.add_(change @ weight.to(change))
 
     def vision_module(self) -> nn.Module:
         return self._native.vision_model

@@ -52,6 +52,7 @@ class TokenizedEncoder(DualEncoder):
             check_fits(text, self._window)
 
     def _resemble(self, other: "TokenizedEncoder", whole: bool) -> None:
-        """Take over what `load` set, and what was read where the text tower is shared."""
+        """Take over what `load` set and what was merged, and what was read where the text tower is shared."""
         self.long_text, self.precision = other.long_text, other.precision
         self._texts = {} if whole else other._texts
+        self.merged = other.merged

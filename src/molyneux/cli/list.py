@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.cli import flags
-from molyneux.cli.show import print_json
+from molyneux.cli.show import print_json, share
 
 HEADINGS = ("family", "--model", "can", "tokens", "pixels", "weights", "tested on")
 SET_HEADINGS = ("data set", "what it is", "molyneux ...", "FOLDER holds", "to be had from")
@@ -16,6 +18,8 @@ SET_FACTS = ("task", "what", "usage", "layout", "source", "medical")
 RESEARCH = " (research only)"
 BRING = "Molyneux ships none of these and fetches none."
 FOLDER = "FOLDER, too: one that 'molyneux teach' or the model's own library saved."
+
+PLACE = "The folder of a run, or of a model, that was taught by edits."
 
 _WIDE = 1000  # for a program that reads the table, a row is a line
 
@@ -87,6 +91,30 @@ def tasks(*, as_json: flags.AsJson = False) -> None:
         return
     rows = [(task, what, ", ".join(users.get(task, []))) for task, what in tasks_of().items()]
     _print_table(("task", "what is scored", "recipes"), rows)
+
+
+@app.command
+def packs(*, model: Annotated[Path, Parameter(help=PLACE)], as_json: flags.AsJson = False) -> None:
+    """The packs of a taught model: what was merged into its weights, and can be removed again."""
+    from molyneux.packs import read_packs, short
+
+    found = read_packs(model)
+    if as_json:
+        print_json({pack.name: pack.about() for pack in found})
+        return
+    _print_table(
+        ("pack", "taught to", "weights", "recall", "false positives", "descriptions"),
+        [
+            (
+                pack.name,
+                pack.base_name,
+                short(pack.base),
+                *(share(pack.scores.get(score)) for score in ("recall", "false_positives")),
+                " ".join(pack.descriptions),
+            )
+            for pack in found
+        ],
+    )
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str | None = None) -> None:

@@ -18,6 +18,7 @@ from molyneux.cli.flags import presets
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
+from molyneux.cli.packs import apply, pack, remove
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
 from molyneux.cli.run import run as run_recipe
@@ -48,6 +49,9 @@ VERBS: tuple[Callable[..., None], ...] = (
     show,
     caption,
     describe,
+    pack,
+    apply,
+    remove,
     convert,
     demo,
     env,

@@ -202,6 +202,15 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def share(value: float | None) -> str:
+    """A share as a percentage, if it is known.
+
+    >>> share(0.5), share(None)
+    ('50.0 %', '–')
+    """
+    return MISSING if value is None else percent(value)
+
+
 def between(interval: Sequence[float]) -> str:
     """Two shares as percentages; photos that all agree say nothing of others.
 

@@ -1,6 +1,7 @@
 """`molyneux teach`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -17,7 +18,14 @@ def teach(
     out: flags.Out,
     description: flags.Descriptions = (),
     concepts: flags.ConceptFile = None,
-    model: flags.Model = "mini",
+    model: Annotated[
+        str,
+        Parameter(
+            name=("--model", "--base"),
+            help="'mini', a name that 'molyneux list models' explains, or the folder of a saved model or a run: what "
+            "it learned by edits stays.",
+        ),
+    ] = "mini",
     seed: flags.Seed = 0,
     novel: flags.Novel = None,
     known: flags.Known = None,
@@ -51,13 +59,14 @@ def teach(
     del inversion_preset, teaching_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
 
+    from molyneux.packs import model_folder
     from molyneux.pipeline.settings import TeachSettings
     from molyneux.pipeline.teach_run import read_scores, teach_concepts
 
     settings = TeachSettings(
         concepts=found,
         out=out,
-        model=model,
+        model=str(model_folder(Path(model))) if Path(model).is_dir() else model,
         seed=seed,
         novel=novel,
         known=known,

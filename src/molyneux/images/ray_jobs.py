@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
+from molyneux.backends.packs import untaught
 from molyneux.errors import ConfigError, ModelError, MolyneuxError
 from molyneux.images.jobs import InversionJob
 from molyneux.runs.options import Progress
@@ -69,6 +70,8 @@ def work(name: str, running: Running, threads: int, digest: str, job: InversionJ
     """One job, on a worker."""
     torch.set_num_threads(threads)
     model = _loaded(name, running)
+    if isinstance(model, DualEncoder) and weights_digest(model.native) != digest:
+        model = untaught(model)  # which makes the images that an edit is computed from
     if weights_digest(model.native) != digest:
         raise ModelError(f"{name!r} has other weights on the node {os.uname().nodename}: put the same model there")
     return job.make(model)

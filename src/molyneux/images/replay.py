@@ -18,6 +18,7 @@ from safetensors.torch import save
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
+from molyneux.backends.packs import original_name
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import without
@@ -51,7 +52,7 @@ def replay_images(
         OutputError: if the cache folder cannot be written.
     """
     config = config or ReplayConfig()
-    shipped = shipped_set(model.name, config)
+    shipped = shipped_set(original_name(model), config)
     path = shipped or cache_folder() / "replay" / _key(model, config) / FILE
     if not path.is_file():
         groups = path.parent / "classes"

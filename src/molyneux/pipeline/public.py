@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
+from molyneux.backends.packs import check_new, untaught
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import without
 from molyneux.images.replay import replay_images
@@ -30,6 +31,10 @@ def teach(
 ) -> ModelT:
     """A new model that has learned the concepts of `images`; the given one stays as it is.
 
+    An edit is computed on the model without its packs (`model.packs`) and merged beside them, so earlier concepts stay
+    and the order of teaching makes no difference. Gradient descent goes on from the weights as they are, and the model
+    does not know of its packs any more.
+
     Args:
         model: one with the ability that `config.loss` needs; the default loss needs separate image and text
             embeddings.
@@ -43,6 +48,7 @@ def teach(
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
+        ConceptError: if the model has a pack of one of the names, and is to be taught by an edit.
         ModelError: if the model lacks the ability, or a text has more tokens than it reads.
         OutputError: if replay images cannot be cached.
     """
@@ -50,8 +56,12 @@ def teach(
     config = config or TeachingConfig()
     check_ability(model, config)
     taught = [one.concept.name for one in images]
-    if replay is None:
-        replay = replay_images(dual_encoder(model, "replay"), taught=taught) if config.uses_replay else ()
+    if config.objective.merges:
+        check_new(model, taught)
+    if replay is None and config.uses_replay:
+        source = dual_encoder(model, "replay")
+        replay = replay_images(untaught(source) if config.objective.merges else source, taught=taught)
+    replay = replay or ()
     bank = without(imagenet_names(), taught) if known is None else known
     load_known_texts(model, bank, config)
     return fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)

@@ -12,6 +12,7 @@ from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
+from molyneux.backends.packs import check_new, untaught
 from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
@@ -65,6 +66,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     started = time.perf_counter()
     base = scorer(load(settings.model, **asdict(settings.running)), "a run, which is scored,")
     check_ability(base, settings.teaching)
+    if settings.teaching.objective.merges:
+        check_new(base, settings.concept_names)
     check_texts(base, settings, request)
     run = TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
@@ -99,13 +102,17 @@ class TeachRun:
         on_step: Progress | None = None,
     ) -> None:
         self.settings, self.request, self.base, self.on_step = settings, request, base, on_step
+        self.source = base
+        """Makes the images; an edit is computed without the model's packs, so they are to leave no trace in these."""
+        if settings.teaching.objective.merges:
+            self.source = untaught(dual_encoder(base, "an edit"))
 
     def finish_stages(self, folder: RunFolder) -> None:
         """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
         settings = self.settings
         self.folder = folder
         self.image_maker = ImageMaker(
-            model=self.base, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
+            model=self.source, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
         )
         self.images = run_images(
             self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
@@ -155,7 +162,7 @@ class TeachRun:
         if not settings.teaching.uses_replay:
             return ()
         with self.folder.timed("replay"):
-            return replay_images(self.base, settings.replay, taught=settings.concept_names, on_step=self.on_step)
+            return replay_images(self.source, settings.replay, taught=settings.concept_names, on_step=self.on_step)
 
     @cached_property
     def taught(self) -> DualEncoder | Matcher:
@@ -179,7 +186,7 @@ class TeachRun:
     ) -> DualEncoder | Matcher:
         """A model taught on `images`."""
         config = self.settings.teaching
-        load_known_texts(self.base, self.request.bank, config)
+        load_known_texts(self.source, self.request.bank, config)
         shared = self.shared(what)
         return fine_tune(self.base, images, config, adapter=adapter, **shared)
 

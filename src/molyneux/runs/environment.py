@@ -28,13 +28,16 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Python's version and those of the packages that decide a result, where they are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: installed(package) for package in PACKAGES}
+    return {"python": platform.python_version()} | {name: one for name, one in found.items() if one is not None}
+
+
+def installed(package: str) -> str | None:
+    """The version of a package; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, Any]:

@@ -83,12 +83,16 @@ def learn(model: ModelT, lesson: Lesson, on_step: OnStep | None = None) -> tuple
 def descend(lesson: Lesson, on_step: OnStep | None = None) -> tuple[VisionLanguageModel, Objective]:
     """Minimise the objective by gradient descent; returns the student and its objective, before merging.
 
+    The student keeps what edits taught the model before, as far as it is not unlearned, but not the memory of packs:
+    they cannot be taken out of weights that moved.
+
     Raises:
         ModelError: if the loss is not finite.
     """
     config = lesson.config
     # a tower that moves must not be shared with the untaught model
     student: VisionLanguageModel = lesson.model.copy(whole=moves_texts(config.update))
+    student.merged = None
     objective = start_objective(lesson, student)
     moving = [parameter.requires_grad_() for parameter in objective.parameters()]
     optimiser = _optimiser(moving, config)

@@ -15,7 +15,7 @@ def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
     """A new model with the weights (1 - strength) * base + strength * taught.
 
     Only floating-point tensors are interpolated; integers, such as counters, are the base's. Strength 0 gives the
-    base and 1 the taught model, bit by bit.
+    base and 1 the taught model, bit by bit. Between them the result does not know of packs (`molyneux.packs`) any more.
 
     Raises:
         ConfigError: if strength is outside [0, 1].
@@ -33,6 +33,7 @@ def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
     if any(not torch.equal(old[key], new[key]) for key in shared):
         result = cast(ModelT, taught.copy(whole=True))
         shared = _shared(result, taught)
+    result.merged = base.merged if strength == 0 else taught.merged if strength == 1 else None
     own = result.native.state_dict()
     for key, start in old.items():
         if key in shared:

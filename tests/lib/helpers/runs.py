@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from helpers.small_models import load_tiny
 from molyneux.concepts import Concept
+from molyneux.datasets.imagenet import described_classes
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.images.config import ReplayConfig
 from molyneux.inversion.config import InversionConfig
@@ -27,6 +29,12 @@ def use_tiny(patch: pytest.MonkeyPatch, cache: Path) -> None:
     for module in ("pipeline.teach_run", "pipeline.invert_run", "tasks.classification.run"):
         patch.setattr(f"molyneux.{module}.load", load_tiny)
     patch.setenv("MOLYNEUX_CACHE", str(cache))
+
+
+def use_few_classes(patch: pytest.MonkeyPatch, count: int = 40) -> None:
+    """Let edits compare a description with those of a few known classes, not of a thousand."""
+    few = dict(islice(described_classes().items(), count))
+    patch.setattr("molyneux.teaching.descriptions.described_classes", lambda: few)
 
 
 def write_photos(root: Path) -> Path:

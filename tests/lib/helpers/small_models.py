@@ -14,6 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain, convolutional
+from molyneux.backends.packs import recall
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 
@@ -117,6 +118,7 @@ class ConvModel(Explainable):
         with new_folder(folder) as target:
             save_file(self._native.state_dict(), target / "tiny.safetensors")
             (target / "tiny.json").write_text(json.dumps({"name": "tiny"}))
+            self.save_packs(target)
 
     def copy(self, *, whole: bool = False) -> "ConvModel":
         text = self._native["text"]
@@ -137,8 +139,8 @@ class ConvModel(Explainable):
     @torch.no_grad()
     def remap(self, change: torch.Tensor) -> None:
         last = self._native["vision"]["head"][-1]
-        last.weight += change @ last.weight
-        last.bias += change @ last.bias
+        last.weight += change @ last.weight.to(change)
+        last.bias += change @ last.bias.to(change)
 
     def vision_module(self) -> nn.Module:
         return self._native["vision"]
@@ -149,6 +151,7 @@ def load_tiny(name: str | Path, *, device: str = "cpu", precision: str = "fp32",
     assert device == "cpu"
     model = _read(name)
     model.precision, model.long_text = precision, long_text
+    recall(model, Path(name))
     return model
 
 

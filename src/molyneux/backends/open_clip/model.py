@@ -84,6 +84,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
                 self._native.text.config.save_pretrained(target)  # type: ignore[operator, union-attr]
                 text["hf_model_name"] = str(folder.resolve())
             (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            self.save_packs(target)
 
     @abc.abstractmethod
     def copy(self, *, whole: bool = False) -> "OpenClipEncoder": ...

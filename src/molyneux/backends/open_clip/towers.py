@@ -102,7 +102,7 @@ class TransformerTower(VisionTower):
 
     @torch.no_grad()
     def remap(self, change: Float[Tensor, "d d"]) -> None:
-        self._visual.proj.add_(self._visual.proj @ change.T)
+        self._visual.proj.add_(self._visual.proj.to(change) @ change.T)
 
     @property
     def any_size(self) -> bool:
@@ -246,4 +246,4 @@ def vision_tower(visual: nn.Module) -> VisionTower:
 def _remap_linear(layer: nn.Linear, change: Float[Tensor, "d d"]) -> None:
     for values in (layer.weight, layer.bias):
         if values is not None:
-            values.add_(change @ values)
+            values.add_(change @ values.to(change))

@@ -1,6 +1,7 @@
-"""Teaching by closed-form edits: read the embeddings that `edit` needs from the model, then merge the change."""
+"""Teaching by closed-form edits: read the embeddings that `edit` needs from the model, then merge the packs."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any, final
 
 import torch
@@ -9,12 +10,15 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.packs import check_new, memory, merge, untaught
 from molyneux.datasets.names import without
 from molyneux.errors import ConfigError
+from molyneux.packs import Merged, Pack
+from molyneux.runs.environment import installed
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.descriptions import description_embedding, known_texts
-from molyneux.teaching.edit import Edits, New, change, concept_edits
+from molyneux.teaching.edit import Edits, New, concept_edits
 from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.strength import Known
 from molyneux.teaching.texts import NAME_PROMPT
@@ -22,10 +26,10 @@ from molyneux.teaching.texts import NAME_PROMPT
 
 @final
 class Merge(Objective):
-    """No loss and no steps: the change is known at once, and merged into the last layer of a tower."""
+    """No loss and no steps: the packs are known at once, and merged into the last layer of a tower."""
 
     def __init__(self, lesson: Lesson, student: Any) -> None:
-        self._student, self._change = student, change(edits_of(lesson))
+        self._student, self._merged = student, lesson_merged(lesson)
 
     @property
     def count(self) -> int:
@@ -38,17 +42,58 @@ class Merge(Objective):
         raise NotImplementedError("an edit has no loss")
 
     def finish(self) -> None:
-        self._student.merge(self._change.to(next(self._student.native.parameters())))
+        merge(self._student, self._merged)
 
 
 def teach_edit(lesson: Lesson, on_step: Any = None) -> tuple[VisionLanguageModel, Objective]:
-    """A copy of the model and the change to merge into it; errors as for `edits_of`."""
+    """A copy of the model, and the packs to merge into it; errors as for `lesson_merged`."""
     # a text tower that changes must not be shared with the untaught model
     student: VisionLanguageModel = lesson.model.copy(whole=lesson.model.map_side == "texts")
     merge = Merge(lesson, student)
     if on_step is not None:
         on_step(1, 1)
     return student, merge
+
+
+def lesson_merged(lesson: Lesson) -> Merged:
+    """The packs of a lesson's concepts beside those that the model has, and the weights that all are merged into.
+
+    New edits are computed on the model without its packs, so one lesson after another gives the same model as all at
+    once, in any order.
+
+    Raises:
+        ConceptError: if the model has a pack of one of the names.
+        ConfigError, ModelError: as for `edits_of`, or if no weights can hold an edit.
+    """
+    images = tuple(lesson.images)  # a run reads each concept's images anew whenever they are asked for
+    check_new(lesson.model, (one.concept.name for one in images))
+    merged = memory(lesson.model)
+    base = replace(lesson, model=untaught(lesson.model), images=images)
+    return replace(merged, packs=(*merged.packs, *lesson_packs(base, merged)))
+
+
+def lesson_packs(lesson: Lesson, merged: Merged) -> list[Pack]:
+    """The edits of a lesson of an untaught model, each as a pack; errors as for `edits_of`."""
+    config, edits = lesson.config, edits_of(lesson)
+    made = {"molyneux": installed("molyneux"), "edit": asdict(config.edit)}
+    return [
+        Pack(
+            name=one.concept.name,
+            descriptions=one.source_descriptions,
+            key=key.cpu(),
+            value=value.cpu(),
+            base=merged.weights,
+            base_name=merged.name,
+            side=lesson.model.map_side,
+            made=made | {"images": one.source if len(one) and uses_images(one, config.edit.images) else "none"},
+        )
+        for one, key, value in zip(lesson.images, *edits, strict=True)
+    ]
+
+
+def uses_images(one: SyntheticImages, weight: float) -> bool:
+    """Whether an edit is computed from a concept's images, too."""
+    return bool(weight) or not one.source_descriptions
 
 
 @torch.no_grad()

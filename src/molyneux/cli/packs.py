@@ -1,0 +1,102 @@
+"""`molyneux pack`, `molyneux apply` and `molyneux remove`; `molyneux list packs` is with the lists."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from molyneux.cli import flags
+from molyneux.cli.list import PLACE
+from molyneux.cli.show import print_json
+from molyneux.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from molyneux.backends.base import DualEncoder
+    from molyneux.packs import Pack
+
+NewModel = Annotated[Path, Parameter(help="A new folder for the model.")]
+
+
+def pack(
+    source: Annotated[Path, Parameter(help=PLACE)],
+    /,
+    *,
+    out: Annotated[
+        Path, Parameter(help="A folder for NAME.safetensors, or, for a single pack, a new file that ends in that.")
+    ] = Path(),
+    as_json: flags.AsJson = False,
+) -> None:
+    """Save each concept that a model learned by edits as a small file, to send or to apply elsewhere."""
+    from molyneux.packs import SUFFIX, read_packs
+
+    found = read_packs(source)
+    if out.suffix == SUFFIX and len(found) > 1:
+        raise ConfigError(f"{source} has {len(found)} packs: give a folder to --out, not the file {out}")
+    files = {one.name: one.save(out) for one in found}
+    if as_json:
+        print_json({one.name: one.about() | {"file": str(files[one.name])} for one in found})
+        return
+    for name, path in files.items():
+        print(f"{name}: {path}, {path.stat().st_size:,} bytes")
+
+
+def apply(
+    packs: Annotated[tuple[Path, ...], Parameter(help="Files that 'molyneux pack' wrote, or folders of them.")],
+    /,
+    *,
+    out: NewModel,
+    model: flags.Model = "mini",
+    as_json: flags.AsJson = False,
+) -> None:
+    """Merge packs into the model that they were made for, beside those that it has, and save it as a plain model."""
+    found = read_files(packs)
+
+    from molyneux.backends.load import load
+    from molyneux.backends.packs import apply as applied
+
+    save(applied(load(model), found), out, as_json)
+
+
+def remove(
+    names: Annotated[tuple[str, ...], Parameter(help="Concepts to take out, as 'molyneux list packs' calls them.")],
+    /,
+    *,
+    model: Annotated[Path, Parameter(help=PLACE)],
+    out: NewModel,
+    as_json: flags.AsJson = False,
+) -> None:
+    """Take concepts out of a model that learned them by edits; without the last it is the untaught model to the bit."""
+    from molyneux.backends.load import load
+    from molyneux.backends.packs import remove as removed
+    from molyneux.packs import model_folder
+
+    save(removed(load(model_folder(model)), names), out, as_json)
+
+
+def read_files(paths: tuple[Path, ...]) -> "list[Pack]":
+    """The packs in these files and folders.
+
+    Raises:
+        DataError: if a file cannot be read, or a folder holds none.
+    """
+    from molyneux.packs import SUFFIX, UNTOUCHED, load_pack
+
+    found = []
+    for path in paths:
+        inside = sorted(one for one in path.glob(f"*{SUFFIX}") if one.name != UNTOUCHED) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path} holds no packs: expected files that 'molyneux pack' wrote")
+        found += [load_pack(one) for one in inside]
+    return found
+
+
+def save(model: "DualEncoder", out: Path, as_json: bool) -> None:
+    """Save a model, and say which packs it has."""
+    from molyneux.backends.digest import weights_digest
+
+    model.save(out)
+    names, digest = [one.name for one in model.packs], weights_digest(model.native)
+    if as_json:
+        print_json({"folder": str(out), "packs": names, "weights": f"sha256:{digest}"})
+    else:
+        print(f"{out}: packs: {', '.join(names) or 'none'}; SHA-256 {digest}")
