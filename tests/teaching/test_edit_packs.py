@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
+from helpers.families import FAMILIES
 from helpers.runs import use_few_classes
 from helpers.small_models import ConvModel
 from molyneux.backends.digest import weights_digest
@@ -77,6 +78,17 @@ def test_a_lesson_after_a_lesson_loses_nothing_and_the_order_leaves_no_trace():
     assert weights_digest(untaught(one).native) == weights_digest(model.native)
     alone = remove(one, [CROSS.name, GATE.name])
     assert weights_digest(alone.native) == weights_digest(teach(model, RING).native)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_edited_on_the_side_of_texts_goes_on_learning_too():
+    model = FAMILIES["hf siglip"]()
+    model.long_text = "truncate"
+    one, other = teach(teach(model, RING), CROSS), teach(teach(model, CROSS), RING)
+    assert {pack.side for pack in one.packs} == {"texts"}
+    assert weights_digest(one.native) == weights_digest(other.native) != weights_digest(model.native)
+    assert weights_digest(remove(one, [RING.name]).native) == weights_digest(teach(model, CROSS).native)
+    assert weights_digest(untaught(one).native) == weights_digest(model.native)
 
 
 def test_a_concept_that_is_there_is_taught_again_once_it_is_removed():
