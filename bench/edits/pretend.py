@@ -1,5 +1,6 @@
-# ruff: noqa: E501
-"""Pretend that known classes are new: what recall and price to expect of `concept_edits`, without one photo.
+"""Pretend that known classes are new: what recall and price to expect of the default lesson, without one photo.
+
+    python bench/edits/pretend.py --model mini
 
 Every known class in turn is left out: its texts from the regression, its name from the known names and from the
 covariances. All classes are left out in closed form at once, so a thousand take seconds. Recall is scored on synthetic
@@ -7,27 +8,41 @@ images of the classes from which what the model learned by their names has been 
 stand-ins made of images and names (`edit.stand_ins`).
 """
 
-from dataclasses import dataclass
+import argparse
+from dataclasses import dataclass, replace
 
 import torch
-from edit import (
-    EditConfig,
-    Known,
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from molyneux import load
+from molyneux.backends.base import dual_encoder
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.images.replay import replay_images
+from molyneux.pipeline.known_texts import load_known_texts
+from molyneux.teaching.config import Edit, TeachingConfig
+from molyneux.teaching.descriptions import known_texts
+from molyneux.teaching.edit import (
     centred,
-    common_answer,
     constant_reader,
-    covariance,
-    critical_strengths,
     gaussian_kernel,
     key_covariance,
     mixed_direction,
-    rivals,
-    stand_ins,
     values,
     views,
 )
-from jaxtyping import Float, Int
-from torch import Tensor
+from molyneux.teaching.objectives.edit import known_embeddings
+from molyneux.teaching.strength import (
+    Known,
+    common_answer,
+    covariance,
+    critical_strengths,
+    rivals,
+    stand_ins,
+    typical_variance,
+)
+
+STRENGTHS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +71,7 @@ def held_out_regression(
     return found
 
 
-def held_out_directions(known: Known, config: EditConfig) -> Float[Tensor, "n d"]:
+def held_out_directions(known: Known, config: Edit) -> Float[Tensor, "n d"]:
     """As `directions`, for every known class without its own pair. The means keep it: a share of 1 in n."""
     texts = views(known.descriptions, known.names, known, config.name_view)
     where = centred(known.names, known.names.double().mean(dim=0))
@@ -65,32 +80,33 @@ def held_out_directions(known: Known, config: EditConfig) -> Float[Tensor, "n d"
     return mixed_direction(answer, described, where, None, config)
 
 
-def held_out_detectors(directions: Float[Tensor, "n d"], known: Known, config: EditConfig) -> Float[Tensor, "n d"]:
+def held_out_detectors(directions: Float[Tensor, "n d"], known: Known, config: Edit) -> Float[Tensor, "n d"]:
     """As `detectors`, each with a covariance of names that lacks the class's own (Sherman & Morrison, 1950).
 
     What all images share is read with all names: it has nothing of one class.
     """
     names = known.names.double()
     off = names - names.mean(dim=0)
-    share = (1 - config.key_images) / covariance(names).diagonal().mean() / len(names)
+    share = (1 - config.key_images) / typical_variance(covariance(names)) / len(names)
     inverse = torch.linalg.inv(key_covariance(known, config))
     own = off @ inverse
     factor = share / (1 - share * (own * off).sum(dim=1))
 
     rows = directions @ inverse
     rows = rows + own * (factor * (rows * off).sum(dim=1))[:, None]
-    rows = rows - common_answer(rows, known.images)[:, None] * constant_reader(known, config.constant_shrinkage)
+    rows = rows - common_answer(rows, known.images)[:, None] * constant_reader(known, config.value_shrinkage)
     found: Tensor = rows / (rows * directions).sum(dim=1, keepdim=True)
     return found
 
 
 def unlearned(
-    images: Float[Tensor, "r d"], classes: Int[Tensor, " r"], known: Known, left: float, shrinkage: float = 0.1
+    images: Float[Tensor, "r d"], classes: Int[Tensor, " r"], known: Known, left: float, shrinkage: float = 0.02
 ) -> Float[Tensor, "r d"]:
-    """Images of known classes, less their mean, as a model would embed them that never learned their names: an edit undone.
+    """Images of known classes, less their mean, as of a model that never learned their names: an edit undone.
 
-    From each image its class's own direction is taken, as much as leaves the class's whitened coefficient at `left` standard
-    deviations (over images) on average. Photos of classes that a model never learned have about 1; of learned ones 5.
+    From each image its class's own direction is taken, as much as leaves the class's whitened coefficient at `left`
+    standard deviations (over images) on average. Photos of classes that a model never learned have about 1, of
+    learned ones 5.
     """
     names, mean = known.names.double(), known.images.double().mean(dim=0)
     off = (names - names.mean(dim=0))[classes]
@@ -102,7 +118,7 @@ def unlearned(
     return centred_images - share * own * off
 
 
-def forecast(known: Known, image_classes: Int[Tensor, " r"], config: EditConfig, *, left: float = 1.0) -> Forecast:
+def forecast(known: Known, image_classes: Int[Tensor, " r"], config: Edit, *, left: float = 1.0) -> Forecast:
     """Teach every class that has an image as if it were new and score it on its unlearned images and on stand-ins.
 
     `image_classes` says which known name each of `known.images` was made for. The value is that of all names: leaving
@@ -132,3 +148,24 @@ def forecast(known: Known, image_classes: Int[Tensor, " r"], config: EditConfig,
         price=torch.stack(price),
         alignment=(where[classes] * towards).sum(dim=1),
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mini")
+    given = parser.parse_args()
+    model = dual_encoder(load(given.model), "pretending")
+    load_known_texts(model, imagenet_names(), TeachingConfig())
+    replay = replay_images(model)
+    names = list(known_texts(model, imagenet_names()))
+    classes = torch.tensor([names.index(one.concept.name) for one in replay for _ in range(len(one))])
+    with torch.no_grad():
+        known = known_embeddings(model, imagenet_names(), (), replay)
+        for strength in STRENGTHS:
+            found = forecast(known, classes, replace(Edit(), strength=strength))
+            recall, price = found.recall.mean(), found.price.mean()
+            print(f"strength {strength:g}: recall {recall:.3f}, price {price:.4f}, {len(found.classes)} classes")
+
+
+if __name__ == "__main__":
+    main()
