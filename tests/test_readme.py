@@ -60,7 +60,7 @@ def test_every_call_of_the_python_lines_fits_its_signature() -> None:
                 names.append(name)
                 signature = inspect.signature(getattr(molyneux, name))
                 signature.bind(*call.args, **{keyword.arg or "": keyword.value for keyword in call.keywords})
-    assert {"Concept", "load", "invert", "teach"} <= set(names) <= set(molyneux.__all__)
+    assert {"Concept", "load", "teach"} <= set(names) <= set(molyneux.__all__)
 
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
