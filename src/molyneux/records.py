@@ -25,6 +25,7 @@ from molyneux.files import write_json
 
 SCORES, CLASSES, PREDICTIONS = "scores.json", "classes.json", "predictions.json"
 ENVIRONMENT, IMAGES, CONFIG = "environment.json", "images.json", "config.yaml"
+CONCEPTS = "concepts.json"
 
 Version = Literal[1]
 """Of a file's layout."""
@@ -387,6 +388,18 @@ class ConceptTexts(Record):
 
     name: str
     descriptions: Texts
+
+
+class Lineage(Record):
+    """`concepts.json` beside a model's weights: what it was before teaching, and what it was taught."""
+
+    version: Version
+    base: str
+    """What `load` was asked for at first; of a folder its name alone."""
+    family: str
+    """A name in `backends.families.FAMILIES`."""
+    concepts: tuple[ConceptTexts, ...]
+    """In the order of teaching."""
 
 
 class ScoringSettings(Record):

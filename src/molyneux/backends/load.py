@@ -10,7 +10,9 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
-from molyneux.errors import ModelError
+from molyneux.concepts import Concept
+from molyneux.errors import DataError, ModelError
+from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import imported
 
 
@@ -58,7 +60,34 @@ def load(
         )
     model.native.to(place)
     model.long_text, model.precision = long_text, precision
+    known = _lineage(str(name))
+    model.family = known.family if known else family_of(model)
+    if known:
+        model.base = known.base
+        model.concepts = tuple(Concept(one.name, one.descriptions) for one in known.concepts)
     return model
+
+
+def family_of(model: VisionLanguageModel) -> str:
+    """The name of the model's row in `FAMILIES`, by its class and its configuration; else the name of its class."""
+    if model.name == "mini":
+        return "mini"
+    kind = getattr(getattr(model.native, "config", None), "model_type", None)
+    rows = [row for row in FAMILIES[1:] if row.implementation.endswith(f":{type(model).__name__}")]
+    better = [row for row in rows if kind in row.model_types or row.name.casefold() in model.name.casefold()]
+    return next((row.name for row in better or rows), type(model).__name__)
+
+
+def _lineage(name: str) -> Lineage | None:
+    """What stands beside the weights, where they lie in a folder that Molyneux saved."""
+    loader, colon, rest = name.partition(":")
+    path = Path(rest if colon and loader in LOADERS else name) / CONCEPTS
+    if not path.is_file():
+        return None
+    try:
+        return read_record(Lineage, path)
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
 def check_precision(name: str) -> None:

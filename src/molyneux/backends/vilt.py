@@ -34,6 +34,7 @@ from molyneux.backends.checkpoints import (
 from molyneux.backends.long_text import TokenWindow, check_fits, hugging_face_window
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
+from molyneux.records import CONCEPTS, write_record
 from molyneux.shapes import Images
 
 TOKENIZER = "dandelin/vilt-b32-mlm"
@@ -158,11 +159,12 @@ class Vilt(Matcher, MaskedLM):
             self._tokenizer.save_pretrained(target)
             processor = ViltImageProcessor(size={"shortest_edge": self.image_size}, size_divisor=config.patch_size)
             processor.save_pretrained(target)
+            write_record(target / CONCEPTS, self.lineage)
 
     def copy(self, *, whole: bool = False) -> "Vilt":
         del whole  # there is no text tower apart
         twin = Vilt(self._name, copy.deepcopy(self._native), self._tokenizer)
-        twin.long_text, twin.precision = self.long_text, self.precision
+        twin.resemble(self)
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:

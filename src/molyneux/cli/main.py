@@ -18,6 +18,7 @@ from molyneux.cli.flags import presets
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
+from molyneux.cli.recognise import recognise
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
 from molyneux.cli.run import run as run_recipe
@@ -39,6 +40,7 @@ app = App(
 )
 VERBS: tuple[Callable[..., None], ...] = (
     teach,
+    recognise,
     invert,
     evaluate,
     retrieve,

@@ -3,11 +3,17 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from molyneux.images.choices import CONTROLS
 
+if TYPE_CHECKING:
+    from molyneux.tasks.recognition.record import Recognition
+
 MISSING = "–"
+
+FEW = 12
+"""Up to so many photos, all of each one's names are shown."""
 
 
 def print_json(value: Any) -> None:
@@ -93,6 +99,45 @@ def print_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
             if when in one:
                 top = ", ".join(f"{name} {score:.3f}" for name, score in one[when]["top"])
                 print(f"{one['path']} ({one['concept']}) {when}: {top}")
+
+
+def print_recognised(found: "Recognition") -> None:
+    """A row for each photo; of a few photos all names, each on a line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from molyneux.tasks.recognition.record import NONE
+
+    moments = ("before", "after") if found.base is not None else ("after",)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("photo", overflow="fold")
+    few = len(found) <= FEW
+    for moment in moments:
+        table.add_column("name" if len(moments) == 1 else moment, overflow="fold")
+        table.add_column("share", justify="right")
+        table.add_column("score", justify="right")
+    for photo in found:
+        answers = [getattr(photo, moment) for moment in moments]
+        for place in range(max(len(one.best) for one in answers) if few else 1):
+            cells = [photo.photo if place == 0 else ""]
+            for one in answers:
+                name, score, share = one.best[place]
+                mark = f"{NONE}: " if place == 0 and one.none_of_these else ""
+                cells += [f"{mark}{name}", percent(share), f"{score:.3f}"]
+            table.add_row(*cells)
+    # for a program that reads the table, a row is a line
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+    console.print(table, highlight=False)
+    for one in found.unreadable:
+        console.print(f"not read: {one.reason}", highlight=False, soft_wrap=True)
+    said = found.protocol
+    limit = "" if said.limit.probability is None else f"limit {percent(said.limit.probability)}: "
+    console.print(
+        f"{len(said.names)} names; share: {said.probability}; {limit}{said.limit_means}"
+        + (f"; {said.use}" if said.use else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_retrieval(scores: Mapping[str, Any]) -> None:

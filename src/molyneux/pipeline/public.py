@@ -9,6 +9,7 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import without
 from molyneux.images.replay import replay_images
 from molyneux.pipeline.known_texts import load_known_texts
+from molyneux.records import CONCEPTS, write_record
 from molyneux.runs.options import check_seed
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
@@ -54,4 +55,8 @@ def teach(
         replay = replay_images(dual_encoder(model, "replay"), taught=taught) if config.uses_replay else ()
     bank = without(imagenet_names(), taught) if known is None else known
     load_known_texts(model, images, bank, config)
-    return fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)
+    student = fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)
+    student.learned([one.concept for one in images])
+    if adapter is not None:
+        write_record(adapter / CONCEPTS, student.lineage)
+    return student

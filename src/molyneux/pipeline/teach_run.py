@@ -21,6 +21,7 @@ from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.records import (
     CLASSES,
+    CONCEPTS,
     PREDICTIONS,
     SCORES,
     Classes,
@@ -184,7 +185,9 @@ class TeachRun:
         """Teach the concepts and save the model, or its adapter alone."""
         settings, saved = self.settings, self.folder.root / self.settings.saved
         if settings.adapter_only:
-            self.lesson(self.images, "teaching", saved)
+            self.taught = self.lesson(self.images, "teaching", saved)
+            self.taught.learned(settings.concepts)
+            write_record(saved / CONCEPTS, self.taught.lineage)
             return
         if settings.max_forgetting is None:
             self.taught = self.lesson(self.images, "teaching")
@@ -195,6 +198,7 @@ class TeachRun:
                 base, self.images, settings.teaching, budget=settings.max_forgetting, **self.shared("teaching")
             )
             write_record(self.folder.root / FORECAST, self.forecast)
+        self.taught.learned(settings.concepts)
         self.taught.save(saved)
 
     def lesson(

@@ -88,7 +88,7 @@ def protocol(
         class_names=CLASS_NAMES[class_names],
         described={name: texts[0] if len(texts) == 1 else texts for name, texts in described.items()},
         naming=_naming(described, labels),
-        score=_MATCH if isinstance(model, Matcher) else _COSINES[ensemble],
+        score=score_said(model, ensemble),
         known_names=labels.known,
         novel_names=labels.novel,
         label_sets=_LABEL_SETS,
@@ -107,6 +107,11 @@ def protocol(
         interval=bootstrap("bootstrap over photos"),
         **said,
     )
+
+
+def score_said(model: VisionLanguageModel, ensemble: Ensemble) -> str:
+    """What a photo's score for a name is, in words."""
+    return _MATCH if isinstance(model, Matcher) else _COSINES[ensemble]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
