@@ -1,6 +1,8 @@
 """From a name to a model: 'mini', a folder, or LOADER:NAME."""
 
 import json
+import logging
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +16,8 @@ from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError
 from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import imported
+
+LOG = logging.getLogger(__name__)
 
 
 def _module(family: Family) -> str:
@@ -53,6 +57,7 @@ def load(
     check_policy(long_text)
     check_precision(precision)
     place = named_device(device)
+    started = time.perf_counter()
     model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
@@ -65,6 +70,7 @@ def load(
     if known:
         model.base = known.base
         model.concepts = tuple(Concept(one.name, one.descriptions) for one in known.concepts)
+    LOG.info("loaded %r in %.1f seconds", model, time.perf_counter() - started)
     return model
 
 

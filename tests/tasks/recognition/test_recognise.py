@@ -1,5 +1,6 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from helpers.sample_folder import SAMPLES, needs_samples
 from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes, imagenet_names
-from molyneux.datasets.photos import load_batch
+from molyneux.datasets.photos import load_batch, square
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.synthetic import noise_images
 from molyneux.tasks.classification.ensembles import class_columns
@@ -22,6 +23,7 @@ from molyneux.tasks.recognition.record import Recognition
 from molyneux.tasks.recognition.run import given_names, recognise
 
 NAMES = ("ring", "cross", "disc")
+SMALL = partial(square, size=4, fit="squash")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_grey_transparent_and_turned_images_are_read_as_they_look():
     exif = Image.Exif()
     exif[0x0112] = 3
     turned.info["exif"] = exif.tobytes()
-    batch = next(photo_batches(given_photos([grey, clear, turned]), 4, 1.0, "squash"))
+    batch = next(photo_batches(given_photos([grey, clear, turned]), SMALL))
     assert torch.allclose(batch.pixels[0], torch.tensor(200 / 255))
     assert torch.allclose(batch.pixels[1], torch.tensor(1.0))
     assert batch.pixels[2, 0, 0].mean() > 0.9  # red is on top
@@ -91,7 +93,7 @@ def test_photos_are_taken_from_the_source_a_batch_at_a_time():
         opened.append(place)
         return Image.new("RGB", (8, 8))
 
-    batches = photo_batches(given_photos([photo(place) for place in range(7)]), 4, 1.0, "squash", count=3)
+    batches = photo_batches(given_photos([photo(place) for place in range(7)]), SMALL, count=3)
     assert [len(batch.photos) for batch in batches] == [3, 3, 1]
 
 

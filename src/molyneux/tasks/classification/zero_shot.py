@@ -20,6 +20,7 @@ from molyneux.datasets.names import name_key
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
 from molyneux.records import Opinion, Prediction
+from molyneux.runs.progress import shown
 from molyneux.shapes import Embeddings
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
 from molyneux.tasks.classification.features import OnStep, PhotoFeatures, name_texts, photo_features
@@ -102,24 +103,27 @@ def evaluate(
     words = name_texts(labels.all, prompts, texts)
 
     before = None
-    if isinstance(model, Matcher):
-        if ensemble == "max":
-            raise ConfigError(f"{model.name!r} judges pairs, whose scores are averaged: leave the ensemble 'max' out")
-        after = _matches(model, labels, words, known_photos, novel_photos, on_step)
-        if isinstance(base, Matcher):
-            before = _matches(base, labels, words, known_photos, novel_photos, on_step)
-    else:
-        encoder = dual_encoder(model, "evaluation")
-        seen = _seen(encoder, known_photos, novel_photos, on_step)
-        columns = class_columns(encoder, words, ensemble)
-        after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
-        if base is not None:
-            other = dual_encoder(base, "evaluation")
-            if not shared_trunk:
-                seen = _seen(other, known_photos, novel_photos, on_step)
-            if not shared_texts:
-                columns = class_columns(other, words, ensemble)
-            before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
+    with shown(on_step) as on_step:
+        if isinstance(model, Matcher):
+            if ensemble == "max":
+                raise ConfigError(
+                    f"{model.name!r} judges pairs, whose scores are averaged: leave the ensemble 'max' out"
+                )
+            after = _matches(model, labels, words, known_photos, novel_photos, on_step)
+            if isinstance(base, Matcher):
+                before = _matches(base, labels, words, known_photos, novel_photos, on_step)
+        else:
+            encoder = dual_encoder(model, "evaluation")
+            seen = _seen(encoder, known_photos, novel_photos, on_step)
+            columns = class_columns(encoder, words, ensemble)
+            after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
+            if base is not None:
+                other = dual_encoder(base, "evaluation")
+                if not shared_trunk:
+                    seen = _seen(other, known_photos, novel_photos, on_step)
+                if not shared_texts:
+                    columns = class_columns(other, words, ensemble)
+                before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
 
     return Evaluation(
         model=model.name,

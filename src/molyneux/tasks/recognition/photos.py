@@ -1,6 +1,6 @@
 """Photos as people have them, paths, folders, PIL images and arrays, to batches of pixels; few are open at a time."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from molyneux.datasets.folders import SUFFIXES, WHOLE
-from molyneux.datasets.photos import Fit, read_photo, square
+from molyneux.datasets.photos import read_photo
 from molyneux.datasets.windows import Window
 from molyneux.errors import DataError
 from molyneux.shapes import Images
@@ -68,15 +68,18 @@ def given_photos(photos: object) -> tuple[Given, ...]:
 
 
 def photo_batches(
-    photos: Sequence[Given], size: int, crop: float, fit: Fit, window: Window = WHOLE, count: int = _AT_ONCE
+    photos: Sequence[Given],
+    framed: Callable[[Image.Image], Image.Image],
+    window: Window = WHOLE,
+    count: int = _AT_ONCE,
 ) -> Iterator[Batch]:
-    """The photos as the model sees them (`datasets.photos.square`), `count` at a time.
+    """The photos, made square by `framed`, `count` at a time.
 
     The next batch is decoded while this one is used; no more than two are held.
     """
 
     def pixels(photo: Given) -> np.ndarray:
-        return np.array(square(_image(photo, window), size, crop, fit))
+        return np.array(framed(_image(photo, window)))
 
     groups = iter(photos)
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="photos") as pool:
@@ -89,7 +92,7 @@ def photo_batches(
                 if not waiting:
                     return
                 if len(waiting) == 2 or not group:
-                    yield _batch(waiting.pop(0), size)
+                    yield _batch(waiting.pop(0))
         finally:
             for group in waiting:
                 for _, future in group:
@@ -188,7 +191,7 @@ def _checked(values: Tensor) -> Tensor:
     return values.clamp(0, 1)
 
 
-def _batch(group: Sequence[tuple[Given, Future[np.ndarray]]], size: int) -> Batch:
+def _batch(group: Sequence[tuple[Given, Future[np.ndarray]]]) -> Batch:
     photos, pixels, unreadable = [], [], []
     for photo, future in group:
         try:
@@ -196,5 +199,5 @@ def _batch(group: Sequence[tuple[Given, Future[np.ndarray]]], size: int) -> Batc
             photos.append(photo)
         except DataError as error:
             unreadable.append((photo.name, str(error)))
-    values = torch.from_numpy(np.stack(pixels)) if pixels else torch.zeros(0, size, size, 3, dtype=torch.uint8)
+    values = torch.from_numpy(np.stack(pixels)) if pixels else torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
     return Batch(tuple(photos), values.permute(0, 3, 1, 2).contiguous().float() / 255, tuple(unreadable))

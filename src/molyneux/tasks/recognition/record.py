@@ -115,6 +115,8 @@ class Recognition(Compared):
             lines.append(f"... {len(self.photos) - _SHOWN} photos more")
         return "\n".join([*lines, *(f"{one.photo}: {one.reason}" for one in self.unreadable)])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         columns = ("before", "after") if self.base is not None else ("after",)
         head = "".join(f"<th>{column if len(columns) > 1 else 'best names'}</th>" for column in columns)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from molyneux.backends.options import Running
 from molyneux.datasets.folders import WHOLE
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.datasets.names import IMAGENET, name_key, read_names, without
+from molyneux.datasets.photos import square
 from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
 from molyneux.runs.options import Progress
+from molyneux.runs.progress import shown
 from molyneux.shapes import Images
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
 from molyneux.tasks.classification.features import name_texts
@@ -135,14 +138,15 @@ def recognise(
     readers = _readers(model, base, wanted, prompts, ensemble, top, rejected)
     found: list[Recognised] = []
     unreadable: list[Unreadable] = []
-    for batch, answers in _answered(readers, given, window):
-        found += [
-            Recognised(photo=photo.name, **dict(zip(("after", "before"), own, strict=False)))
-            for photo, *own in zip(batch.photos, *answers, strict=True)
-        ]
-        unreadable += [Unreadable(photo=name, reason=reason) for name, reason in batch.unreadable]
-        if on_step is not None:
-            on_step("photos", len(found) + len(unreadable), len(given))
+    with shown(on_step) as told:
+        for batch, answers in _answered(readers, given, window):
+            found += [
+                Recognised(photo=photo.name, **dict(zip(("after", "before"), own, strict=False)))
+                for photo, *own in zip(batch.photos, *answers, strict=True)
+            ]
+            unreadable += [Unreadable(photo=name, reason=reason) for name, reason in batch.unreadable]
+            if told is not None:
+                told("photos", len(found) + len(unreadable), len(given))
     if not found:
         raise DataError(unreadable[0].reason)
     return Recognition(
@@ -238,7 +242,10 @@ def _answered(
     encoders = [one.model for one in readers if isinstance(one.model, DualEncoder)]
     shared = len(encoders) == 2 and same_trunk(encoders[0], encoders[1])
     views = [(one.model.image_size, one.model.crop_fraction, one.model.photo_fit) for one in readers]
-    streams = [photo_batches(given, *view, window=window) for view in dict.fromkeys(views)]
+    streams = [
+        photo_batches(given, partial(square, size=size, crop=crop, fit=fit), window)
+        for size, crop, fit in dict.fromkeys(views)
+    ]
     for batches in zip(*streams, strict=True):
         batch = batches[0]
         if not batch.photos:
