@@ -250,14 +250,22 @@ def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
     assert fresh(tmp_path / "demo") == tmp_path / "demo-3"
 
 
-def test_the_demo_says_what_it_does_not_show(molyneux, tmp_path, monkeypatch):
+def test_the_demo_ends_with_photos_and_says_that_they_are_no_measure(molyneux, tmp_path, monkeypatch):
     from helpers.small_models import ConvModel
 
     monkeypatch.setattr("molyneux.pipeline.teach_run.load", lambda name, **_: ConvModel(name=str(name)))
     monkeypatch.setattr("molyneux.pipeline.teach_run.replay_images", lambda *_, **__: ())
     ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")
     assert ended.code == 0
-    assert "No photos come with Molyneux" in ended.out
-    scores = json.loads((tmp_path / "runs" / "demo" / "scores.json").read_text())
-    assert scores["concepts"]["kangaroo"]["photos"] == 0
-    assert scores["text_only"]["kangaroo"]["controls"] == {}
+    run = tmp_path / "runs" / "demo"
+    assert "5 photos are no measure" in ended.out
+    assert "danielbuechele on Flickr, CC BY 2.0" in ended.out
+    assert ended.out.splitlines()[-1] == f"next: molyneux recognise PHOTO --model {run / 'model'} --base mini"
+    scores, shown = (json.loads((run / name).read_text()) for name in ("scores.json", "shown.json"))
+    assert scores["concepts"]["pagoda"]["photos"] == 0
+    assert [one["shows"] for one in shown["photos"]] == ["pagoda", None, None, None, None]
+    assert all(one["credit"] for one in shown["photos"])
+    report = (run / "report.html").read_text()
+    assert "In the photo below, its name" in report
+    assert "not computed" not in report
+    assert report.count("made smaller") == 1

@@ -38,7 +38,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
                 change(concept["target_recall"], percent),
                 change(concept.get("target_recall_interval", {}), between),
                 change(concept["false_positive_rate"], percent),
-                change(concept["median_rank"], number),
+                change(concept["median_rank"], place),
                 str(concept["photos"]),
             )
         console.print(table)
@@ -230,11 +230,11 @@ def print_localised(scores: Mapping[str, Any]) -> None:
 
 def from_text(found: Mapping[str, Any]) -> str:
     """What text alone can tell of one concept, as a sentence."""
-    rank = change(found["median_rank"], number)
+    rank = change(found["median_rank"], place)
     share = change(found["replay_captured"], percent)
     similarity = change(found["similarity"], lambda value: f"{value:.3f}")
     beside = ", ".join(
-        f"{number(control['median_rank']['after'])} after the same teaching on {_control(name)}"
+        f"{place(control['median_rank']['after'])} after the same teaching on {_control(name)}"
         for name, control in found.get("controls", {}).items()
     )
     return (
@@ -276,6 +276,51 @@ def number(value: float) -> str:
     ('3', '1.5')
     """
     return f"{value:g}"
+
+
+def place(rank: float) -> str:
+    """A rank of a record, which counts from 0, as people count.
+
+    >>> place(0.0), place(1.5)
+    ('1', '2.5')
+    """
+    return number(rank + 1)
+
+
+def print_shown(shown: Mapping[str, Any]) -> None:
+    """The best names of a few photos, before and after teaching, and of the controls where a photo shows a concept."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+    for photo in shown["photos"]:
+        own = photo["shows"]
+        models = {"before": photo["before"], "after": photo["after"]}
+        if own is not None:
+            models |= {f"after {_control(name)}": one for name, one in photo["controls"].items()}
+        table = Table(box=None, pad_edge=False)
+        for label in models:
+            table.add_column(label, overflow="fold")
+        rows = [[_guess(name, share) for name, _, share in one["best"]] for one in models.values()]
+        if own is not None:
+            rows = [
+                [*told, f"{own}: place {one['concepts'][own]['rank']}"]
+                for told, one in zip(rows, models.values(), strict=True)
+            ]
+        for cells in zip(*rows, strict=True):
+            table.add_row(*cells)
+        title = f"{photo['photo']}{f', a photo of a {own}' if own else ''}"
+        console.print(f"{title} ({photo['credit']})" if photo["credit"] else title, highlight=False, soft_wrap=True)
+        console.print(table, highlight=False)
+    console.print(
+        f"{len(shown['photos'])} photos are no measure; the README has a table of twelve concepts, on 30 photos each.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _guess(name: str, share: float) -> str:
+    return f"{percent(share):>7} {name}"
 
 
 def _control(name: str) -> str:

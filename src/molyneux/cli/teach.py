@@ -1,6 +1,7 @@
 """`molyneux teach`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -22,6 +23,13 @@ def teach(
     novel: flags.Novel = None,
     known: flags.Known = None,
     names: flags.Names = None,
+    show: Annotated[
+        Path | None,
+        Parameter(
+            help="A folder of photos to look at in the report, with the names that the model gives them before and "
+            "after. Photos in a sub-folder that is named like a concept show it."
+        ),
+    ] = None,
     images_from: flags.ImagesFrom = None,
     control: flags.TaughtControl = None,
     controls: Annotated[bool, Parameter(help="With photos: run and score the controls too.")] = True,
@@ -67,6 +75,7 @@ def teach(
         novel=novel,
         known=known,
         names=names,
+        show=show,
         images_from=images_from,
         generation=generation,
         control=control,

@@ -22,8 +22,10 @@ from molyneux.pipeline.settings import TeachSettings
 from molyneux.records import (
     CLASSES,
     CONCEPTS,
+    MISTAKEN,
     PREDICTIONS,
     SCORES,
+    SHOWN,
     Classes,
     Forecast,
     TeachResult,
@@ -38,10 +40,11 @@ from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage
 from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.features import photo_features
-from molyneux.tasks.classification.predictions import write_predictions
+from molyneux.tasks.classification.predictions import MISTAKEN_PHOTOS, write_mistaken, write_predictions
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
 from molyneux.tasks.classification.zero_shot import evaluate
+from molyneux.tasks.recognition.shown import FOLDER, read_shown, shown_photos
 from molyneux.teaching.budget import check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import changes_texts, shares_trunk
@@ -108,6 +111,7 @@ class TeachRun:
         on_step: Progress | None = None,
     ) -> None:
         self.settings, self.request, self.base, self.on_step = settings, request, base, on_step
+        self._control_models: dict[str, DualEncoder | Matcher] = {}
 
     def finish_stages(self, folder: RunFolder) -> None:
         """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
@@ -121,12 +125,14 @@ class TeachRun:
         )
         about = settings.resolved()
         folder.run([Stage(name="teach", inputs=about, files=(settings.saved, FORECAST), make=self.teach)])
-        scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES)
+        scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES, MISTAKEN, MISTAKEN_PHOTOS)
         scores["model"] = settings.saved
         if settings.drawn:
             scores["protocol"]["novel_images"] = "drawings, not photos"
         if settings.novel is None and settings.fresh and settings.image_request.source.has_images:
             scores["text_only"] = folder.value("fresh images", about, self.text_only)
+        if settings.show is not None:
+            folder.run([Stage(name="shown photos", inputs=about, files=(SHOWN, FOLDER), make=self.show)])
         if settings.compares:
             scores["controls"] = {
                 name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
@@ -222,9 +228,29 @@ class TeachRun:
         """The scores of the taught model beside its base."""
         found, root = self.score(self.taught, base=self.base), self.folder.root
         write_predictions(root, self.request.novel, found.predictions)
+        if any(found.mistaken.values()):
+            write_mistaken(root, self.request.known, found.mistaken)
         if found.after.classes:
             write_record(root / CLASSES, Classes(found.classes))
         return found.as_dict()
+
+    def show(self) -> None:
+        """Ask all models of the run about the photos that the report shows."""
+        settings, prompts = self.settings, self.settings.prompt_config
+        assert settings.show is not None
+        wanted = taught_controls() if settings.controls and settings.control is None else ()
+        models = {"before": self.base, "after": self.taught}
+        models |= {control: self.control_lesson(control) for control in wanted}
+        found = shown_photos(
+            models,
+            read_shown(settings.show, settings.concept_names),
+            settings.concept_names,
+            self.request.labels.known,
+            self.folder.root,
+            prompts=self.request.prompts,
+            ensemble=prompts.ensemble,
+        )
+        write_record(self.folder.root / SHOWN, found)
 
     def text_only(self) -> dict[str, Any]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
@@ -246,6 +272,11 @@ class TeachRun:
 
     def control_lesson(self, control: str) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
+        if control in self._control_models:
+            return self._control_models[control]
         request = self.settings.image_request
         images = control_images(control, self.image_maker, request, self.images, self.folder.work, self.on_step)
-        return self.lesson(images, f"{control} control")
+        found = self.lesson(images, f"{control} control")
+        if self.settings.show is not None:  # asked twice: for its scores, and for the photos to show
+            self._control_models[control] = found
+        return found

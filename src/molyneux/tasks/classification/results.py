@@ -18,6 +18,7 @@ from molyneux.records import (
     CountPair,
     Counts,
     IntervalPair,
+    MistakenPhoto,
     Pair,
     Prediction,
     Protocol,
@@ -158,6 +159,8 @@ class Evaluation:
     after: Measurement
     predictions: tuple[Prediction, ...]
     """One for each novel photo."""
+    mistaken: Mapping[str, tuple[MistakenPhoto, ...]] = field(default_factory=dict)
+    """For each novel name the known photos that it captures, those with the widest margin first; at most a few."""
 
     @property
     def retention(self) -> float | None:
