@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from helpers.runs import CROSS, RING, SHORT, Counter, Killed, contents, settings_for, use_tiny, write_photos
 from helpers.small_models import ConvModel, load_tiny
+from molyneux.backends.load import load as load_real
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
 from molyneux.pipeline.settings import TeachSettings
@@ -370,3 +371,14 @@ def test_credits_that_are_no_credits_are_refused(tmp_path, photos, content):
     with pytest.raises(DataError, match="credits"):
         teach_concepts(settings_for(tmp_path / "run", photos, show=folder))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_taught_folder_says_what_it_is(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr("molyneux.pipeline.teach_run.load", load_real)
+    out = teach_concepts(settings_for(tmp_path / "run", photos, model="tiny:clip", concepts=(CROSS,)))
+    text = (out / "model" / "README.md").read_text()
+    recall = scores_of(out)["concepts"]["cross"]["target_recall"]
+    assert f"| cross | recognised | {100 * recall['before']:.1f} % | {100 * recall['after']:.1f} % |" in text
+    assert "A plus sign." in text
+    again = load_real(out / "model")
+    assert (again.concepts, again.base) == ((CROSS,), "tiny:clip")

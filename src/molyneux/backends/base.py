@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from molyneux.backends.options import LongText, Precision
+from molyneux.cards import write_card
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
-from molyneux.records import ConceptTexts, Lineage
+from molyneux.records import CONCEPTS, ConceptTexts, Lineage, write_record
 from molyneux.shapes import Embeddings, Features, Images, Scores
 from molyneux.tables import imported
 
@@ -179,6 +180,11 @@ class VisionLanguageModel(abc.ABC):
         new = {concept.name.casefold() for concept in concepts}
         self.concepts = (*(one for one in self.concepts if one.name.casefold() not in new), *concepts)
         self.base = self.base or self.name
+
+    def write_about(self, folder: Path) -> None:
+        """Write what stands beside the weights in a saved model's folder: `concepts.json`, and a card for people."""
+        write_record(folder / CONCEPTS, self.lineage)
+        write_card(folder, self.lineage)
 
     @property
     def lineage(self) -> Lineage:

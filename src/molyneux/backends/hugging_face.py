@@ -26,7 +26,6 @@ from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
-from molyneux.records import CONCEPTS, write_record
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -122,7 +121,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         with new_folder(Path(folder)) as target, quiet():
             for part in parts:
                 part.save_pretrained(target)
-            write_record(target / CONCEPTS, self.lineage)
+            self.write_about(target)
 
     def copy(self, *, whole: bool = False) -> "HuggingFaceModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})

@@ -40,7 +40,6 @@ from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
-from molyneux.records import CONCEPTS, write_record
 from molyneux.shapes import Embeddings, Features, Images
 
 CONFIG = "medclip_config.json"
@@ -234,7 +233,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
             self._tokenizer.save_pretrained(target)
             about = {"architecture": asdict(self._config), "source_sha256": self._source}
             (target / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            write_record(target / CONCEPTS, self.lineage)
+            self.write_about(target)
 
     def copy(self, *, whole: bool = False) -> "MedClipModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})

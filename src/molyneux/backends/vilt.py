@@ -34,7 +34,6 @@ from molyneux.backends.checkpoints import (
 from molyneux.backends.long_text import TokenWindow, check_fits, hugging_face_window
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
-from molyneux.records import CONCEPTS, write_record
 from molyneux.shapes import Images
 
 TOKENIZER = "dandelin/vilt-b32-mlm"
@@ -159,7 +158,7 @@ class Vilt(Matcher, MaskedLM):
             self._tokenizer.save_pretrained(target)
             processor = ViltImageProcessor(size={"shortest_edge": self.image_size}, size_divisor=config.patch_size)
             processor.save_pretrained(target)
-            write_record(target / CONCEPTS, self.lineage)
+            self.write_about(target)
 
     def copy(self, *, whole: bool = False) -> "Vilt":
         del whole  # there is no text tower apart

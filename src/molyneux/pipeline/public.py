@@ -14,7 +14,6 @@ from molyneux.images.replay import replay_images
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.describe import names_used
 from molyneux.pipeline.known_texts import load_known_texts
-from molyneux.records import CONCEPTS, write_record
 from molyneux.runs.options import check_seed
 from molyneux.runs.progress import counting
 from molyneux.synthetic import SyntheticImages, description_only
@@ -75,7 +74,7 @@ def teach(
         student = fine_tune(model, values, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=told)
     student.learned(concepts)
     if adapter is not None:
-        write_record(adapter / CONCEPTS, student.lineage)
+        student.write_about(adapter)
     LOG.info("taught %s in %.1f seconds", ", ".join(map(repr, taught)), time.perf_counter() - started)
     return student
 

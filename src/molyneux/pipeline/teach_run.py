@@ -12,6 +12,7 @@ from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
+from molyneux.cards import write_card
 from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
@@ -22,12 +23,15 @@ from molyneux.pipeline.settings import TeachSettings
 from molyneux.records import (
     CLASSES,
     CONCEPTS,
+    CONFIG,
     MISTAKEN,
     PREDICTIONS,
     SCORES,
     SHOWN,
     Classes,
     Forecast,
+    Lineage,
+    RunSettings,
     TeachResult,
     as_record,
     read_record,
@@ -86,6 +90,11 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     run.finish_stages(folder)
     write_environment(folder, base.device.type, command, base)
     write_report(folder.root)
+    if (folder.root / settings.saved / CONCEPTS).is_file():
+        # last, since it changes a finished stage's folder
+        lineage = read_record(Lineage, folder.root / settings.saved / CONCEPTS)
+        scores = read_record(TeachResult, folder.root / SCORES)
+        write_card(folder.root / settings.saved, lineage, read_record(RunSettings, folder.root / CONFIG), scores)
     folder.finish()
     return folder.root
 
@@ -193,7 +202,7 @@ class TeachRun:
         if settings.adapter_only:
             self.taught = self.lesson(self.images, "teaching", saved)
             self.taught.learned(settings.concepts)
-            write_record(saved / CONCEPTS, self.taught.lineage)
+            self.taught.write_about(saved)
             return
         if settings.max_forgetting is None:
             self.taught = self.lesson(self.images, "teaching")

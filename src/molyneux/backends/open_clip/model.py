@@ -22,7 +22,6 @@ from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.files import new_folder
-from molyneux.records import CONCEPTS, write_record
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -85,7 +84,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
                 self._native.text.config.save_pretrained(target)  # type: ignore[operator, union-attr]
                 text["hf_model_name"] = str(folder.resolve())
             (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            write_record(target / CONCEPTS, self.lineage)
+            self.write_about(target)
 
     @abc.abstractmethod
     def copy(self, *, whole: bool = False) -> "OpenClipEncoder": ...
