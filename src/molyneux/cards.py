@@ -124,8 +124,8 @@ def _numbers(scores: TeachResult | None) -> Iterator[str]:
             f"## Numbers\n\n{table}\n\nOn {counts.novel_photos} {kind} of new and {counts.known_photos} of known "
             f"classes, among {counts.known_names} known names; prompts: {len(protocol.prompts)}; score: "
             f"{protocol.score}; {protocol.preprocessing}. Gain: the share of a concept's photos that it wins. Price: "
-            "the known accuracy that is lost, and the known photos that are mistaken for it. What a control reaches, the "
-            "description did not teach."
+            "the known accuracy that is lost, and the known photos that are mistaken for it. What a control reaches, "
+            "the description did not teach."
         )
     else:
         yield "## Numbers\n\nIt was not measured on photos. `molyneux evaluate` does that."

@@ -114,7 +114,7 @@ class VisionLanguageModel(abc.ABC):
         """
 
     @abc.abstractmethod
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the model where its own library can load it; `folder` must not exist."""
 
     @abc.abstractmethod

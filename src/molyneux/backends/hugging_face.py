@@ -116,7 +116,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
     def chain(self) -> Chain:
         return self._tower.chain().around(self._rules.normalized)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         parts: list[Any] = [self._native, self._tokenizer, self._image_processor]
         with new_folder(Path(folder)) as target, quiet():
             for part in parts:

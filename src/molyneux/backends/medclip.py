@@ -216,7 +216,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return normalize(self.compute(self._native.vision_model.head(), features), dim=-1)
 
     def save(
-        self, folder: Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
+        self, folder: str | Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
     ) -> None:
         """Write the weights under their published names, the tokenizer, and the architecture beside them.
 

@@ -139,7 +139,7 @@ class Vilt(Matcher, MaskedLM):
         if self.long_text == "error":
             check_fits(text, self._window)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write weights under their published names, configuration, tokenizer and image processor.
 
         transformers loads the folder as `ViltModel` or `ViltForMaskedLM` (which leave `itm_score` aside) and as

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json, print_scores, print_shown
+from molyneux.cli.show import print_json, print_next, print_scores, print_shown
 
 NAME = "pagoda"
 DESCRIPTION = "A tall tower of several storeys, each with its own tiled roof whose corners curve upwards."
@@ -45,7 +45,7 @@ def demo(
     print_scores(scores)
     print_shown(shown)
     print(f"report: {out / 'report.html'}")
-    print(f"next: molyneux recognise PHOTO --model {out / 'model'} --base mini")
+    print_next("recognise", "PHOTO", "--model", str(out / "model"), "--base", "mini")
 
 
 def fresh(folder: Path) -> Path:

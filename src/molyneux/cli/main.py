@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError, Parameter
 from molyneux import __version__
 from molyneux.cli.caption import caption
 from molyneux.cli.cite import cite
+from molyneux.cli.completion import completion
 from molyneux.cli.convert import convert
 from molyneux.cli.demo import demo
 from molyneux.cli.describe import describe
@@ -54,6 +55,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     demo,
     env,
     cite,
+    completion,
 )
 
 for place, verb in enumerate(VERBS):

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json, print_recognised
+from molyneux.cli.show import print_json, print_next, print_recognised
 
 
 def recognise(
@@ -71,3 +71,5 @@ def recognise(
     print_recognised(found)
     if out is not None:
         print(f"contact sheet: {out}")
+    else:
+        print_next("recognise", *photos[:1], "--model", model, "--out", "PAGE.html")

@@ -1,6 +1,7 @@
 """Results on stdout: JSON for programs, a table for people."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ FEW = 12
 def print_json(value: Any) -> None:
     """The value as JSON, and nothing else."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_next(*command: str) -> None:
+    """What a user may want to type next; words in capitals are to be filled in."""
+    print(f"next: molyneux {shlex.join(command)}")
 
 
 def print_scores(scores: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json, print_scores
+from molyneux.cli.show import print_json, print_next, print_scores
 
 
 def teach(
@@ -18,6 +18,7 @@ def teach(
     out: flags.Out,
     description: flags.Descriptions = (),
     concepts: flags.ConceptFile = None,
+    config: flags.Config = None,
     model: flags.Model = "mini",
     seed: flags.Seed = 0,
     novel: flags.Novel = None,
@@ -62,7 +63,8 @@ def teach(
 ) -> None:
     """Teach concepts from descriptions: invert images, fine-tune on them, score, save and report."""
     del inversion_preset, teaching_preset  # taken into account where flags are read
-    found = flags.given_concepts(name, description, concepts)
+    found = flags.configured_concepts(name, description, concepts, config)
+    flags.warn_of_names(found)
 
     from molyneux.pipeline.settings import TeachSettings
     from molyneux.pipeline.teach_run import read_scores, teach_concepts
@@ -98,3 +100,4 @@ def teach(
         return
     print_scores(scores)
     print(f"report: {out / 'report.html'}")
+    print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", model)

@@ -69,7 +69,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
     def chain(self) -> Chain:
         return self._tower.chain().around(self._normalized)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         folder = Path(folder)
         with new_folder(folder) as target:
             state = {key: value.contiguous() for key, value in self._native.state_dict().items()}
