@@ -3,7 +3,7 @@
     python scripts/draw_readme_photo.py
 
 Runs `molyneux teach` three times: on the description, on noise and on another concept's images and description (the
-two controls). Asks the four models about the photos in docs/photos, among ImageNet's names and 'pagoda'. Writes
+two controls). Asks the four models about the photos in src/molyneux/photos, among ImageNet's names and 'pagoda'. Writes
 docs/recognised.png, and every answer into docs/recognised.json. About two minutes on one core. A finished model
 in --work is used again.
 """
@@ -36,6 +36,7 @@ LABELS = {
     "description": "taught from its sentence",
 }
 DOCS = Path(__file__).parents[1] / "docs"
+PHOTOS = Path(molyneux.__file__).parent / "photos"
 
 GREY, ORANGE, INK = "#b9c0c9", "#e07a1f", "#20242a"
 
@@ -112,8 +113,12 @@ def draw(found: dict[str, dict[str, Answer]], out: Path) -> None:
         drawn.convert("RGB").quantize(256).save(out, optimize=True)
 
 
+def place_of(name: str) -> Path:
+    return next(PHOTOS.rglob(name))
+
+
 def picture(axis: Any, name: str) -> None:
-    axis.imshow(Image.open(DOCS / "photos" / name))
+    axis.imshow(Image.open(place_of(name)))
     axis.set_axis_off()
 
 
@@ -135,7 +140,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where the taught models are kept; a temporary folder by default")
     parser.add_argument("--out", type=Path, default=DOCS / "recognised.png")
     options = parser.parse_args()
-    photos = [DOCS / "photos" / name for name in (PHOTO, *OTHERS)]
+    photos = [place_of(name) for name in (PHOTO, *OTHERS)]
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         found = {"before": answers("mini", photos)}

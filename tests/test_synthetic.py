@@ -128,3 +128,31 @@ def test_the_shuffled_control_keeps_the_images_and_says_whose_they_are():
     assert shown.depicted == "ring"
     assert shown.pixels is VALUE.pixels
     assert shown.shown_as(RING).depicted == "ring"
+
+
+def test_images_are_counted_indexed_and_shown():
+    assert len(VALUE) == len(VALUE.images()) == len(list(VALUE)) == 3
+    assert VALUE[1].size == (7, 5)
+    assert np.array_equal(np.asarray(VALUE[1]), np.asarray(as_png(PIXELS[1])))
+    some = VALUE[1:]
+    assert torch.equal(some.pixels, PIXELS[1:])
+    assert some.concept == RING
+    with pytest.raises(IndexError):
+        VALUE[3]
+    assert repr(VALUE) == "<3 inverted images of 'ring' of 7 x 5 pixels, seed 4611686018427387905, similarity 0.70>"
+    shown = SyntheticImages(concept=Concept("<i>ring", "A & B."), pixels=PIXELS, seed=0)._repr_html_()
+    assert shown.count("data:image/png;base64,") == 3
+    assert "&lt;i&gt;ring" in shown
+    assert "A &amp; B." in shown
+
+
+def test_the_trace_is_drawn_as_it_is():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    axes = VALUE.plot()
+    assert [list(line.get_xydata()[:, 1]) for line in axes.lines] == [[1 / 3, 0.2], [0.1, 0.7]]
+    assert VALUE.plot(axes) is axes
+    matplotlib.pyplot.close(axes.figure)
+    with pytest.raises(DataError, match="no trace"):
+        noise_images(RING, 2, 8, seed=0).plot()

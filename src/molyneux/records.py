@@ -25,6 +25,8 @@ from molyneux.files import write_json
 
 SCORES, CLASSES, PREDICTIONS = "scores.json", "classes.json", "predictions.json"
 ENVIRONMENT, IMAGES, CONFIG = "environment.json", "images.json", "config.yaml"
+CONCEPTS = "concepts.json"
+SHOWN, MISTAKEN = "shown.json", "mistaken.json"
 
 Version = Literal[1]
 """Of a file's layout."""
@@ -186,6 +188,69 @@ class KeptPrediction(Prediction):
     before: Opinion
     thumbnail: str | None
     """A small copy, relative to the run folder; None where none is kept."""
+
+
+class MistakenPhoto(Record):
+    """A photo of a known class for which a novel name scores above every known name."""
+
+    path: str
+    """Relative to the known folder."""
+    label: str
+    """What it shows."""
+    margin: Number
+    """Score of the novel name less the best known name's."""
+    before: bool | None
+    """Whether it was so before teaching; None where that was not measured."""
+    thumbnail: str | None = None
+    """A small copy, relative to the run folder."""
+
+
+class Mistaken(RootModel[Mapping[str, tuple[MistakenPhoto, ...]]]):
+    """`mistaken.json`: for each concept the known photos that are mistaken for it, those with the widest margin."""
+
+    model_config = PLAIN
+
+
+class Place(Record):
+    """Where one name stands among all."""
+
+    rank: Count
+    """1 is best."""
+    probability: Share
+
+
+class ShownAnswers(Record):
+    """What one model says of a photo."""
+
+    best: tuple[tuple[str, Number, Share], ...]
+    """The best names, best first: name, score, probability."""
+    concepts: Mapping[str, Place]
+    """Where each concept's name stands."""
+
+
+class ShownPhoto(Record):
+    """A photo that a report shows, with the answers of each model."""
+
+    photo: str
+    """Relative to the folder that was given."""
+    shows: str | None
+    """The concept that it shows; None for something else."""
+    credit: str = ""
+    thumbnail: str
+    """A small copy, relative to the run folder."""
+    before: ShownAnswers
+    after: ShownAnswers
+    controls: Mapping[str, ShownAnswers]
+
+
+class ShownPhotos(Record):
+    """`shown.json`: photos to look at, which are too few to be a measure."""
+
+    version: Version
+    names: Count
+    """Among how many names the models chose."""
+    probability: str
+    photos: tuple[ShownPhoto, ...]
 
 
 class Bootstrap(Record):
@@ -402,6 +467,18 @@ class ConceptTexts(Record):
     descriptions: Texts
 
 
+class Lineage(Record):
+    """`concepts.json` beside a model's weights: what it was before teaching, and what it was taught."""
+
+    version: Version
+    base: str
+    """What `load` was asked for at first; of a folder its name alone."""
+    family: str
+    """A name in `backends.families.FAMILIES`."""
+    concepts: tuple[ConceptTexts, ...]
+    """In the order of teaching."""
+
+
 class ScoringSettings(Record):
     """On what a run was scored, and how classes were put into words."""
 
@@ -437,6 +514,8 @@ class RunSettings(Record):
     teaching: Settings
     replay: Settings | None
     evaluation: ScoringSettings
+    show: str | None = None
+    """A folder of photos that the report shows."""
     adapter_only: bool
     fresh: bool
 

@@ -1,10 +1,13 @@
 """Synthetic images of a concept: what inversion returns and teaching takes."""
 
-from collections.abc import Callable, Iterable, Sequence
+import base64
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import escape
 from pathlib import Path
-from typing import final, overload
+from typing import Any, final, overload
 
 import numpy as np
 import torch
@@ -43,6 +46,53 @@ class SyntheticImages:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    @overload
+    def __getitem__(self, place: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, place: slice) -> "SyntheticImages": ...
+    def __getitem__(self, place: int | slice) -> "Image.Image | SyntheticImages":
+        """One image as PIL's, or several as a value of their own."""
+        return replace(self, pixels=self.pixels[place]) if isinstance(place, slice) else as_png(self.pixels[place])
+
+    def __repr__(self) -> str:
+        ends = f", similarity {self.trace[-1].plain:.2f}" if self.trace else ""
+        size = f" of {self.pixels.shape[3]} x {self.pixels.shape[2]} pixels" if len(self) else ""
+        return f"<{len(self)} {self.source} images of {self.concept.name!r}{size}, seed {self.seed}{ends}>"
+
+    def images(self) -> list[Image.Image]:
+        """All images as PIL's, 8-bit RGB."""
+        return [as_png(image) for image in self.pixels]
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw how similar the images became to their text, step by step; returns matplotlib's axes.
+
+        Args:
+            axes: what to draw on; new axes if None.
+
+        Raises:
+            DataError: if the images have no trace.
+        """
+        if not self.trace:
+            raise DataError(f"the images of {self.concept.name!r} have no trace: only inversion keeps one")
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.subplots()[1]
+        steps = [point.step for point in self.trace]
+        axes.plot(steps, [point.augmented for point in self.trace], label="fresh views")
+        axes.plot(steps, [point.plain for point in self.trace], label="as they are")
+        axes.set(xlabel="step", ylabel="similarity to the description", title=self.concept.name)
+        axes.legend()
+        return axes
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<p>{escape(text)}</p>" for text in self.concept.descriptions)
+        shown = "".join(f'<img src="{_data_uri(image)}" alt="image {place}">' for place, image in enumerate(self, 1))
+        return f"<div><b>{escape(self.concept.name)}</b>{said}{shown}<p>{escape(repr(self)[1:-1])}</p></div>"
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return map(as_png, self.pixels)
 
     def shown_as(self, concept: Concept) -> "SyntheticImages":
         """The same images under another concept's name, for the control 'shuffled'."""
@@ -123,6 +173,12 @@ def as_png(image: torch.Tensor) -> Image.Image:
     """One image, (3, h, w) in [0, 1], as an 8-bit image."""
     values = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
     return Image.fromarray(np.ascontiguousarray(values.numpy()))
+
+
+def _data_uri(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def description_only(concept: Concept) -> SyntheticImages:

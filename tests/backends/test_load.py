@@ -10,6 +10,7 @@ import torch
 from helpers.families_hf import FAMILIES
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.load import LOADERS, MARKS, TYPES, load, reader_of
+from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 
 
@@ -139,3 +140,31 @@ def test_embeddings_that_a_model_does_not_have_are_not_averaged(monkeypatch):
     monkeypatch.setitem(sys.modules, "molyneux.backends.vilt", SimpleNamespace(load_named=lambda _: Judge()))
     with pytest.raises(ModelError, match="averages embeddings, and 'judge' has none"):
         load("vilt:x", long_text="mean")
+
+
+def test_what_was_taught_is_kept_by_copies_by_saving_and_by_loading(tmp_path):
+    model = load("tiny:clip")
+    assert (model.concepts, model.base, model.family) == ((), "", "CLIP (open_clip)")
+    model.learned([Concept("okapi", ["Striped.", "A hoofed animal."]), Concept("moongate", "A round gate.")])
+    twin = model.copy()
+    twin.learned([Concept("Okapi", "Brown.")])
+    assert [one.name for one in model.concepts] == ["okapi", "moongate"]
+    assert twin.concepts == (Concept("moongate", "A round gate."), Concept("Okapi", "Brown."))
+    twin.save(tmp_path / "model")
+    back = load(tmp_path / "model")
+    assert (back.concepts, back.base, back.family) == (twin.concepts, "tiny:clip", "CLIP (open_clip)")
+    assert "taught moongate, Okapi, on cpu" in repr(back)
+    (tmp_path / "model" / "concepts.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"concepts\.json"):
+        load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("vilt", "ViLT"), ("medclip", "MedCLIP"), ("coca", "CoCa"), ("biomedclip", "BiomedCLIP")]
+)
+def test_every_family_is_known_by_its_name_after_saving_too(name, family, tmp_path):
+    model = load(f"tiny:{name}")
+    model.save(tmp_path / "model")
+    back = load(tmp_path / "model")
+    assert (model.family, back.family, back.base) == (family, family, f"tiny:{name}")
+    assert model.to("cpu") is model

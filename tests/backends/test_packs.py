@@ -283,3 +283,12 @@ def test_a_folder_without_packs_gives_no_memory(tmp_path):
     model = ConvModel()
     recall(model, tmp_path)
     assert model.merged is None
+
+
+def test_a_model_knows_the_concepts_of_its_packs_by_name():
+    model = FAMILIES["hf clip"]()
+    first, second = packs_for(model)[:2]
+    taught = apply(model, [first, second])
+    assert {one.name for one in taught.concepts} == {first.name, second.name}
+    assert [one.name for one in remove(taught, [first.name]).concepts] == [second.name]
+    assert remove(taught, [first.name, second.name]).concepts == ()

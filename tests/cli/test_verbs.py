@@ -70,7 +70,10 @@ def test_people_get_a_table_and_the_report(molyneux, tmp_path, photos):
     ended = molyneux("teach", *RING, "--out", tmp_path / "run", *scoring(photos))
     assert "recognised" in ended.out
     assert "ring" in ended.out
-    assert ended.out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
+    assert ended.out.splitlines()[-2:] == [
+        f"report: {tmp_path / 'run' / 'report.html'}",
+        f"next: molyneux recognise PHOTO --model {tmp_path / 'run' / 'model'} --base tiny",
+    ]
 
 
 def test_evaluate_says_how_its_numbers_came_about(molyneux, photos):
@@ -252,7 +255,7 @@ def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
     assert fresh(tmp_path / "demo") == tmp_path / "demo-3"
 
 
-def test_the_demo_says_what_it_does_not_show(molyneux, tmp_path, monkeypatch):
+def test_the_demo_ends_with_photos_and_says_that_they_are_no_measure(molyneux, tmp_path, monkeypatch):
     from helpers.small_models import ConvModel
 
     monkeypatch.setattr("molyneux.pipeline.teach_run.load", lambda name, **_: ConvModel(name=str(name)))
@@ -260,7 +263,56 @@ def test_the_demo_says_what_it_does_not_show(molyneux, tmp_path, monkeypatch):
     replay = tuple(noise_images(Concept(f"thing {seed}", "a thing."), 1, 16, seed) for seed in range(8))
     ended = molyneux("demo", "--runs", tmp_path / "runs", "--no-controls", "--quiet")
     assert ended.code == 0
-    assert "No photos come with Molyneux" in ended.out
-    scores = json.loads((tmp_path / "runs" / "demo" / "scores.json").read_text())
-    assert scores["concepts"]["kangaroo"]["photos"] == 0
-    assert "text_only" not in scores
+    run = tmp_path / "runs" / "demo"
+    assert "5 photos are no measure" in ended.out
+    assert "danielbuechele on Flickr, CC BY 2.0" in ended.out
+    assert ended.out.splitlines()[-1] == f"next: molyneux recognise PHOTO --model {run / 'model'} --base mini"
+    scores, shown = (json.loads((run / name).read_text()) for name in ("scores.json", "shown.json"))
+    assert scores["concepts"]["pagoda"]["photos"] == 0
+    assert [one["shows"] for one in shown["photos"]] == ["pagoda", None, None, None, None]
+    assert all(one["credit"] for one in shown["photos"])
+    report = (run / "report.html").read_text()
+    assert "In the photo below, its name" in report
+    assert "not computed" not in report
+    assert report.count("made smaller") == 1
+
+
+def test_the_configuration_of_a_run_makes_the_same_run(molyneux, tmp_path, photos):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert molyneux("teach", *RING, "--out", first, *scoring(photos), "--seed=3", "--no-controls").code == 0
+    config = first / "config.yaml"
+    assert molyneux("teach", "--config", config, "--out", second, "--quiet").code == 0
+    assert (second / "config.yaml").read_text() == config.read_text()
+    assert (second / "scores.json").read_text() == (first / "scores.json").read_text()
+    flags = ("--seed=4", "--teaching.steps=5", "--description=Two bars.")
+    assert molyneux("teach", "cross", "--config", config, "--out", third, *flags, "--quiet").code == 0
+    old, new = (yaml.safe_load((out / "config.yaml").read_text()) for out in (first, third))
+    assert new["concepts"] == [{"name": "cross", "descriptions": ["Two bars."]}]
+    assert (new["seed"], new["teaching"].pop("steps"), old["teaching"].pop("steps")) == (4, 5, 4)
+    assert (new["teaching"], new["evaluation"]) == (old["teaching"], old["evaluation"])
+    (tmp_path / "no.yaml").write_text("a: 1")
+    check_refused(molyneux("teach", "--config", tmp_path / "no.yaml", "--out", tmp_path / "x"), "no.yaml")
+
+
+def test_a_description_that_holds_the_name_is_warned_of(molyneux, tmp_path):
+    words = ("ring", "--description", "A ring of gold.", "--model=tiny")
+    ended = molyneux("teach", *words, "--out", tmp_path / "run", "--names", tmp_path / "none.txt")
+    assert ended.err.startswith("molyneux: warning: a description of 'ring' says 'ring'")
+    assert "molyneux: warning" not in molyneux("teach", *RING, "--out", tmp_path / "run", "--names=none.txt").err
+
+
+def test_lists_never_cut_off_what_one_must_type(molyneux, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    out = molyneux("list", "models").out
+    for family in FAMILIES:
+        assert family.loader in out
+    assert all(len(line) <= 80 or len(line.split()) <= 2 for line in out.splitlines())
+    assert "…" not in out
+
+
+def test_a_shell_completes_verbs_and_flags(molyneux):
+    for shell in ("bash", "zsh", "fish"):
+        script = molyneux("completion", shell).out
+        assert "recognise" in script
+        assert "images-from" in script

@@ -3,13 +3,14 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 import molyneux
 from helpers.families_vilt import tiny_vilt
 from helpers.runs import QUICK, RING, write_photos
 from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
-from molyneux.errors import ConfigError, ModelError
+from molyneux.errors import ConceptError, ConfigError, ModelError
 from molyneux.synthetic import noise_images
 
 
@@ -104,3 +105,59 @@ def test_a_model_that_judges_pairs_takes_the_same_three_calls(tmp_path):
 def test_the_paper_is_cited_first():
     assert "2411.15611" in molyneux.cite("anything").split("@")[1]
     assert "MiniLM" in molyneux.cite()
+
+
+def test_a_concept_or_a_single_value_is_taught_as_a_list_is():
+    model, lesson = ConvModel(), molyneux.TeachingConfig(steps=2, learning_rate=0.01)
+    names = {"known": ("circle", "square"), "replay": ()}
+    images = molyneux.invert(model, RING)
+    listed = molyneux.teach(model, [images], lesson, **names)
+    for given in (images, RING, [RING], (RING,)):
+        other = molyneux.teach(model, given, lesson, **names)
+        assert all(
+            torch.equal(one, two) for one, two in zip(*(m.native.parameters() for m in (listed, other)), strict=True)
+        )
+        assert other.concepts == (RING,)
+    assert model.concepts == ()
+    with pytest.raises(ConceptError, match="two concepts"):
+        molyneux.teach(model, [images, RING], lesson, **names)
+
+
+def test_a_lesson_from_descriptions_inverts_nothing(monkeypatch):
+    monkeypatch.setattr("molyneux.pipeline.public.invert", lambda *_, **__: pytest.fail("inverted"))
+    taught = []
+    monkeypatch.setattr(
+        "molyneux.pipeline.public.fine_tune", lambda model, images, *_, **__: taught.extend(images) or model.copy()
+    )
+    edit = next(kind() for kind in (molyneux.TeachingConfig.closed_form,))
+    assert edit.objective.reads_descriptions
+    monkeypatch.setattr("molyneux.pipeline.public.load_known_texts", lambda *_: None)
+    molyneux.teach(ConvModel(), RING, edit, known=("circle",), replay=())
+    assert [(one.source, len(one), one.source_descriptions) for one in taught] == [("none", 0, RING.descriptions)]
+
+
+def test_a_description_that_holds_the_name_is_warned_of(caplog):
+    said = Concept("ring", ["A ring of gold.", "Round."])
+    images = replace(noise_images(said, 2, 16, seed=0), source_descriptions=said.descriptions)
+    molyneux.teach(ConvModel(), images, molyneux.TeachingConfig(steps=1), known=("circle",), replay=())
+    warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert warned == ["a description of 'ring' says 'ring': describe how it looks without its name"]
+
+
+def test_progress_is_shown_where_a_person_watches_alone(monkeypatch, capsys):
+    from molyneux.runs import progress
+
+    model = ConvModel()
+    molyneux.invert(model, RING, QUICK)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+    molyneux.invert(model, RING, QUICK)
+    assert "inverting 'ring'" in capsys.readouterr().err
+    told = []
+    molyneux.invert(model, RING, QUICK, on_step=lambda *step: told.append(step))
+    with progress.taken():
+        molyneux.invert(model, RING, QUICK)
+    assert capsys.readouterr().err == ""
+    assert told[-1] == (6, 6)
+    molyneux.teach(model, RING, molyneux.TeachingConfig(steps=2), known=("circle",), replay=())
+    assert "teaching" in capsys.readouterr().err

@@ -1,17 +1,21 @@
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from safetensors.torch import load_file
 
-from helpers.runs import CROSS, RING, Counter, Killed, contents, settings_for, use_tiny, write_photos
-from helpers.small_models import ConvModel
+from helpers.runs import CROSS, RING, SHORT, Counter, Killed, contents, settings_for, use_tiny, write_photos
+from helpers.small_models import ConvModel, load_tiny
+from molyneux.backends.load import load as load_real
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
+from molyneux.records import Mistaken, ShownPhotos, read_record
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 
@@ -295,3 +299,68 @@ def test_a_known_name_can_be_taught_where_no_names_were_given(tmp_path):
     names = scores_of(out)["protocol"]["known_names"]
     assert "tench" not in names
     assert len(names) == 997
+
+
+def test_photos_to_look_at_have_the_answers_of_every_model(tmp_path, photos):
+    (tmp_path / "shown" / "ring").mkdir(parents=True)
+    for name, source in (("ring/a.png", "novel/ring"), ("b.png", "known/circle")):
+        shutil.copy(sorted((photos / source).iterdir())[0], tmp_path / "shown" / name)
+    (tmp_path / "shown" / "credits.json").write_text('{"b.png": "a drawing"}')
+    out = tmp_path / "run"
+    teach_concepts(settings_for(out, photos, show=tmp_path / "shown"))
+    found = read_record(ShownPhotos, out / "shown.json")
+    assert [(one.photo, one.shows, one.credit) for one in found.photos] == [
+        ("ring/a.png", "ring", ""),
+        ("b.png", None, "a drawing"),
+    ]
+    names = ("circle", "square", "triangle", "ring")
+    for when, model in (("before", load_tiny("tiny")), ("after", load_tiny(out / "model"))):
+        for one in found.photos:
+            best = model.recognise(tmp_path / "shown" / one.photo, names)[0].after.best
+            answers = getattr(one, when)
+            assert [name for name, _, _ in answers.best] == [answer.name for answer in best]
+            assert answers.best[0][2] == pytest.approx(best[0].probability)
+            rank = [answer.name for answer in best].index("ring") + 1
+            assert answers.concepts["ring"].rank == rank
+    assert found.photos[0].controls.keys() == {"noise", "shuffled"}
+    assert (out / found.photos[0].thumbnail).is_file()
+    assert "Photos to look at" in (out / "report.html").read_text()
+    assert yaml.safe_load((out / "config.yaml").read_text())["show"] == str(tmp_path / "shown")
+
+
+def test_known_photos_that_are_mistaken_are_kept_one_by_one(tmp_path, photos):
+    out = tmp_path / "run"
+    lesson = replace(SHORT, learning_rate=0.0)
+    teach_concepts(settings_for(out, photos, concepts=(CROSS,), teaching=lesson, controls=False))
+    scores = json.loads((out / "scores.json").read_text())["concepts"]["cross"]
+    found = read_record(Mistaken, out / "mistaken.json").root["cross"]
+    assert len(found) == scores["false_positives"]["after"] > 0
+    assert [one.margin for one in found] == sorted((one.margin for one in found), reverse=True)
+    model = load_tiny("tiny")
+    for one in found:
+        assert one.path.startswith(one.label)
+        assert one.before is True
+        names = ("circle", "square", "triangle", "cross")
+        assert model.recognise(photos / "known" / one.path, names)[0].name == "cross"
+        assert (out / one.thumbnail).is_file()
+    assert "Mistaken for it" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', "{"])
+def test_credits_that_are_no_credits_are_refused(tmp_path, photos, content):
+    folder = shutil.copytree(photos / "novel", tmp_path / "shown")
+    (folder / "credits.json").write_text(content)
+    with pytest.raises(DataError, match="credits"):
+        teach_concepts(settings_for(tmp_path / "run", photos, show=folder))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_taught_folder_says_what_it_is(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr("molyneux.pipeline.teach_run.load", load_real)
+    out = teach_concepts(settings_for(tmp_path / "run", photos, model="tiny:clip", concepts=(CROSS,)))
+    text = (out / "model" / "README.md").read_text()
+    recall = scores_of(out)["concepts"]["cross"]["target_recall"]
+    assert f"| cross | recognised | {100 * recall['before']:.1f} % | {100 * recall['after']:.1f} % |" in text
+    assert "A plus sign." in text
+    again = load_real(out / "model")
+    assert (again.concepts, again.base) == ((CROSS,), "tiny:clip")

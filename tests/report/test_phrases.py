@@ -45,6 +45,7 @@ def taught(name: str, outcome: ConceptResult, images: ImagesRecord | None = None
         text_only=None,
         controls=controls,
         photos=(),
+        mistaken=(),
     )
 
 
@@ -78,7 +79,7 @@ def test_recognition_is_said_as_counted(before: int | None, after: int, expected
 
 def test_a_failure_may_still_tell_that_the_name_rose() -> None:
     said = recognition(found(0, 0, median_rank=RankPair(before=412.0, after=36.5)), WORDS)
-    assert said.endswith("Its name did rise on them, from median rank 412 to 36.5 (0 is best).")
+    assert said.endswith("Its name did rise on them, from median rank 413 to 37.5.")
     assert "rise" not in recognition(found(0, 0, median_rank=RankPair(before=36.0, after=36.0)), WORDS)
 
 

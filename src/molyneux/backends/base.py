@@ -5,17 +5,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from molyneux.backends.options import LongText, Precision
+from molyneux.cards import write_card
+from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.packs import FOLDER, Merged, Pack
+from molyneux.records import CONCEPTS, ConceptTexts, Lineage, write_record
 from molyneux.shapes import Embeddings, Features, Images, Scores
+from molyneux.tables import imported
 
+if TYPE_CHECKING:
+    from molyneux.tasks.recognition.record import Recognition
+else:
+    Recognition = Any
+
+_SHOWN_CONCEPTS = 3
+
+ModelT = TypeVar("ModelT", bound="VisionLanguageModel")
 OutputT = TypeVar("OutputT", bound=Tensor | tuple[Tensor, ...])
 
 
@@ -33,6 +45,15 @@ class VisionLanguageModel(abc.ABC):
 
     long_text: LongText = "error"
     """What becomes of a text that has more tokens than the model reads; set by `load`, kept by copies."""
+
+    concepts: tuple[Concept, ...] = ()
+    """What the model was taught, in order; kept by copies, by `save` and by `load`."""
+
+    base: str = ""
+    """The name of the untaught model that it comes from, once it was saved or taught; kept likewise."""
+
+    family: str = ""
+    """A name in `families.FAMILIES`; set by `load`, kept likewise."""
 
     precision: Precision = "fp32"
     """What the towers compute in; weights, pixels, embeddings and logits are fp32 all the same. Set by `load`, kept by
@@ -103,7 +124,7 @@ class VisionLanguageModel(abc.ABC):
         """
 
     @abc.abstractmethod
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the model where its own library can load it; `folder` must not exist.
 
         What was merged is written into the folder `packs` beside the weights.
@@ -128,6 +149,71 @@ class VisionLanguageModel(abc.ABC):
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             found = function(*inputs)
         return found.float() if isinstance(found, Tensor) else tuple(part.float() for part in found)  # type: ignore
+
+    def __repr__(self) -> str:
+        """Family, size, concepts and device, on one line."""
+        millions = sum(value.numel() for value in self.native.parameters()) / 1e6
+        names = ", ".join(concept.name for concept in self.concepts[:_SHOWN_CONCEPTS])
+        more = f", … ({len(self.concepts)} in all)" if len(self.concepts) > _SHOWN_CONCEPTS else ""
+        taught = f"taught {names}{more}" if self.concepts else "nothing taught"
+        about = f"{self.family or type(self).__name__}, {millions:.1f} million weights, {self.image_size} pixels"
+        return f"<{self.name}: {about}, {taught}, on {self.device}>"
+
+    def to(self: ModelT, device: str | torch.device) -> ModelT:
+        """The model on a device, 'cpu', 'cuda' or 'mps': itself if it is there already, else a copy.
+
+        Raises:
+            ModelError: if the device is not there.
+        """
+        place: torch.device = imported("molyneux.backends", "load:named_device")(str(device))
+        if place.type == self.device.type and place.index in (None, self.device.index):
+            return self
+        # a text tower may be shared with other models, which stay where they are
+        twin = cast(ModelT, self.copy(whole=True))
+        twin.native.to(place)
+        return twin
+
+    def recognise(
+        self,
+        photos: object,
+        names: Sequence[str] | None = None,
+        *,
+        base: "VisionLanguageModel | None" = None,
+        top: int = 5,
+        on_step: Callable[[str, int, int], None] | None = None,
+    ) -> Recognition:
+        """The best names of each photo; see `molyneux.tasks.recognition.run.recognise`, which this calls."""
+        found: Recognition = imported("molyneux.tasks", "recognition.run:recognise")(
+            self, photos, names, base=base, top=top, on_step=on_step
+        )
+        return found
+
+    def resemble(self, other: "VisionLanguageModel") -> None:
+        """Take over what `load` set, and what the other was taught."""
+        self.long_text, self.precision = other.long_text, other.precision
+        self.concepts, self.base, self.family = other.concepts, other.base, other.family
+
+    def learned(self, concepts: Sequence[Concept]) -> None:
+        """Add to what the model was taught; a name taught again has its last descriptions."""
+        new = {concept.name.casefold() for concept in concepts}
+        self.concepts = (*(one for one in self.concepts if one.name.casefold() not in new), *concepts)
+        self.base = self.base or self.name
+
+    def write_about(self, folder: Path) -> None:
+        """Write what stands beside the weights in a saved model's folder: `concepts.json`, and a card for people."""
+        write_record(folder / CONCEPTS, self.lineage)
+        write_card(folder, self.lineage)
+
+    @property
+    def lineage(self) -> Lineage:
+        """What `save` writes beside the weights, as `concepts.json`."""
+        name = self.base or self.name
+        return Lineage(
+            version=1,
+            base=Path(name).name if Path(name).is_dir() else name,
+            family=self.family or type(self).__name__,
+            concepts=tuple(ConceptTexts(name=one.name, descriptions=one.descriptions) for one in self.concepts),
+        )
 
     @abc.abstractmethod
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:

@@ -116,12 +116,13 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
     def chain(self) -> Chain:
         return self._tower.chain().around(self._rules.normalized)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         parts: list[Any] = [self._native, self._tokenizer, self._image_processor]
         with new_folder(Path(folder)) as target, quiet():
             for part in parts:
                 part.save_pretrained(target)
             self.save_packs(target)
+            self.write_about(target)
 
     def copy(self, *, whole: bool = False) -> "HuggingFaceModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})

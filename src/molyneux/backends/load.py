@@ -1,6 +1,8 @@
 """From a name to a model: 'mini', a folder, or LOADER:NAME."""
 
 import json
+import logging
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -11,8 +13,12 @@ from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.backends.packs import recall
-from molyneux.errors import ModelError
+from molyneux.concepts import Concept
+from molyneux.errors import DataError, ModelError
+from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import imported
+
+LOG = logging.getLogger(__name__)
 
 
 def _module(family: Family) -> str:
@@ -56,6 +62,7 @@ def load(
     check_policy(long_text)
     check_precision(precision)
     place = named_device(device)
+    started = time.perf_counter()
     model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
@@ -66,6 +73,12 @@ def load(
         recall(model, folder)
     model.native.to(place)
     model.long_text, model.precision = long_text, precision
+    known = _lineage(str(name))
+    model.family = known.family if known else family_of(model)
+    if known:
+        model.base = known.base
+        model.concepts = tuple(Concept(one.name, one.descriptions) for one in known.concepts)
+    LOG.info("loaded %r in %.1f seconds", model, time.perf_counter() - started)
     return model
 
 
@@ -73,6 +86,28 @@ def _folder_of(name: str) -> Path | None:
     """The folder that a name leads to: itself, or what stands behind LOADER:."""
     behind = name.partition(":")[2].partition("?")[0]
     return next((Path(one) for one in (name, behind) if one and Path(one).is_dir()), None)
+
+
+def family_of(model: VisionLanguageModel) -> str:
+    """The name of the model's row in `FAMILIES`, by its class and its configuration; else the name of its class."""
+    if model.name == "mini":
+        return "mini"
+    kind = getattr(getattr(model.native, "config", None), "model_type", None)
+    rows = [row for row in FAMILIES[1:] if row.implementation.endswith(f":{type(model).__name__}")]
+    better = [row for row in rows if kind in row.model_types or row.name.casefold() in model.name.casefold()]
+    return next((row.name for row in better or rows), type(model).__name__)
+
+
+def _lineage(name: str) -> Lineage | None:
+    """What stands beside the weights, where they lie in a folder that Molyneux saved."""
+    loader, colon, rest = name.partition(":")
+    path = Path(rest if colon and loader in LOADERS else name) / CONCEPTS
+    if not path.is_file():
+        return None
+    try:
+        return read_record(Lineage, path)
+    except DataError as error:
+        raise ModelError(str(error)) from error
 
 
 def check_precision(name: str) -> None:

@@ -216,7 +216,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return normalize(self.compute(self._native.vision_model.head(), features), dim=-1)
 
     def save(
-        self, folder: Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
+        self, folder: str | Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
     ) -> None:
         """Write the weights under their published names, the tokenizer, and the architecture beside them.
 
@@ -234,6 +234,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
             about = {"architecture": asdict(self._config), "source_sha256": self._source}
             (target / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
             self.save_packs(target)
+            self.write_about(target)
 
     def copy(self, *, whole: bool = False) -> "MedClipModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})

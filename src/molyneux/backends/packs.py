@@ -8,6 +8,7 @@ import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.digest import state_digest, weights_digest
+from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, ModelError
 from molyneux.packs import FOLDER, Merged, Pack, change, in_order, read_merged, short
 
@@ -93,6 +94,10 @@ def with_packs(model: DualEncoder, merged: Merged) -> DualEncoder:
     """A copy of the model that has these packs and no others. `merged` is of this model or of one that it came from."""
     twin = model.copy(whole=model.map_side == "texts")
     merge(twin, merged)
+    left = {pack.name for pack in model.packs} - {pack.name for pack in merged.packs}
+    twin.concepts = tuple(one for one in model.concepts if one.name not in left)
+    there = {one.name for one in twin.concepts}
+    twin.learned([Concept(p.name, p.descriptions) for p in merged.packs if p.descriptions and p.name not in there])
     return twin
 
 

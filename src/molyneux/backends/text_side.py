@@ -53,6 +53,6 @@ class TokenizedEncoder(DualEncoder):
 
     def _resemble(self, other: "TokenizedEncoder", whole: bool) -> None:
         """Take over what `load` set and what was merged, and what was read where the text tower is shared."""
-        self.long_text, self.precision = other.long_text, other.precision
+        self.resemble(other)
         self._texts = {} if whole else other._texts
         self.merged = other.merged

@@ -139,7 +139,7 @@ class Vilt(Matcher, MaskedLM):
         if self.long_text == "error":
             check_fits(text, self._window)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write weights under their published names, configuration, tokenizer and image processor.
 
         transformers loads the folder as `ViltModel` or `ViltForMaskedLM` (which leave `itm_score` aside) and as
@@ -158,11 +158,12 @@ class Vilt(Matcher, MaskedLM):
             self._tokenizer.save_pretrained(target)
             processor = ViltImageProcessor(size={"shortest_edge": self.image_size}, size_divisor=config.patch_size)
             processor.save_pretrained(target)
+            self.write_about(target)
 
     def copy(self, *, whole: bool = False) -> "Vilt":
         del whole  # there is no text tower apart
         twin = Vilt(self._name, copy.deepcopy(self._native), self._tokenizer)
-        twin.long_text, twin.precision = self.long_text, self.precision
+        twin.resemble(self)
         return twin
 
     def vision_batch_norms(self) -> list[nn.BatchNorm2d]:

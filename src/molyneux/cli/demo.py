@@ -1,6 +1,7 @@
 """`molyneux demo`."""
 
 import sys
+from importlib import resources
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -9,41 +10,42 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json, print_scores
+from molyneux.cli.show import print_json, print_next, print_scores, print_shown
 
-NAME = "kangaroo"
-DESCRIPTION = (
-    "A tall brown animal that stands upright on big hind legs, with short arms, long ears and a thick long tail."
-)
+NAME = "pagoda"
+DESCRIPTION = "A tall tower of several storeys, each with its own tiled roof whose corners curve upwards."
 
 
 def demo(
     *,
     runs: Annotated[Path, Parameter(help="Where the demo's folder is made.")] = Path("runs"),
-    controls: Annotated[bool, Parameter(help="Read both controls beside the run.")] = True,
+    controls: Annotated[bool, Parameter(help="Teach both controls beside the run.")] = True,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> None:
-    """Teach 'mini' what a kangaroo is, from one sentence, and see what can be seen without photos."""
+    """Teach 'mini' what a pagoda is, from one sentence, and ask it about photos that come with Molyneux."""
     from molyneux.concepts import Concept
     from molyneux.pipeline.settings import TeachSettings
     from molyneux.pipeline.teach_run import read_scores, teach_concepts
+    from molyneux.records import SHOWN, ShownPhotos, read_record
 
     out = fresh(runs / "demo")
-    settings = TeachSettings(concepts=(Concept(NAME, DESCRIPTION),), out=out, controls=controls)
-    with progress(quiet) as on_step:
-        teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
-    scores = read_scores(out).as_dict()
+    with resources.as_file(resources.files("molyneux") / "photos") as photos:
+        settings = TeachSettings(
+            concepts=(Concept(NAME, DESCRIPTION),), out=out, controls=controls, fresh=False, show=photos
+        )
+        with progress(quiet) as on_step:
+            teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
+    scores, shown = read_scores(out).as_dict(), read_record(ShownPhotos, out / SHOWN).as_dict()
     if as_json:
-        print_json(scores | {"report": str(out / "report.html")})
+        print_json(scores | {"shown": shown, "report": str(out / "report.html")})
         return
     print(f"Taught 'mini' what a {NAME} is, from one sentence and no photo:")
     print(f"  {DESCRIPTION}")
     print_scores(scores)
-    print("No photos come with Molyneux, so none were recognised here; with a folder of your own:")
-    print(f"  molyneux evaluate --model {out / 'model'} --base mini --novel PHOTOS --names imagenet-1k")
-    print("  (PHOTOS/kangaroo/*.jpg; the README has the numbers for twelve concepts)")
+    print_shown(shown)
     print(f"report: {out / 'report.html'}")
+    print_next("recognise", "PHOTO", "--model", str(out / "model"), "--base", "mini")
 
 
 def fresh(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json
+from molyneux.cli.show import print_json, print_next
 from molyneux.datasets.imagenet import ClassNames
 
 
@@ -63,3 +63,4 @@ def describe(
     for title, text in found.written.items():
         print(f"{title}: {text}")
     print(f"{out}: {len(found.written)} written, {len(found.kept)} kept as they were")
+    print_next("teach", "--concepts", str(out), "--out", "FOLDER")

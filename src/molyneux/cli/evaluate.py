@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_classes, print_json, print_predictions, print_scores
+from molyneux.cli.show import print_classes, print_json, print_next, print_predictions, print_scores
 
 
 def evaluate(
@@ -52,3 +52,4 @@ def evaluate(
         print_classes(scores["classes"])
     if predictions:
         print_predictions(scores["predictions"])
+    print_next("recognise", "PHOTO", "--model", model, *(("--base", base) if base is not None else ()))

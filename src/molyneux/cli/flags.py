@@ -1,5 +1,6 @@
 """Flags that several verbs share. A configuration's flags come from its dataclass; they override its preset."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -32,6 +33,20 @@ else:
     _SaliencyPreset = Literal["default", *PRESETS["saliency"]]
 
 _ABSENT = object()
+
+_CONFIGURED = (
+    "model",
+    "device",
+    "precision",
+    "long_text",
+    "seed",
+    "control",
+    "images_from",
+    "show",
+    "adapter_only",
+    "fresh",
+)
+"""Fields of a run's configuration that are flags of `molyneux teach`."""
 
 RUNNING = Running()
 GENERATION = Generation()
@@ -142,12 +157,24 @@ MaskFlags = Annotated[MaskConfig, Parameter(name="--masks", group=_MASKS)]
 CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", group=_CAPTIONING)]
 
 
+Config = Annotated[
+    Path | None,
+    Parameter(
+        name="--config",
+        help="A config.yaml that 'molyneux teach' wrote: its concepts and settings, except those that are given here.",
+    ),
+]
+
+
 def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give each setting without a flag the value of the chosen preset.
 
     A flag of another kind of update than the preset's (low-rank or not) replaces the preset's update as a whole.
     """
     del app, commands
+    path = _chosen(arguments, "--config")
+    if path:
+        _configure(arguments, Path(path))
     for group, choices in PRESETS.items():
         preset = choices.get(_chosen(arguments, f"--{group}-preset"))
         if preset is not None:
@@ -170,6 +197,63 @@ def given_concepts(name: str | None, descriptions: Iterable[str], file: Path | N
     if name is None:
         raise ConceptError("no concept given: expected a NAME with --description TEXT, or --concepts FILE")
     return check_distinct([Concept(name, descriptions)])
+
+
+def configured_concepts(
+    name: str | None, descriptions: Iterable[str], file: Path | None, config: Path | None
+) -> "tuple[Concept, ...]":
+    """`given_concepts`, or those of a run's configuration where no others are given. Errors: as there.
+
+    Raises:
+        DataError: if the configuration is none that `molyneux teach` wrote.
+    """
+    descriptions = tuple(descriptions)
+    if config is None or name is not None or descriptions or file is not None:
+        return given_concepts(name, descriptions, file)
+    from molyneux.concepts import Concept, check_distinct
+    from molyneux.records import RunSettings, read_record
+
+    return check_distinct(Concept(one.name, one.descriptions) for one in read_record(RunSettings, config).concepts)
+
+
+def warn_of_names(concepts: "Iterable[Concept]") -> None:
+    """Say on stderr which descriptions hold their concept's name: they are to say how it looks without it."""
+    from molyneux.pipeline.describe import names_used
+
+    for concept in concepts:
+        used = [word for text in concept.descriptions for word in names_used(concept.name, text)]
+        if used:
+            print(
+                f"molyneux: warning: a description of {concept.name!r} says {used[0]!r}: describe how it looks without "
+                "its name",
+                file=sys.stderr,
+            )
+
+
+def _configure(arguments: ArgumentCollection, path: Path) -> None:
+    """Give each setting without a flag the value that a run's configuration has."""
+    from molyneux.recipes.settings import generation_of, inversion_of, teaching_of
+    from molyneux.records import RunSettings, read_record
+
+    found = read_record(RunSettings, path)
+    scoring = found.evaluation
+    flat = {
+        **{key: getattr(found, key) for key in _CONFIGURED},
+        **{key: getattr(scoring, key) for key in ("novel", "known", "names", "class_names", "templates", "ensemble")},
+        **{key: getattr(scoring, key) for key in ("window_center", "window_width", "slice")},
+        # without photos of the concepts no controls were scored; that says nothing of a run with photos
+        "controls": None if scoring.novel is None else scoring.controls,
+    }
+    for argument in arguments:
+        value = flat.get(argument.name.removeprefix("--").replace("-", "_"))
+        if value is not None and not argument.tokens:
+            argument.append(Token(keyword=argument.name, source="config", implicit_value=value))
+    groups = {"inversion": inversion_of(found.inversion), "teaching": teaching_of(found.teaching)}
+    if found.generation is not None:
+        groups["generation"] = generation_of(found.generation)
+    for group, config in groups.items():
+        if not _chosen(arguments, f"--{group}-preset"):
+            _fill(arguments, group, config)
 
 
 def _chosen(arguments: Iterable[Argument], flag: str) -> str:

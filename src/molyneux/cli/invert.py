@@ -24,6 +24,7 @@ def invert(
     """Turn descriptions into images, by inverting the model."""
     del inversion_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
+    flags.warn_of_names(found)
 
     from molyneux.pipeline.invert_run import invert_concepts
     from molyneux.pipeline.settings import InvertSettings

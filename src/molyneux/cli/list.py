@@ -1,6 +1,7 @@
 """`molyneux list`: what can be named on the command line."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -118,16 +119,35 @@ def packs(*, model: Annotated[Path, Parameter(help=PLACE)], as_json: flags.AsJso
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str | None = None) -> None:
+    """A table where each row fits on a line, as it always does for a program; else a paragraph for each row."""
     from rich.console import Console
     from rich.table import Table
 
+    found = [tuple(row) for row in rows]
     console = Console(width=None if sys.stdout.isatty() else _WIDE, markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading == "tokens" else "left")
-    for row in rows:
+        table.add_column(heading, justify="right" if heading == "tokens" else "left", no_wrap=True)
+    for row in found:
         table.add_row(*row)
-    console.print(table, highlight=False, soft_wrap=not sys.stdout.isatty())
+    widest = sum(max(map(len, column)) + 2 for column in zip(headings, *found, strict=True))
+    if widest <= console.width or not sys.stdout.isatty():
+        console.print(table, highlight=False, soft_wrap=not sys.stdout.isatty())
+    else:
+        for row in found:
+            # what one types is never broken, so that it can be copied
+            print(row[0])
+            for heading, cell in zip(headings[1:], row[1:], strict=True):
+                print(
+                    textwrap.fill(
+                        f"{heading}: {cell}",
+                        console.width,
+                        initial_indent="  ",
+                        subsequent_indent="    ",
+                        break_long_words=False,
+                        break_on_hyphens=False,
+                    )
+                )
     if below is not None:
         console.print(below, highlight=False)
 

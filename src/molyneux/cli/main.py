@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError, Parameter
 from molyneux import __version__
 from molyneux.cli.caption import caption
 from molyneux.cli.cite import cite
+from molyneux.cli.completion import completion
 from molyneux.cli.convert import convert
 from molyneux.cli.demo import demo
 from molyneux.cli.describe import describe
@@ -19,6 +20,7 @@ from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
 from molyneux.cli.packs import apply, pack, remove
+from molyneux.cli.recognise import recognise
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
 from molyneux.cli.run import run as run_recipe
@@ -40,6 +42,7 @@ app = App(
 )
 VERBS: tuple[Callable[..., None], ...] = (
     teach,
+    recognise,
     invert,
     evaluate,
     retrieve,
@@ -56,6 +59,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     demo,
     env,
     cite,
+    completion,
 )
 
 for place, verb in enumerate(VERBS):

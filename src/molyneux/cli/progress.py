@@ -4,19 +4,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[str, int, int], None]
+from molyneux.runs.options import Progress
+from molyneux.runs.progress import bars, taken
 
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Progress | None]:
     """Yield what the pipeline is to call with (what, done, total); None when quiet."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        with _bars() as on_step:
-            yield on_step
-    else:
-        yield plain_lines(lambda line: print(line, file=sys.stderr, flush=True))
+    with taken():
+        if quiet:
+            yield None
+        elif sys.stderr.isatty():
+            with bars() as on_step:
+                yield on_step
+        else:
+            yield plain_lines(lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def plain_lines(write: Callable[[str], None]) -> Progress:
@@ -30,21 +32,3 @@ def plain_lines(write: Callable[[str], None]) -> Progress:
             write(f"{what}: {done} of {total}")
 
     return on_step
-
-
-@contextmanager
-def _bars() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def on_step(what: str, done: int, total: int) -> None:
-            if what not in tasks or bars.tasks[tasks[what]].finished:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield on_step

@@ -1,18 +1,30 @@
 """Results on stdout: JSON for programs, a table for people."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from molyneux.images.choices import CONTROLS
 
+if TYPE_CHECKING:
+    from molyneux.tasks.recognition.record import Recognition
+
 MISSING = "–"
+
+FEW = 12
+"""Up to so many photos, all of each one's names are shown."""
 
 
 def print_json(value: Any) -> None:
     """The value as JSON, and nothing else."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_next(*command: str) -> None:
+    """What a user may want to type next; words in capitals are to be filled in."""
+    print(f"next: molyneux {shlex.join(command)}")
 
 
 def print_scores(scores: Mapping[str, Any]) -> None:
@@ -32,7 +44,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
                 change(concept["target_recall"], percent),
                 change(concept.get("target_recall_interval", {}), between),
                 change(concept["false_positive_rate"], percent),
-                change(concept["median_rank"], number),
+                change(concept["median_rank"], place),
                 str(concept["photos"]),
             )
         console.print(table)
@@ -82,6 +94,45 @@ def print_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
             if when in one:
                 top = ", ".join(f"{name} {score:.3f}" for name, score in one[when]["top"])
                 print(f"{one['path']} ({one['concept']}) {when}: {top}")
+
+
+def print_recognised(found: "Recognition") -> None:
+    """A row for each photo; of a few photos all names, each on a line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from molyneux.tasks.recognition.record import NONE
+
+    moments = ("before", "after") if found.base is not None else ("after",)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("photo", overflow="fold")
+    few = len(found) <= FEW
+    for moment in moments:
+        table.add_column("name" if len(moments) == 1 else moment, overflow="fold")
+        table.add_column("share", justify="right")
+        table.add_column("score", justify="right")
+    for photo in found:
+        answers = [getattr(photo, moment) for moment in moments]
+        for place in range(max(len(one.best) for one in answers) if few else 1):
+            cells = [photo.photo if place == 0 else ""]
+            for one in answers:
+                name, score, share = one.best[place]
+                mark = f"{NONE}: " if place == 0 and one.none_of_these else ""
+                cells += [f"{mark}{name}", percent(share), f"{score:.3f}"]
+            table.add_row(*cells)
+    # for a program that reads the table, a row is a line
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+    console.print(table, highlight=False)
+    for one in found.unreadable:
+        console.print(f"not read: {one.reason}", highlight=False, soft_wrap=True)
+    said = found.protocol
+    limit = "" if said.limit.probability is None else f"limit {percent(said.limit.probability)}: "
+    console.print(
+        f"{len(said.names)} names; share: {said.probability}; {limit}{said.limit_means}"
+        + (f"; {said.use}" if said.use else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_retrieval(scores: Mapping[str, Any]) -> None:
@@ -174,11 +225,11 @@ def print_localised(scores: Mapping[str, Any]) -> None:
 
 def from_text(found: Mapping[str, Any]) -> str:
     """What text alone can tell of one concept, as a sentence."""
-    rank = change(found["median_rank"], number)
+    rank = change(found["median_rank"], place)
     share = change(found["replay_captured"], percent)
     similarity = change(found["similarity"], lambda value: f"{value:.3f}")
     beside = ", ".join(
-        f"{number(control['median_rank']['after'])} after the same teaching on {_control(name)}"
+        f"{place(control['median_rank']['after'])} after the same teaching on {_control(name)}"
         for name, control in found.get("controls", {}).items()
     )
     return (
@@ -229,6 +280,51 @@ def number(value: float) -> str:
     ('3', '1.5')
     """
     return f"{value:g}"
+
+
+def place(rank: float) -> str:
+    """A rank of a record, which counts from 0, as people count.
+
+    >>> place(0.0), place(1.5)
+    ('1', '2.5')
+    """
+    return number(rank + 1)
+
+
+def print_shown(shown: Mapping[str, Any]) -> None:
+    """The best names of a few photos, before and after teaching, and of the controls where a photo shows a concept."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+    for photo in shown["photos"]:
+        own = photo["shows"]
+        models = {"before": photo["before"], "after": photo["after"]}
+        if own is not None:
+            models |= {f"after {_control(name)}": one for name, one in photo["controls"].items()}
+        table = Table(box=None, pad_edge=False)
+        for label in models:
+            table.add_column(label, overflow="fold")
+        rows = [[_guess(name, share) for name, _, share in one["best"]] for one in models.values()]
+        if own is not None:
+            rows = [
+                [*told, f"{own}: place {one['concepts'][own]['rank']}"]
+                for told, one in zip(rows, models.values(), strict=True)
+            ]
+        for cells in zip(*rows, strict=True):
+            table.add_row(*cells)
+        title = f"{photo['photo']}{f', a photo of a {own}' if own else ''}"
+        console.print(f"{title} ({photo['credit']})" if photo["credit"] else title, highlight=False, soft_wrap=True)
+        console.print(table, highlight=False)
+    console.print(
+        f"{len(shown['photos'])} photos are no measure; the README has a table of twelve concepts, on 30 photos each.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _guess(name: str, share: float) -> str:
+    return f"{percent(share):>7} {name}"
 
 
 def _control(name: str) -> str:

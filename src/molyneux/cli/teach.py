@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json, print_scores
+from molyneux.cli.show import print_json, print_next, print_scores
 
 
 def teach(
@@ -18,6 +18,7 @@ def teach(
     out: flags.Out,
     description: flags.Descriptions = (),
     concepts: flags.ConceptFile = None,
+    config: flags.Config = None,
     model: Annotated[
         str,
         Parameter(
@@ -30,6 +31,13 @@ def teach(
     novel: flags.Novel = None,
     known: flags.Known = None,
     names: flags.Names = None,
+    show: Annotated[
+        Path | None,
+        Parameter(
+            help="A folder of photos to look at in the report, with the names that the model gives them before and "
+            "after. Photos in a sub-folder that is named like a concept show it."
+        ),
+    ] = None,
     images_from: flags.ImagesFrom = None,
     control: flags.TaughtControl = None,
     controls: Annotated[bool, Parameter(help="With photos: run and score the controls too.")] = True,
@@ -57,7 +65,8 @@ def teach(
 ) -> None:
     """Teach concepts from descriptions, score the model, save it and write a report."""
     del inversion_preset, teaching_preset  # taken into account where flags are read
-    found = flags.given_concepts(name, description, concepts)
+    found = flags.configured_concepts(name, description, concepts, config)
+    flags.warn_of_names(found)
 
     from molyneux.packs import model_folder
     from molyneux.pipeline.settings import TeachSettings
@@ -71,6 +80,7 @@ def teach(
         novel=novel,
         known=known,
         names=names,
+        show=show,
         images_from=images_from,
         generation=generation,
         control=control,
@@ -92,3 +102,4 @@ def teach(
         return
     print_scores(scores)
     print(f"report: {out / 'report.html'}")
+    print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", model)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +24,13 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.priors import batch_norm_moments, frobenius_variation, statistics_distance, total_variation
 from molyneux.inversion.views import draw_views, view
 from molyneux.records import TracePoint
+from molyneux.runs.progress import counting
 from molyneux.shapes import Images
 from molyneux.synthetic import SyntheticImages
 
 OnStep = Callable[[int, int], None]
+
+LOG = logging.getLogger(__name__)
 
 
 def invert(
@@ -60,7 +64,10 @@ def invert(
     started = time.perf_counter()
     alignment = model.alignment(concept.descriptions)
     fingerprint = _fingerprint(model, config, [concept], seed) if checkpoint else ""
-    pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, on_step)
+    with counting(f"inverting {concept.name!r}", on_step) as told:
+        pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, told)
+    seconds = time.perf_counter() - started
+    LOG.info("inverted %r: %d images in %.1f seconds", concept.name, len(pixels), seconds)
     return SyntheticImages(
         concept=concept,
         pixels=pixels,
@@ -68,7 +75,7 @@ def invert(
         depicted=concept.name,
         source_descriptions=concept.descriptions,
         trace=trace,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
 
 

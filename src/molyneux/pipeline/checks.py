@@ -16,6 +16,7 @@ from molyneux.tasks.classification.features import name_texts
 from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.run import check_class_texts
+from molyneux.tasks.recognition.shown import read_shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_headers(() if folder is None else folder.paths)
+    if settings.show is not None:
+        read_shown(settings.show, settings.concept_names)
     check_images(settings.image_request, novel)
     bank = without(given or imagenet_names(class_names), settings.concept_names)
     return CheckedRequest(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)

@@ -1,26 +1,34 @@
 """`molyneux.teach`: teaching with a run's defaults for known names and replay images."""
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.backends.packs import check_new, untaught
+from molyneux.concepts import Concept, check_distinct
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import without
 from molyneux.images.replay import replay_images
+from molyneux.inversion.invert import invert
+from molyneux.pipeline.describe import names_used
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.runs.options import check_seed
-from molyneux.synthetic import SyntheticImages
+from molyneux.runs.progress import counting
+from molyneux.synthetic import SyntheticImages, description_only
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import check_ability, fine_tune
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
+LOG = logging.getLogger(__name__)
+
 
 def teach(
     model: ModelT,
-    images: Sequence[SyntheticImages],
+    images: SyntheticImages | Concept | Sequence[SyntheticImages | Concept],
     config: TeachingConfig | None = None,
     *,
     known: Sequence[str] | None = None,
@@ -38,30 +46,66 @@ def teach(
     Args:
         model: one with the ability that `config.loss` needs; the default loss needs separate image and text
             embeddings.
-        images: of each concept, as `invert` makes them.
+        images: of each concept, as `invert` makes them, or the concept itself: then `invert` is called first, with
+            this seed, unless the lesson learns from descriptions alone (the preset 'edit').
         config: Molyneux's own defaults if None.
         known: names that the model knows, as negatives; ImageNet's if None.
         replay: synthetic images of known classes, on which the model's answers are kept. If None, the model's own
             set, which ships with it or is made the first time and cached; () for none.
         seed: decides the order and choice of images.
         adapter: with a low-rank update, a folder to be made for the adapter, in peft's layout.
-        on_step: called after each step with (steps done, steps in all).
+        on_step: called after each step of the lesson with (steps done, steps in all).
 
     Raises:
         ConceptError: if the model has a pack of one of the names, and is to be taught by an edit.
+        ConceptError: if two concepts have one name.
         ModelError: if the model lacks the ability, or a text has more tokens than it reads.
         OutputError: if replay images cannot be cached.
     """
     check_seed(seed)
     config = config or TeachingConfig()
     check_ability(model, config)
-    taught = [one.concept.name for one in images]
+    given = [images] if isinstance(images, SyntheticImages | Concept) else images
+    concepts = check_distinct(one if isinstance(one, Concept) else one.concept for one in given)
+    taught = [concept.name for concept in concepts]
+    source: VisionLanguageModel = model
     if config.objective.merges:
         check_new(model, taught)
-    if replay is None and config.uses_replay:
-        source = dual_encoder(model, "replay")
-        replay = replay_images(untaught(source) if config.objective.merges else source, taught=taught)
-    replay = replay or ()
+        source = untaught(dual_encoder(model, "an edit"))
+    for concept in concepts:
+        warn_of_name(concept)
+    started = time.perf_counter()
+    if replay is None:
+        replay = replay_images(dual_encoder(source, "replay"), taught=taught) if config.uses_replay else ()
     bank = without(imagenet_names(), taught) if known is None else known
-    load_known_texts(model, bank, config)
-    return fine_tune(model, images, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=on_step)
+    values = _as_images(model, given, seed, inverts=config.needs_images)
+    load_known_texts(source, bank, config)
+    with counting("teaching", on_step) as told:
+        student = fine_tune(model, values, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=told)
+    student.learned(concepts)
+    if adapter is not None:
+        student.write_about(adapter)
+    LOG.info("taught %s in %.1f seconds", ", ".join(map(repr, taught)), time.perf_counter() - started)
+    return student
+
+
+def warn_of_name(concept: Concept) -> None:
+    """Log a warning for each description that holds the concept's name."""
+    for text in concept.descriptions:
+        if used := names_used(concept.name, text):
+            LOG.warning(
+                "a description of %r says %s: describe how it looks without its name", concept.name, repr(used[0])
+            )
+
+
+def _as_images(
+    model: VisionLanguageModel, given: Sequence[SyntheticImages | Concept], seed: int, *, inverts: bool
+) -> Sequence[SyntheticImages]:
+    """Each concept's images: as they were given, inverted now, or none where its description is enough."""
+    if not any(isinstance(one, Concept) for one in given):
+        return cast(Sequence[SyntheticImages], given)
+
+    def images_of(concept: Concept) -> SyntheticImages:
+        return invert(model, concept, seed=seed) if inverts else description_only(concept)
+
+    return [images_of(one) if isinstance(one, Concept) else one for one in given]

@@ -69,6 +69,9 @@ class TeachSettings:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     running: Running = field(default_factory=Running)
     executor: Executor = "serial"
+    show: Path | None = None
+    """A folder of photos to look at: those in a sub-folder that is named like a concept show it, others something
+    else. The report begins with the answers of all models for them."""
     adapter_only: bool = False
     """Whether only the low-rank adapter is saved, not the whole taught model."""
 
@@ -138,6 +141,7 @@ class TeachSettings:
                 **drawn,
                 controls=self.compares,
             ),
+            **({} if self.show is None else {"show": str(self.show)}),
             adapter_only=self.adapter_only,
             fresh=self.fresh,
         ).as_dict()

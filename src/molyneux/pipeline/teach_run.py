@@ -13,6 +13,7 @@ from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
 from molyneux.backends.packs import check_new, untaught
+from molyneux.cards import write_card
 from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
@@ -22,9 +23,15 @@ from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.records import (
     CLASSES,
+    CONCEPTS,
+    CONFIG,
+    MISTAKEN,
     PREDICTIONS,
     SCORES,
+    SHOWN,
     Classes,
+    Lineage,
+    RunSettings,
     TeachResult,
     as_record,
     read_record,
@@ -37,10 +44,11 @@ from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage
 from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.features import photo_features
-from molyneux.tasks.classification.predictions import write_predictions
+from molyneux.tasks.classification.predictions import MISTAKEN_PHOTOS, write_mistaken, write_predictions
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
 from molyneux.tasks.classification.zero_shot import evaluate
+from molyneux.tasks.recognition.shown import FOLDER, read_shown, shown_photos
 from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import changes_texts, shares_trunk
 
@@ -77,6 +85,11 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     run.finish_stages(folder)
     write_environment(folder, base.device.type, command, base)
     write_report(folder.root)
+    if (folder.root / settings.saved / CONCEPTS).is_file():
+        # last, since it changes a finished stage's folder
+        lineage = read_record(Lineage, folder.root / settings.saved / CONCEPTS)
+        scores = read_record(TeachResult, folder.root / SCORES)
+        write_card(folder.root / settings.saved, lineage, read_record(RunSettings, folder.root / CONFIG), scores)
     folder.finish()
     return folder.root
 
@@ -106,6 +119,7 @@ class TeachRun:
         """Makes the images; an edit is computed without the model's packs, so they are to leave no trace in these."""
         if settings.teaching.objective.merges:
             self.source = untaught(dual_encoder(base, "an edit"))
+        self._control_models: dict[str, DualEncoder | Matcher] = {}
 
     def finish_stages(self, folder: RunFolder) -> None:
         """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
@@ -119,12 +133,14 @@ class TeachRun:
         )
         about = settings.resolved()
         folder.run([Stage(name="teach", inputs=about, files=(settings.saved,), make=self.teach)])
-        scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES)
+        scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES, MISTAKEN, MISTAKEN_PHOTOS)
         scores["model"] = settings.saved
         if settings.drawn:
             scores["protocol"]["novel_images"] = "drawings, not photos"
         if settings.novel is None and settings.fresh and settings.image_request.source.has_images:
             scores["text_only"] = folder.value("fresh images", about, self.text_only)
+        if settings.show is not None:
+            folder.run([Stage(name="shown photos", inputs=about, files=(SHOWN, FOLDER), make=self.show)])
         if settings.compares:
             scores["controls"] = {
                 name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
@@ -176,9 +192,12 @@ class TeachRun:
         """Teach the concepts and save the model, or its adapter alone."""
         settings, saved = self.settings, self.folder.root / self.settings.saved
         if settings.adapter_only:
-            self.lesson(self.images, "teaching", saved)
+            self.taught = self.lesson(self.images, "teaching", saved)
+            self.taught.learned(settings.concepts)
+            self.taught.write_about(saved)
             return
         self.taught = self.lesson(self.images, "teaching")
+        self.taught.learned(settings.concepts)
         self.taught.save(saved)
 
     def lesson(
@@ -200,9 +219,29 @@ class TeachRun:
         """The scores of the taught model beside its base."""
         found, root = self.score(self.taught, base=self.base), self.folder.root
         write_predictions(root, self.request.novel, found.predictions)
+        if any(found.mistaken.values()):
+            write_mistaken(root, self.request.known, found.mistaken)
         if found.after.classes:
             write_record(root / CLASSES, Classes(found.classes))
         return found.as_dict()
+
+    def show(self) -> None:
+        """Ask all models of the run about the photos that the report shows."""
+        settings, prompts = self.settings, self.settings.prompt_config
+        assert settings.show is not None
+        wanted = taught_controls() if settings.controls and settings.control is None else ()
+        models = {"before": self.base, "after": self.taught}
+        models |= {control: self.control_lesson(control) for control in wanted}
+        found = shown_photos(
+            models,
+            read_shown(settings.show, settings.concept_names),
+            settings.concept_names,
+            self.request.labels.known,
+            self.folder.root,
+            prompts=self.request.prompts,
+            ensemble=prompts.ensemble,
+        )
+        write_record(self.folder.root / SHOWN, found)
 
     def text_only(self) -> dict[str, Any]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
@@ -224,6 +263,11 @@ class TeachRun:
 
     def control_lesson(self, control: str) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
+        if control in self._control_models:
+            return self._control_models[control]
         request = self.settings.image_request
         images = control_images(control, self.image_maker, request, self.images, self.folder.work, self.on_step)
-        return self.lesson(images, f"{control} control")
+        found = self.lesson(images, f"{control} control")
+        if self.settings.show is not None:  # asked twice: for its scores, and for the photos to show
+            self._control_models[control] = found
+        return found

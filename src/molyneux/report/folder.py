@@ -12,8 +12,10 @@ from molyneux.records import (
     CONFIG,
     ENVIRONMENT,
     IMAGES,
+    MISTAKEN,
     PREDICTIONS,
     SCORES,
+    SHOWN,
     Classes,
     ClassResult,
     ConceptResult,
@@ -22,11 +24,15 @@ from molyneux.records import (
     ImagesRecord,
     IntervalPair,
     KeptPrediction,
+    Mistaken,
+    MistakenPhoto,
     Predictions,
     RankPair,
     RecordT,
     RunSettings,
     SharePair,
+    ShownPhoto,
+    ShownPhotos,
     TeachResult,
     TextOnly,
     read_record,
@@ -59,6 +65,8 @@ class Taught:
     text_only: TextOnly | None
     controls: Mapping[str, ConceptResult]
     photos: tuple[KeptPrediction, ...]
+    mistaken: tuple[MistakenPhoto, ...]
+    """Known photos that its name captures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,8 @@ class Run:
     classes: Mapping[str, ClassResult]
     """The known classes that there are photos of."""
     concepts: tuple[Taught, ...]
+    exhibits: ShownPhotos | None = None
+    """Photos to look at."""
 
     @cached_property
     def known_accuracy(self) -> SharePair:
@@ -98,7 +108,7 @@ class Run:
         """What the concepts were scored on: 'drawings' or 'photos'."""
         return "drawings" if self.drawn else "photos"
 
-    def thumbnail(self, photo: KeptPrediction) -> Path | None:
+    def thumbnail(self, photo: KeptPrediction | MistakenPhoto | ShownPhoto) -> Path | None:
         """The small copy of a photo; None if it is absent or leads out of the folder."""
         path = (self.folder / (photo.thumbnail or ".")).resolve()
         return path if path.is_relative_to(self.folder.resolve()) and path.is_file() else None
@@ -120,6 +130,7 @@ def read_run(folder: Path) -> Run:
     scores = _record(TeachResult, folder / SCORES)
     predictions = _record(Predictions, folder / PREDICTIONS)
     classes = _record(Classes, folder / CLASSES)
+    mistaken = _record(Mistaken, folder / MISTAKEN)
     made = {path.parent: read_record(ImagesRecord, path) for path in folder.glob(f"synthetic/*/{IMAGES}")}
     for place, about in made.items():
         _check_name(place / IMAGES, "source", about.source, SOURCES)
@@ -145,6 +156,7 @@ def read_run(folder: Path) -> Run:
                 text_only=scores.text_only.get(name) if scores else None,
                 controls={key: own[name] for key, own in scores.controls.items() if name in own} if scores else {},
                 photos=predictions.root.get(name, ()) if predictions else (),
+                mistaken=mistaken.root.get(name, ()) if mistaken else (),
             )
         )
     return Run(
@@ -154,6 +166,7 @@ def read_run(folder: Path) -> Run:
         environment=_record(Environment, folder / ENVIRONMENT),
         classes=classes.root if classes else {},
         concepts=tuple(concepts),
+        exhibits=_record(ShownPhotos, folder / SHOWN),
     )
 
 

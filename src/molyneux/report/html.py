@@ -3,7 +3,7 @@
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,18 @@ from markupsafe import Markup
 from molyneux.errors import DataError
 from molyneux.files import write_text
 from molyneux.images.choices import CONTROLS, SOURCES, taught_controls
-from molyneux.records import ConceptResult, IntervalPair, KeptPrediction, Opinion, Pair, SharePair
+from molyneux.records import (
+    ConceptResult,
+    IntervalPair,
+    KeptPrediction,
+    MistakenPhoto,
+    Opinion,
+    Pair,
+    Reading,
+    SharePair,
+    ShownAnswers,
+    ShownPhoto,
+)
 from molyneux.report import phrases
 from molyneux.report.figures import Row, change_chart, time_chart, trace_chart
 from molyneux.report.folder import Run, Taught, read_run
@@ -60,6 +71,7 @@ def render(run: Run) -> str:
         verdict=_overall(run) if several else [],
         summary=_summary(run) if several else [],
         classes=_class_lines(run),
+        exhibits=[_exhibit(run, photo) for photo in run.exhibits.photos] if run.exhibits else [],
         concepts=[_ConceptView.of(run, concept) for concept in run.concepts],
         controls=list(taught_controls().values()),
         settings=[(name, list(_flat(values))) for name, values in _settings(run).items() if values],
@@ -138,6 +150,11 @@ class _ConceptView:
     trace: Markup
     lines: list[_Line]
     comparison: list[tuple[str, list[str], bool]]
+    text_comparison: list[tuple[str, list[str], bool]]
+    mistaken: list[tuple[str, str, str]]
+    """Photos of known classes that its name captures: image, what it shows, its file and whether it was so before."""
+    measured: bool
+    """Whether any number was computed."""
     changes: Markup
     interval: str
     best: list[_Card]
@@ -157,8 +174,11 @@ class _ConceptView:
             about_images=_about_images(run, concept),
             without_images=concept.images is not None and not SOURCES[concept.images.source].has_images,
             trace=_both(trace_chart, concept.images.trace if concept.images else ()),
-            lines=list(_lines(run, concept)),
+            lines=_computed(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
+            text_comparison=list(_text_comparison(concept)),
+            mistaken=[_mistaken(run, photo) for photo in concept.mistaken],
+            measured=any(line.reason is None for line in _lines(run, concept)),
             changes=_both(change_chart, list(_rows(run, concept))),
             interval=phrases.percent(run.scores.protocol.interval.level, 0) if run.scores and interval else "",
             best=[_card(run, photo) for photo in best],
@@ -177,7 +197,13 @@ def _verdict(run: Run, concept: Taught) -> list[str]:
         drawn=run.drawn,
     )
     text_only = phrases.from_text(concept.text_only) if concept.text_only else ""
-    return [*said, text_only] if text_only else list(said)
+    shown = phrases.exhibits(run.exhibits, concept.name) if run.exhibits else ""
+    if concept.result.target_recall.known:
+        return [one for one in (*said, shown, text_only) if one]
+    # what was seen comes first; what nobody measured is left out
+    if shown:
+        return [one for one in (shown, text_only) if one]
+    return [text_only, said[0]] if text_only else list(said)
 
 
 def _overall(run: Run) -> list[str]:
@@ -239,7 +265,7 @@ def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
     result, others, shown = concept.result, run.known_photos, run.shown
     recall = f"share of its {shown} whose best name is this one"
     yield _shares("Recognised", recall, result.target_recall, result.photos, result.target_recall_interval)
-    yield _numbers("Median rank of its name", f"on its own {shown}; 0 is best", result.median_rank)
+    yield _numbers("Median rank of its name", f"on its own {shown}; 1 is best", result.median_rank, ranks=True)
     captured = "share of other photos that its name captures"
     yield _shares("Mistaken for it", captured, result.false_positive_rate, others)
     yield _shares("Known accuracy", "among the known names alone", run.known_accuracy)
@@ -247,7 +273,15 @@ def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
     if concept.text_only:
         on_synthetic = "on fresh synthetic images, not photos"
         yield _numbers("Similarity to its name", on_synthetic, concept.text_only.similarity, digits=3)
-        yield _numbers("Median rank of its name", on_synthetic, concept.text_only.median_rank)
+        yield _numbers(
+            "Median rank of its name", f"{on_synthetic}; 1 is best", concept.text_only.median_rank, ranks=True
+        )
+
+
+def _computed(lines: Iterable[_Line]) -> list[_Line]:
+    """The lines with numbers; where there is none at all, all lines with their reasons."""
+    found = list(lines)
+    return [line for line in found if line.reason is None] or found
 
 
 def _class_lines(run: Run) -> list[_Line]:
@@ -273,12 +307,12 @@ def _shares(
     )
 
 
-def _numbers(label: str, note: str, pair: Pair, *, digits: int = 0) -> _Line:
-    """Numbers that are no shares; without `digits`, whole ones are written as such."""
+def _numbers(label: str, note: str, pair: Pair, *, digits: int = 0, ranks: bool = False) -> _Line:
+    """Numbers that are no shares; without `digits`, whole ones are written as such. Records count ranks from 0."""
     difference = pair.difference
     decimals = digits or (0 if difference is None or difference == int(difference) else 1)
     before, after = (
-        "" if value is None else (f"{value:.{digits}f}" if digits else phrases.plain(value))
+        "" if value is None else (f"{value:.{digits}f}" if digits else phrases.plain(value + ranks))
         for value in (pair.before, pair.after)
     )
     return _Line(
@@ -289,6 +323,24 @@ def _numbers(label: str, note: str, pair: Pair, *, digits: int = 0) -> _Line:
         change="" if difference is None else phrases.signed(difference, decimals),
         reason=None if pair.known else pair.why,
     )
+
+
+def _text_comparison(concept: Taught) -> Iterator[tuple[str, list[str], bool]]:
+    """The same without photos: on fresh synthetic images, median rank, similarity, replay images captured."""
+    if concept.text_only is None or not concept.text_only.controls:
+        return
+    yield (phrases.taught_on([concept]), _read(concept.text_only), True)
+    for name, outcome in concept.text_only.controls.items():
+        yield (phrases.control_label(name), _read(outcome), False)
+
+
+def _read(found: Reading) -> list[str]:
+    rank, similarity, captured = found.median_rank.after, found.similarity.after, found.replay_captured.after
+    return [
+        phrases.place(rank) if rank is not None else "",
+        f"{similarity:.3f}" if similarity is not None else "",
+        phrases.percent(captured) if captured is not None else "",
+    ]
 
 
 def _comparison(run: Run, concept: Taught) -> Iterator[tuple[str, list[str], bool]]:
@@ -304,7 +356,7 @@ def _compared(result: ConceptResult) -> list[str]:
     recall, rank, rate = result.target_recall.after, result.median_rank.after, result.false_positive_rate.after
     return [
         phrases.percent(recall) if recall is not None else "",
-        phrases.plain(rank) if rank is not None else "",
+        phrases.place(rank) if rank is not None else "",
         phrases.percent(rate) if rate is not None else "",
     ]
 
@@ -355,8 +407,58 @@ def _improvement(photo: KeptPrediction) -> tuple[float, int]:
     return gain, photo.before.rank - photo.after.rank
 
 
+def _mistaken(run: Run, photo: MistakenPhoto) -> tuple[str, str, str]:
+    was = ", as before teaching" if photo.before else ""
+    return _thumbnail(run.thumbnail(photo)), photo.label, f"{photo.path}{was}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exhibit:
+    """A photo at the head of the report, with each model's best names."""
+
+    name: str
+    image: str
+    credit: str
+    shows: str
+    columns: Sequence[tuple[str, Sequence[tuple[str, str, float, bool]]]]
+    """Which model, and its names: name, percentage, width of the bar, whether it is a concept's."""
+    change: str
+
+
+def _exhibit(run: Run, photo: ShownPhoto) -> _Exhibit:
+    concepts = {concept.name for concept in run.concepts}
+    models = {"Before": photo.before, "After": photo.after}
+    if photo.shows is not None:
+        models |= {phrases.control_label(name): answers for name, answers in photo.controls.items()}
+    was, now = photo.before.best[0][0], photo.after.best[0][0]
+    return _Exhibit(
+        name=photo.photo,
+        image=_thumbnail(run.thumbnail(photo)),
+        credit=photo.credit,
+        shows=photo.shows or "",
+        columns=[(label, _bars(answers, concepts)) for label, answers in models.items()],
+        change=f"“{was}”, before and after" if was == now else f"“{was}” before, “{now}” after",
+    )
+
+
+def _bars(answers: ShownAnswers, concepts: set[str]) -> list[tuple[str, str, float, bool]]:
+    rows = [(name, share) for name, _, share in answers.best]
+    told = {name for name, _ in rows}
+    # a concept that is not among the best is told with its place
+    rows += [(name, one.probability) for name, one in answers.concepts.items() if name not in told]
+    return [
+        (
+            name if name in told else f"{name} (place {answers.concepts[name].rank:,})",
+            phrases.percent(share),
+            100 * share,
+            name in concepts,
+        )
+        for name, share in rows
+    ]
+
+
 def _card(run: Run, photo: KeptPrediction) -> _Card:
-    was, now = photo.before.rank, photo.after.rank
+    was, now = photo.before.rank + 1, photo.after.rank + 1
     moved = f"rank {was:,} → {now:,}" if was != now else f"rank {now:,}, as before"
     answers = [(when, _answers(photo.concept, one)) for when, one in (("before", photo.before), ("after", photo.after))]
     return _Card(name=photo.path, image=_thumbnail(run.thumbnail(photo)), moved=moved, answers=answers)

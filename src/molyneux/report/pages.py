@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,19 @@ def fill(template: str, **values: Any) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 
+def pieces(template: str, **values: Any) -> Iterator[bytes]:
+    """`fill` for a long page, piece by piece: an iterable among the values is read as the page needs it.
+
+    Raises:
+        ValueError: if the template asks for something that is not among the values.
+    """
+    try:
+        for text in _templates().get_template(template).generate(**values):
+            yield text.encode()
+    except jinja2.UndefinedError as error:
+        raise ValueError(f"{template}: {error}") from error
+
+
 def embedded(path: Path, side: int) -> str:
     """An image as a data URI, no larger than `side`.
 
@@ -47,6 +61,12 @@ def embedded(path: Path, side: int) -> str:
             image = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is no image that can be read ({error}): run again, or remove it") from error
+    return data_uri(image, side)
+
+
+def data_uri(image: Image.Image, side: int) -> str:
+    """An image as a data URI of a JPEG, its longest side at most `side`."""
+    image = image.convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)

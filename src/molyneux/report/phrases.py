@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from molyneux.images.choices import CONTROLS, SOURCES, taught_controls
-from molyneux.records import ConceptResult, RankPair, SharePair, TextOnly
+from molyneux.records import ConceptResult, RankPair, SharePair, ShownPhotos, TextOnly
 from molyneux.report.folder import NO_RESULT, Taught
 
 SPACE = "\u00a0"
@@ -27,6 +27,15 @@ def plain(value: float, digits: int = 1) -> str:
     ('1,000', '36.5')
     """
     return f"{value:,.0f}" if value == int(value) else f"{value:,.{digits}f}"
+
+
+def place(rank: float) -> str:
+    """A rank of a record, which counts from 0, as people count.
+
+    >>> place(0), place(36.5)
+    ('1', '37.5')
+    """
+    return plain(rank + 1)
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -177,9 +186,9 @@ def from_text(found: TextOnly) -> str:
     rank = found.median_rank
     if rank.before is None or rank.after is None:
         return ""
-    moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
+    moved = f"its name moved from median rank {place(rank.before)} to {place(rank.after)}"
     beside = [
-        f"{plain(control.median_rank.after)} on {control_phrase(name)}"
+        f"{place(control.median_rank.after)} on {control_phrase(name)}"
         for name, control in found.controls.items()
         if control.median_rank.after is not None
     ]
@@ -187,6 +196,35 @@ def from_text(found: TextOnly) -> str:
         moved = f"{moved}; after the same teaching it has {' and '.join(beside)}"
     only = "That shows only whether teaching took hold, not how it works on photos."
     return f"On fresh synthetic images {moved}. {only}"
+
+
+def exhibits(shown: ShownPhotos, concept: str) -> str:
+    """What happened to a concept's name on the photos of it that the report shows; '' without such photos.
+
+    >>> from molyneux.records import Place, ShownAnswers, ShownPhoto
+    >>> said = {
+    ...     rank: ShownAnswers(best=(("cup", 0.2, 0.1),), concepts={"okapi": Place(rank=rank, probability=0.1)})
+    ...     for rank in (6, 1)
+    ... }
+    >>> photo = ShownPhoto(
+    ...     photo="1.jpg", shows="okapi", thumbnail="1.jpg", before=said[6], after=said[1], controls={}
+    ... )
+    >>> exhibits(ShownPhotos(version=1, names=999, probability="", photos=(photo,)), "okapi")
+    'In the photo below, its name moved from place 6 of 999 to place 1. One photo is no measure.'
+    """
+    own = [one for one in shown.photos if one.shows == concept]
+    if not own:
+        return ""
+    ranks = [(one.before.concepts[concept].rank, one.after.concepts[concept].rank) for one in own]
+    if len(own) == 1:
+        (was, now), *_ = ranks
+        moved = f"moved from place {was:,} of {shown.names:,} to place {now:,}" if was != now else f"stays at {now:,}"
+        return f"In the photo below, its name {moved}. One photo is no measure."
+    first = [sum(rank[when] == 1 for rank in ranks) for when in (0, 1)]
+    return (
+        f"In the {len(own)} photos of it below, its name comes first in {first[1]} (before: {first[0]}). "
+        "So few photos are no measure."
+    )
 
 
 def taught_on(concepts: Sequence[Taught]) -> str:
@@ -252,7 +290,7 @@ def _because(reason: str) -> str:
 def _rank_rose(rank: RankPair) -> str:
     if rank.before is None or rank.after is None or rank.after >= rank.before:
         return ""
-    moved = f"from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
+    moved = f"from median rank {place(rank.before)} to {place(rank.after)}"
     return f" Its name did rise on them, {moved}."
 
 

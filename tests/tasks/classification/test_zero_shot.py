@@ -2,7 +2,9 @@
 
 import json
 import statistics
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -364,3 +366,27 @@ def test_the_sample_photos_can_be_scored(model):
     evaluation = evaluate(model, novel=novel, names=imagenet_names(), concepts=["okapi"])
     assert evaluation.protocol.counts.novel_photos == 30
     assert 0 <= evaluation.after.concepts["okapi"].median_rank <= 998
+
+
+def test_an_evaluation_shows_itself(model, base, known, novel, monkeypatch):
+    found = evaluate(model, novel=novel, known=known, base=base)
+    old, new = found.before.concepts[NOVEL[0]], found.after.concepts[NOVEL[0]]
+    assert [line.split()[:2] for line in str(found).splitlines()[1:3]] == [
+        [NOVEL[0], "recognised"],
+        [NOVEL[0], "mistaken"],
+    ]
+    assert f"{100 * old.target_recall:.1f} % → {100 * new.target_recall:.1f} %" in str(found)
+    assert repr(found) == str(found)
+    assert found.to_dict(predictions=True) == found.as_dict(predictions=True)
+    shown = found._repr_html_()
+    assert shown.count("<tr>") == 2 + 2 * len(NOVEL)
+    rows = []
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda given: rows.extend(given) or "frame"))
+    assert found.to_pandas() == "frame"
+    assert [(row["when"], row["concept"]) for row in rows] == [
+        (when, name) for when in ("before", "after") for name in NOVEL
+    ]
+    assert rows[-1]["target_recall"] == found.after.concepts[NOVEL[-1]].target_recall
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match="pip install pandas"):
+        found.to_pandas()

@@ -69,7 +69,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
     def chain(self) -> Chain:
         return self._tower.chain().around(self._normalized)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         folder = Path(folder)
         with new_folder(folder) as target:
             state = {key: value.contiguous() for key, value in self._native.state_dict().items()}
@@ -85,6 +85,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
                 text["hf_model_name"] = str(folder.resolve())
             (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             self.save_packs(target)
+            self.write_about(target)
 
     @abc.abstractmethod
     def copy(self, *, whole: bool = False) -> "OpenClipEncoder": ...

@@ -1,7 +1,7 @@
 """What was made of every photo, and small copies of those that changed most and least."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -10,10 +10,22 @@ from molyneux.datasets.folders import WHOLE, PhotoFolder
 from molyneux.datasets.photos import read_photo
 from molyneux.datasets.windows import Window
 from molyneux.files import slug, write_bytes
-from molyneux.records import PREDICTIONS, KeptPrediction, Prediction, Predictions, write_record
+from molyneux.records import (
+    MISTAKEN,
+    PREDICTIONS,
+    KeptPrediction,
+    Mistaken,
+    MistakenPhoto,
+    Prediction,
+    Predictions,
+    write_record,
+)
 
 SHOWN = 6
 """Photos of a concept that are copied small: this many most improved, and as many least."""
+
+MISTAKEN_PHOTOS = "mistaken"
+"""The folder of small copies of known photos that are mistaken for a concept."""
 
 THUMBNAIL = 240
 """Longest side, in pixels."""
@@ -33,6 +45,26 @@ def write_predictions(root: Path, novel: PhotoFolder | None, predictions: Sequen
             KeptPrediction(**one.given(), thumbnail=place) for one, place in zip(own, places, strict=True)
         )
     write_record(root / PREDICTIONS, Predictions(content))
+
+
+def write_mistaken(root: Path, known: PhotoFolder | None, mistaken: Mapping[str, Sequence[MistakenPhoto]]) -> None:
+    """Write `mistaken.json` and small copies of the photos, `mistaken/SLUG/NN.jpg`, into a run folder.
+
+    Args:
+        root: the run folder.
+        known: where the photos lie; without it no copies are made.
+        mistaken: by concept.
+    """
+    content = {}
+    for concept, photos in mistaken.items():
+        kept = []
+        for place, one in enumerate(photos):
+            small = None if known is None else f"{MISTAKEN_PHOTOS}/{slug(concept)}/{place:02d}.jpg"
+            if known is not None and small is not None:
+                write_bytes(root / small, thumbnail(known.root / one.path, known.window))
+            kept.append(one.model_copy(update={"thumbnail": small}))
+        content[concept] = tuple(kept)
+    write_record(root / MISTAKEN, Mistaken(content))
 
 
 def extremes(predictions: Sequence[Prediction]) -> set[int]:

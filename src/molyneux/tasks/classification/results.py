@@ -1,7 +1,8 @@
 """What an evaluation found: plain values that say what they mean, and the record that they become."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any, TypeVar
 
 from molyneux.backends.abilities import Matcher
@@ -9,6 +10,7 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import CLASS_NAMES, ClassNames
 from molyneux.datasets.windows import RESEARCH_ONLY
+from molyneux.errors import ConfigError
 from molyneux.records import (
     Bootstrap,
     ClassResult,
@@ -16,6 +18,7 @@ from molyneux.records import (
     CountPair,
     Counts,
     IntervalPair,
+    MistakenPhoto,
     Pair,
     Prediction,
     Protocol,
@@ -88,7 +91,7 @@ def protocol(
         class_names=CLASS_NAMES[class_names],
         described={name: texts[0] if len(texts) == 1 else texts for name, texts in described.items()},
         naming=_naming(described, labels),
-        score=_MATCH if isinstance(model, Matcher) else _COSINES[ensemble],
+        score=score_said(model, ensemble),
         known_names=labels.known,
         novel_names=labels.novel,
         label_sets=_LABEL_SETS,
@@ -107,6 +110,11 @@ def protocol(
         interval=bootstrap("bootstrap over photos"),
         **said,
     )
+
+
+def score_said(model: VisionLanguageModel, ensemble: Ensemble) -> str:
+    """What a photo's score for a name is, in words."""
+    return _MATCH if isinstance(model, Matcher) else _COSINES[ensemble]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +148,7 @@ class Measurement:
     """The known classes that there are photos of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Evaluation:
     """The numbers of a model, beside those of its base where there is one."""
 
@@ -151,6 +159,8 @@ class Evaluation:
     after: Measurement
     predictions: tuple[Prediction, ...]
     """One for each novel photo."""
+    mistaken: Mapping[str, tuple[MistakenPhoto, ...]] = field(default_factory=dict)
+    """For each novel name the known photos that it captures, those with the widest margin first; at most a few."""
 
     @property
     def retention(self) -> float | None:
@@ -191,6 +201,72 @@ class Evaluation:
         """`scores` as plain data for JSON; a number that could not be computed is None, with the reason beside it."""
         return self.scores(predictions=predictions, classes=classes).as_dict()
 
+    def to_dict(self, *, predictions: bool = False, classes: bool = False) -> dict[str, Any]:
+        """The same as `as_dict`."""
+        return self.as_dict(predictions=predictions, classes=classes)
+
+    def to_pandas(self) -> Any:
+        """A pandas `DataFrame` with a row for each novel name and model.
+
+        Raises:
+            ConfigError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ConfigError("to_pandas needs pandas: pip install pandas") from None
+        rows = [
+            {"model": model, "when": when, "concept": name, **asdict(scores), "known_accuracy": found.known_accuracy}
+            for when, model, found in (("before", self.base, self.before), ("after", self.model, self.after))
+            if found is not None
+            for name, scores in found.concepts.items()
+        ]
+        return pandas.DataFrame(rows)
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """What a person wants to see first: headings, and a row of text for each novel name and for known accuracy."""
+        rows = []
+        for name, scores in self.after.concepts.items():
+            old = None if self.before is None else self.before.concepts[name]
+            rows += [
+                (name, "recognised", _written(None if old is None else old.target_recall, scores.target_recall)),
+                (
+                    name,
+                    "mistaken for it",
+                    _written(None if old is None else old.false_positive_rate, scores.false_positive_rate),
+                ),
+            ]
+        rows.append(
+            (
+                "known names",
+                "right",
+                _written(None if self.before is None else self.before.known_accuracy, self.after.known_accuracy),
+            )
+        )
+        return ("name", "photos", "before → after" if self.before else "share"), [row for row in rows if row[2]]
+
+    def __str__(self) -> str:
+        headings, rows = self.table()
+        widths = [max(len(row[place]) for row in (headings, *rows)) for place in range(3)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (headings, *rows)
+        ]
+        counts = self.protocol.counts
+        lines.append(
+            f"{self.model}: {counts.novel_photos} photos of new and {counts.known_photos} of known names, "
+            f"{counts.known_names} known names"
+        )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        headings, rows = self.table()
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in headings)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
     def _values(self, value: Callable[[Measurement], Any]) -> dict[str, Any]:
         before = {} if self.before is None else {"before": value(self.before)}
         return {**before, "after": value(self.after)}
@@ -214,6 +290,15 @@ class Evaluation:
             target_recall_interval=IntervalPair(**self._values(lambda m: m.concepts[name].target_recall_interval)),
             false_positives=self._pair(CountPair, lambda m: m.concepts[name].false_positives, NO_KNOWN_PHOTOS),
         )
+
+
+def _written(before: float | None, after: float | None) -> str:
+    """Two shares as percentages; '' for none.
+
+    >>> _written(None, 0.5), _written(0.0, 0.5), _written(None, None)
+    ('50.0 %', '0.0 % → 50.0 %', '')
+    """
+    return " → ".join(f"{100 * share:.1f} %" for share in (before, after) if share is not None)
 
 
 def _naming(described: Mapping[str, object], labels: LabelSet) -> str:

@@ -86,8 +86,8 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         described=described,
         ensemble=prompt_config.ensemble,
         class_names=prompt_config.class_names,
-        shared_trunk=encoders is not None and equal_weights(*map(_trunk, encoders)),
-        shared_texts=encoders is not None and equal_weights(*map(_texts, encoders)),
+        shared_trunk=encoders is not None and same_trunk(*encoders),
+        shared_texts=encoders is not None and same_texts(*encoders),
         on_step=on_step,
     )
 
@@ -106,6 +106,17 @@ def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
     (True, False)
     """
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def same_trunk(one: DualEncoder, other: DualEncoder) -> bool:
+    """Whether two models have the same features below the projection, of photos that are read in the same way."""
+    views = [(model.image_size, model.crop_fraction, model.photo_fit) for model in (one, other)]
+    return views[0] == views[1] and equal_weights(_trunk(one), _trunk(other))
+
+
+def same_texts(one: DualEncoder, other: DualEncoder) -> bool:
+    """Whether two models have the same embeddings of texts."""
+    return equal_weights(_texts(one), _texts(other))
 
 
 def _trunk(model: DualEncoder) -> dict[str, Tensor]:

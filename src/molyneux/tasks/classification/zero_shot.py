@@ -19,7 +19,8 @@ from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import name_key
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
-from molyneux.records import Opinion, Prediction
+from molyneux.records import MistakenPhoto, Opinion, Prediction
+from molyneux.runs.progress import shown
 from molyneux.shapes import Embeddings
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
 from molyneux.tasks.classification.features import OnStep, PhotoFeatures, name_texts, photo_features
@@ -44,6 +45,9 @@ from molyneux.tasks.classification.results import (
     Measurement,
     protocol,
 )
+
+MOST_MISTAKEN = 12
+"""Of the known photos that a novel name captures, how many are told one by one."""
 
 
 def evaluate(
@@ -102,24 +106,27 @@ def evaluate(
     words = name_texts(labels.all, prompts, texts)
 
     before = None
-    if isinstance(model, Matcher):
-        if ensemble == "max":
-            raise ConfigError(f"{model.name!r} judges pairs, whose scores are averaged: leave the ensemble 'max' out")
-        after = _matches(model, labels, words, known_photos, novel_photos, on_step)
-        if isinstance(base, Matcher):
-            before = _matches(base, labels, words, known_photos, novel_photos, on_step)
-    else:
-        encoder = dual_encoder(model, "evaluation")
-        seen = _seen(encoder, known_photos, novel_photos, on_step)
-        columns = class_columns(encoder, words, ensemble)
-        after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
-        if base is not None:
-            other = dual_encoder(base, "evaluation")
-            if not shared_trunk:
-                seen = _seen(other, known_photos, novel_photos, on_step)
-            if not shared_texts:
-                columns = class_columns(other, words, ensemble)
-            before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
+    with shown(on_step) as on_step:
+        if isinstance(model, Matcher):
+            if ensemble == "max":
+                raise ConfigError(
+                    f"{model.name!r} judges pairs, whose scores are averaged: leave the ensemble 'max' out"
+                )
+            after = _matches(model, labels, words, known_photos, novel_photos, on_step)
+            if isinstance(base, Matcher):
+                before = _matches(base, labels, words, known_photos, novel_photos, on_step)
+        else:
+            encoder = dual_encoder(model, "evaluation")
+            seen = _seen(encoder, known_photos, novel_photos, on_step)
+            columns = class_columns(encoder, words, ensemble)
+            after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
+            if base is not None:
+                other = dual_encoder(base, "evaluation")
+                if not shared_trunk:
+                    seen = _seen(other, known_photos, novel_photos, on_step)
+                if not shared_texts:
+                    columns = class_columns(other, words, ensemble)
+                before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
 
     return Evaluation(
         model=model.name,
@@ -137,6 +144,7 @@ def evaluate(
         before=None if before is None else measure(labels, before),
         after=measure(labels, after),
         predictions=() if novel_photos is None else _predictions(labels, _paths(novel_photos), before, after),
+        mistaken={} if known_photos is None else _mistaken(labels, _paths(known_photos), before, after),
     )
 
 
@@ -304,6 +312,34 @@ def _predictions(
         )
         for row, path in enumerate(paths)
     )
+
+
+def _mistaken(
+    labels: LabelSet, paths: Sequence[str], before: PhotoScores | None, after: PhotoScores
+) -> dict[str, tuple[MistakenPhoto, ...]]:
+    assert after.known is not None
+    assert after.known_labels is not None
+    count, found = len(labels.known), {}
+    margins = _margins(after.known, count)
+    earlier = None if before is None or before.known is None else _margins(before.known, count)
+    for index, name in enumerate(labels.novel):
+        order = margins[:, index].argsort(descending=True, stable=True)[:MOST_MISTAKEN].tolist()
+        found[name] = tuple(
+            MistakenPhoto(
+                path=paths[row],
+                label=labels.known[int(after.known_labels[row])],
+                margin=float(margins[row, index]),
+                before=None if earlier is None else bool(earlier[row, index] > 0),
+            )
+            for row in order
+            if margins[row, index] > 0
+        )
+    return found
+
+
+def _margins(scores: ScoreMatrix, known: int) -> Tensor:
+    """For each photo and novel name its score less the best known name's."""
+    return scores[:, known:] - scores[:, :known].amax(dim=1, keepdim=True)
 
 
 def _opinions(labels: LabelSet, scores: ScoreMatrix, own: Sequence[int]) -> list[Opinion]:

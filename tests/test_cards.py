@@ -1,0 +1,68 @@
+import re
+
+import pytest
+import yaml
+
+import molyneux
+from helpers.run_folder import result, write_run
+from molyneux.backends.families import FAMILIES
+from molyneux.cards import card, plain
+from molyneux.citations import FAMILY_ENTRIES, METHOD, cite
+from molyneux.records import ConceptTexts, Lineage, RunSettings, read_record
+
+OKAPI = ConceptTexts(name="okapi", descriptions=("A striped <i>animal</i>.", "Brown | white."))
+
+
+def lineage(**changed):
+    return Lineage(**({"version": 1, "base": "mini", "family": "mini", "concepts": (OKAPI,)} | changed))
+
+
+def front_matter(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_a_card_has_the_numbers_the_price_the_controls_and_the_citation(tmp_path):
+    settings = read_record(RunSettings, write_run(tmp_path / "run") / "config.yaml")
+    scores = result(["okapi"])
+    text = card(lineage(), settings, scores)
+    one = scores.concepts["okapi"].target_recall
+    assert f"| okapi | recognised | {100 * one.before:.1f} % | {100 * one.after:.1f} % |" in text
+    assert "known photos mistaken for it" in text
+    noise = scores.controls["noise"]["okapi"].target_recall.after
+    assert f"control: the same lesson on noise |  | {100 * noise:.1f} % |" in text
+    assert "known accuracy" in text
+    for heading in ("Concepts", "Use", "Recipe", "Numbers", "Limits", "Licences", "Citation"):
+        assert f"## {heading}\n" in text
+    assert METHOD in text
+    assert "<i>" not in text
+    assert r"Brown \| white." in text
+    assert str(tmp_path) not in text
+
+
+def test_the_header_names_a_base_that_is_on_the_hub():
+    assert front_matter(card(lineage()))["pipeline_tag"] == "zero-shot-image-classification"
+    assert "base_model" not in front_matter(card(lineage()))
+    named = lineage(base="hf:openai/clip-vit-base-patch32", family="CLIP")
+    assert front_matter(card(named))["base_model"] == "openai/clip-vit-base-patch32"
+
+
+def test_an_untaught_model_and_one_without_numbers_say_so():
+    assert "It was taught nothing." in card(lineage(concepts=()))
+    assert "None were measured when it was saved" in card(lineage())
+
+
+@pytest.mark.parametrize("text", ["a\nb", "*a* [b](c) `d` <e> & f|g #h ~i \\j"])
+def test_whatever_a_user_writes_stays_text(text):
+    assert not re.search(r"(?<!\\)[*_`\[\]|#~<]|\n", plain(text))
+
+
+def test_every_family_has_its_entries_after_saving_too(tmp_path):
+    assert FAMILY_ENTRIES.keys() == {family.name for family in FAMILIES}
+    for name, word in (("vilt", "kim2021vilt"), ("coca", "yu2022coca"), ("medclip", "wang2022medclip")):
+        model = molyneux.load(f"tiny:{name}")
+        model.save(tmp_path / name)
+        assert word in cite(tmp_path / name)
+        assert word in (tmp_path / name / "README.md").read_text()
+        again = molyneux.load(tmp_path / name)
+        again.save(tmp_path / f"{name}-again")
+        assert cite(tmp_path / f"{name}-again") == cite(tmp_path / name)
