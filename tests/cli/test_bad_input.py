@@ -49,7 +49,7 @@ def test_a_name_or_description_that_cannot_be_used(molyneux, tmp_path, name, des
 
 def test_a_text_beyond_the_limit_is_shown_not_cut(molyneux, tmp_path):
     text = "A ring that is " + "very " * 40 + "round and LOST."
-    check_refused(teach(molyneux, tmp_path / "run", "ring", "--description", text), "47 tokens", "LOST.")
+    check_refused(teach(molyneux, tmp_path / "run", "hoop", "--description", text), "47 tokens", "LOST.")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -32,7 +32,7 @@ def plain(value: float, digits: int = 1) -> str:
 def place(rank: float) -> str:
     """A rank of a record, which counts from 0, as people count.
 
-    >>> place(0), place(36.5)
+    >>> place(0.0), place(36.5)
     ('1', '37.5')
     """
     return plain(rank + 1)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
+from importlib import import_module
 from typing import Any, TypeVar
 
 from molyneux.backends.abilities import Matcher
@@ -212,7 +213,7 @@ class Evaluation:
             ConfigError: if pandas is not installed.
         """
         try:
-            import pandas
+            pandas = import_module("pandas")
         except ImportError:
             raise ConfigError("to_pandas needs pandas: pip install pandas") from None
         rows = [
