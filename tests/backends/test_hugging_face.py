@@ -144,7 +144,7 @@ def test_images_are_read_as_the_vendors_processor_reads_them(name):
     make, settings, expected = PROCESSORS[name]
     processor = make(**settings)
     rules = image_preprocessing(processor.to_dict())
-    assert (rules.size, rules.fit, rules.crop) == expected
+    assert (rules.size, rules.framing.fit, rules.crop) == expected
     image = sample_images(rules.size, 1)
     found = rules.normalized(image)
     seen = processor([(image[0] * 255).round().byte()], return_tensors="pt", do_resize=False, do_center_crop=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images, Scores
 
 OutputT = TypeVar("OutputT", bound=Tensor | tuple[Tensor, ...])
@@ -58,9 +59,9 @@ class VisionLanguageModel(abc.ABC):
         return 1.0
 
     @property
-    def photo_fit(self) -> Literal["crop", "pad", "squash"]:
-        """How a photo becomes a square: its middle is cut out, black is added beside it, or it is squeezed."""
-        return "crop"
+    def photo_fit(self) -> Framing:
+        """How a photo becomes a square, as the model's makers do it."""
+        return Framing()
 
     @property
     def medical(self) -> bool:

@@ -20,12 +20,13 @@ from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain
-from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, PhotoFit, image_preprocessing
+from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -67,7 +68,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         super().__init__()
         self._name, self._native = name, native
         self._tokenizer, self._image_processor = tokenizer, image_processor
-        self._rules = image_preprocessing(image_processor.to_dict())
+        self._rules = image_preprocessing(image_processor.to_dict(), by_torch=resizes_with_torch(image_processor))
         self._tower = vision_tower(native)
         self._limit = text_limit(self._config.text_config, tokenizer)
         self._text_keys = inspect.signature(native.get_text_features).parameters.keys()  # type: ignore[arg-type]
@@ -91,8 +92,8 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return self._rules.crop
 
     @property
-    def photo_fit(self) -> PhotoFit:
-        return self._rules.fit
+    def photo_fit(self) -> Framing:
+        return self._rules.framing
 
     @property
     def inversion_size(self) -> int:

@@ -40,6 +40,7 @@ from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images
 
 CONFIG = "medclip_config.json"
@@ -195,8 +196,8 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return self._config.image_size
 
     @property
-    def photo_fit(self) -> Literal["crop", "pad"]:
-        return "pad"
+    def photo_fit(self) -> Framing:
+        return Framing(fit="pad")
 
     @property
     def inversion_size(self) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,11 +16,13 @@ from torch.nn.functional import normalize
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain
 from molyneux.backends.long_text import TokenWindow
+from molyneux.backends.open_clip.preprocess import preprocessing
 from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.files import new_folder
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -34,10 +35,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
         super().__init__()
         self._name, self._native, self._tokenizer = name, native, tokenizer
         self._config = config
-        preprocess = config["preprocess_cfg"]
-        self._mean = torch.tensor(preprocess["mean"]).view(3, 1, 1)
-        self._std = torch.tensor(preprocess["std"]).view(3, 1, 1)
-        self._image_size = int(config["model_cfg"]["vision_cfg"].get("image_size", 224))
+        self._rules = preprocessing(config)
         native.requires_grad_(False).eval()
 
     @property
@@ -50,7 +48,11 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
 
     @property
     def image_size(self) -> int:
-        return self._image_size
+        return self._rules.size
+
+    @property
+    def photo_fit(self) -> Framing:
+        return self._rules.framing
 
     @property
     def inversion_size(self) -> int:
@@ -131,7 +133,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
         return normalize(self.compute(self._native.encode_text, tokens), dim=-1)  # type: ignore[arg-type]
 
     def _normalized(self, images: Images) -> Tensor:
-        return (images - self._mean.to(images)) / self._std.to(images)
+        return self._rules.normalized(images)
 
     def _trimmed(self, tokens: Tensor) -> Tensor:
         """Drop columns that are padding in every row, where the text tower masks them anyway: Hugging Face's does."""

@@ -14,14 +14,14 @@ from molyneux.errors import ModelError
 
 HUB = "hf-hub:"
 FOLDER = "local-dir:"
-_CONSTANTS = ("mean", "std", "interpolation", "resize_mode")
+_RULES = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 def load_named(rest: str) -> OpenClipEncoder:
     """Load what stands behind `open_clip:` in a model's name.
 
     - `NAME/TAG`: an architecture and published weights, such as "ViT-B-32-quickgelu/openai"
-    - `NAME/FILE`: an architecture and a weights file; images are normalised as for all weights that were published
+    - `NAME/FILE`: an architecture and a weights file; images are prepared as for all weights that were published
       for the architecture
     - `hf-hub:ORG/NAME`: a repository of the hub with open_clip's configuration
     - a folder that Molyneux or open_clip saved
@@ -47,7 +47,7 @@ def load_named(rest: str) -> OpenClipEncoder:
         _check_activation(name, source, bool(tag.get("quick_gelu")), bool(architecture.get("quick_gelu")))
         return _load_tag(rest, architecture, tag)
     if source and Path(source).is_file():
-        config = {"model_cfg": architecture, "preprocess_cfg": _published_constants(name)}
+        config = {"model_cfg": architecture, "preprocess_cfg": _published_rules(name)}
         with _built(f"open_clip:{rest}"):
             model = build(f"open_clip:{rest}", config)
         load_weights(model, Path(source))
@@ -78,7 +78,7 @@ def load_folder(folder: Path) -> OpenClipEncoder:
 def _load_tag(rest: str, architecture: dict[str, Any], tag: dict[str, Any]) -> OpenClipEncoder:
     from open_clip.pretrained import download_pretrained
 
-    config = {"model_cfg": architecture, "preprocess_cfg": {key: tag[key] for key in _CONSTANTS if key in tag}}
+    config = {"model_cfg": architecture, "preprocess_cfg": {key: tag[key] for key in _RULES if key in tag}}
     with _fetched(f"open_clip:{rest}"):
         weights = Path(download_pretrained(tag))
     return _load_fetched(rest, config, weights)
@@ -116,8 +116,8 @@ def _check_activation(name: str, tag: str, wanted: bool, built: bool) -> None:
         )
 
 
-def _published_constants(name: str) -> dict[str, Any]:
-    """How images are normalised for every published set of weights of an architecture; OpenAI's where there is none.
+def _published_rules(name: str) -> dict[str, Any]:
+    """How images are prepared for every published set of weights of an architecture; OpenAI's way where there is none.
 
     Raises:
         ModelError: if they differ, so that a file alone does not tell.
@@ -126,14 +126,20 @@ def _published_constants(name: str) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     found = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
-    if len({(tuple(tag["mean"]), tuple(tag["std"])) for tag in found}) > 1:
-        raise ModelError(
-            f"the published weights of {name!r} normalise images in several ways, and a file does not say which: "
-            f"put it into a folder with a {CONFIG}"
-        )
+    for key, how in (
+        ("mean", "normalise"),
+        ("std", "normalise"),
+        ("resize_mode", "resize"),
+        ("interpolation", "resize"),
+    ):
+        if len({str(tag.get(key)) for tag in found}) > 1:
+            raise ModelError(
+                f"the published weights of {name!r} {how} images in several ways ({key}), and a file does not say "
+                f"which: put it into a folder with a {CONFIG}"
+            )
     if not found:
         return {"mean": list(OPENAI_DATASET_MEAN), "std": list(OPENAI_DATASET_STD)}
-    return {key: found[0][key] for key in _CONSTANTS if key in found[0]}
+    return {key: found[0][key] for key in _RULES if key in found[0]}
 
 
 def _unknown(name: str, rest: str) -> str:
