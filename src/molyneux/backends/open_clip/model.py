@@ -27,6 +27,13 @@ from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+HERE = "."
+"""Where a saved folder says that a Hugging Face text tower's configuration and tokenizer lie.
+
+open_clip 3.3 reads a tokenizer from `local-dir:FOLDER` itself, but a tower's configuration from a name of the hub or a
+path seen from the working directory. So its own loader reads the folder wherever it lies, from inside: `cd FOLDER`,
+then `local-dir:.`; no path of the machine that saved it is needed."""
+
 
 class OpenClipEncoder(TokenizedEncoder, Explainable):
     """An open_clip model with its tokenizer and its configuration, as in `open_clip_config.json`."""
@@ -78,13 +85,13 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
             save_file(state, target / WEIGHTS, metadata={"format": "pt"})
             config = copy.deepcopy(dict(self._config))
             text = config["model_cfg"]["text_cfg"]
-            # open_clip looks these two up as they stand, so that its own loader finds the folder without a hub
+            # open_clip looks the text tower's configuration up as it is named: inside the folder this is the folder
             if reads_hugging_face(self._tokenizer):
                 self._tokenizer.save_pretrained(target)
-                text["hf_tokenizer_name"] = str(folder.resolve())
+                text["hf_tokenizer_name"] = HERE
             if "hf_model_name" in text:
                 self._native.text.config.save_pretrained(target)  # type: ignore[operator, union-attr]
-                text["hf_model_name"] = str(folder.resolve())
+                text["hf_model_name"] = HERE
             (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @abc.abstractmethod
