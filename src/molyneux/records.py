@@ -363,6 +363,8 @@ class ModelFacts(Record):
 
     parameters: Count
     image_size: Count
+    activation: str = ""
+    """The towers' kinds of GELU, which weights do not show; '' if none."""
 
 
 class Environment(Record):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from helpers.families_open_clip import BIOMED, COCA, VIT, build_random, write_text_tower
 from molyneux.backends.abilities import captioner
@@ -80,6 +80,24 @@ def test_a_file_for_an_architecture_with_several_constants_is_refused(tiny_names
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-quickgelu", different)
     with pytest.raises(ModelError, match="normalise images in several ways"):
         load_named(f"tiny-quickgelu/{weights}")
+
+
+@pytest.mark.parametrize("mark", ["input_resolution", "context_length", "vocab_size", "the file's name"])
+def test_quickgelus_weights_are_refused_under_gelu(tiny_names, weights, tmp_path, mark):
+    state = load_file(weights)
+    marked = tmp_path / (
+        "marked.pt" if mark in ("input_resolution", "context_length", "vocab_size") else "ViT_quick-gelu.pt"
+    )
+    torch.save(state if "name" in mark else state | {mark: torch.tensor(32)}, marked)
+    with pytest.raises(ModelError, match=r"trained with QuickGELU .* and the architecture has GELU"):
+        load_named(f"tiny/{marked}")
+    assert same(load_named(f"tiny-quickgelu/{marked}"), build_random("tiny", VIT, seed=3))
+
+
+def test_a_model_says_which_activation_it_computes_with(tiny_names, weights):
+    assert load_named(f"tiny-quickgelu/{weights}").activation == "QuickGELU"
+    plain = weights.rename(weights.with_name("unmarked.safetensors"))
+    assert load_named(f"tiny/{plain}").activation == "GELU"
 
 
 def test_a_coca_by_name_writes_captions_and_a_clip_does_not(tiny_names, weights, tmp_path):

@@ -64,6 +64,16 @@ class VisionLanguageModel(abc.ABC):
         return Framing()
 
     @property
+    def activation(self) -> str:
+        """The kinds of GELU that the towers compute with, such as 'QuickGELU': weights do not show it; '' if none.
+
+        Weights that were trained with one kind run under another too, only worse.
+        """
+        named = [(type(part).__name__, part) for part in self.native.modules()]
+        kinds = {_GELUS.get(name, name) + _approximation(part) for name, part in named if "gelu" in name.casefold()}
+        return ", ".join(sorted(kinds))
+
+    @property
     def medical(self) -> bool:
         """Whether it learned from medical images; what it gives is for research only then."""
         return "biomed" in self.name.casefold()
@@ -260,6 +270,20 @@ def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:
     if not isinstance(model, DualEncoder):
         raise ModelError(f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}")
     return model
+
+
+# transformers' names for what others call so
+_GELUS = {
+    "QuickGELUActivation": "QuickGELU",
+    "GELUActivation": "GELU",
+    "GELUTanh": "GELU (tanh)",
+    "PytorchGELUTanh": "GELU (tanh)",
+    "GeluTanh": "GELU (tanh)",
+}
+
+
+def _approximation(part: nn.Module) -> str:
+    return " (tanh)" if isinstance(part, nn.GELU) and part.approximate == "tanh" else ""
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def write_environment(
     about = {}
     if model is not None:
         parameters = sum(value.numel() for value in model.native.parameters())
-        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size)
+        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size, activation=model.activation)
     content = Environment(
         version=1,
         versions=versions(),

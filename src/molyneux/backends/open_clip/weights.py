@@ -1,5 +1,6 @@
 """Weights files of the open_clip family: read safely, brought to today's names, and checked key by key."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ def load_weights(model: VisionLanguageModel, path: Path) -> None:
     """Fill all weights from a file: safetensors, or one of PyTorch that holds tensors alone.
 
     Raises:
-        ModelError: if the file is corrupt, could run code, or its keys or shapes differ from the model's.
+        ModelError: if the file is corrupt, could run code, its keys or shapes differ from the model's, or it is marked
+            as trained with QuickGELU, which the model has not.
     """
-    state = _todays_names(_read(Path(path)), model.native)
+    found = _read(Path(path))
+    _check_activation(Path(path), found, model.native)
+    state = _todays_names(found, model.native)
     check_keys(path, state, model.native.state_dict())
     model.native.load_state_dict(state)
 
@@ -41,6 +45,18 @@ def weights_in(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ModelError(f"{folder} has no {WEIGHTS}: expected a folder that Molyneux or open_clip saved")
+
+
+def _check_activation(path: Path, state: Mapping[str, Tensor], native: nn.Module) -> None:
+    """QuickGELU's weights run under plain GELU too, only worse; OpenAI's archives and some files' names tell."""
+    marked = [key for key in _FACTS if key in state]
+    named = "quickgelu" in path.name.casefold().replace("_", "").replace("-", "")
+    if (marked or named) and not any(type(part).__name__ == "QuickGELU" for part in native.modules()):
+        mark = f"they hold {marked[0]!r}, as OpenAI's do" if marked else "their name says so"
+        raise ModelError(
+            f"the weights {path} were trained with QuickGELU ({mark}) and the architecture has GELU: ask for the "
+            f'architecture whose name ends in -quickgelu, or set "quick_gelu": true in model_cfg of {CONFIG}'
+        )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
