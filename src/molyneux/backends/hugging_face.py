@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -172,13 +173,27 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
 
     @property
     def _window(self) -> TokenWindow:
-        return hugging_face_window(self.name, self._tokenizer, self._limit)
+        found = hugging_face_window(self.name, self._tokenizer, self._limit)
+        return replace(found, tokens=lambda text: found.tokens(self._cased(text)))
+
+    def _cased(self, text: str) -> str:
+        """SigLIP and SigLIP 2 learned from lower-case texts; Gemma's tokenizer, published with the latter, keeps case.
+
+        Source: big_vision's configurations of both; transformers' `Siglip2Tokenizer`.
+        """
+        padded = self._config.text_config.model_type in _PADDED_TEXTS
+        return text.lower() if padded and getattr(self._tokenizer, "do_lower_case", True) else text
 
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
         # SigLIP pools a text at its last place, which is padding, and was trained with all of it
         padding = "max_length" if self._config.text_config.model_type in _PADDED_TEXTS else True
         tokens = self._tokenizer(
-            texts, padding=padding, truncation=True, max_length=self._limit, return_tensors="pt", verbose=False
+            [self._cased(text) for text in texts],
+            padding=padding,
+            truncation=True,
+            max_length=self._limit,
+            return_tensors="pt",
+            verbose=False,
         )
         inputs = {key: value.to(self.device) for key, value in tokens.items() if key in self._text_keys}
 
