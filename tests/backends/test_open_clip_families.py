@@ -262,10 +262,13 @@ def test_weights_of_older_versions_are_brought_over(state, tmp_path):
     old = {**state, "logit_scale": state["logit_scale"].reshape(1), "context_length": torch.tensor(24)}
     save_file(old, tmp_path / "old.safetensors")
     custom = build_random(
-        "custom", describe(VIT["model_cfg"]["vision_cfg"], VIT["model_cfg"]["text_cfg"], custom_text=True)
+        "custom",
+        describe(VIT["model_cfg"]["vision_cfg"], VIT["model_cfg"]["text_cfg"], custom_text=True, quick_gelu=True),
     )
     load_weights(custom, tmp_path / "old.safetensors")
-    plain = build_random("plain", describe(VIT["model_cfg"]["vision_cfg"], VIT["model_cfg"]["text_cfg"]), seed=2)
+    plain = build_random(
+        "plain", describe(VIT["model_cfg"]["vision_cfg"], VIT["model_cfg"]["text_cfg"], quick_gelu=True), seed=2
+    )
     load_weights(plain, tmp_path / "old.safetensors")
     images = sample_images(plain)
     assert torch.equal(custom.embed_images(images), plain.embed_images(images))

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from molyneux.arguments import check_pixels
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
 from molyneux.framing import Framing
@@ -151,7 +152,12 @@ class DualEncoder(VisionLanguageModel):
         """Features to unit-length embeddings; differentiable."""
 
     def embed_images(self, images: Images) -> Embeddings:
-        """Images in [0, 1] to unit-length embeddings; differentiable with respect to the pixels."""
+        """Images in [0, 1] to unit-length embeddings; differentiable with respect to the pixels.
+
+        Raises:
+            DataError: if the pixels are not floats in [0, 1].
+        """
+        check_pixels(images)
         return self.project(self.features(images))
 
     @abc.abstractmethod
@@ -244,7 +250,8 @@ class DualEncoder(VisionLanguageModel):
         target = mean / mean.norm()
 
         def score(images: Images) -> tuple[Scores, Tensor]:
-            embedded = self.embed_images(images)
+            # views may lie outside [0, 1] slightly
+            embedded = self.project(self.features(images))
             mean = embedded.mean(dim=0)
             return embedded @ target, mean @ target / mean.norm()
 
@@ -255,7 +262,7 @@ class DualEncoder(VisionLanguageModel):
         targets = self.embed_texts(texts)
 
         def score(images: Images) -> tuple[Scores, Tensor]:
-            scores = (self.embed_images(images) * targets).sum(dim=-1)
+            scores = (self.project(self.features(images)) * targets).sum(dim=-1)
             return scores, scores.mean()
 
         return Alignment(score)

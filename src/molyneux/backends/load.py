@@ -8,6 +8,7 @@ import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.families import FAMILIES, Family
+from molyneux.backends.gradients import with_gradients
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
@@ -30,6 +31,7 @@ TYPES = {kind: _module(family) for family in FAMILIES for kind in family.model_t
 """The same for each model_type in config.json, for folders without such a file."""
 
 
+@with_gradients
 def load(
     name: str | Path, *, device: str = "cpu", long_text: LongText = "error", precision: Precision = "fp32"
 ) -> VisionLanguageModel:

@@ -28,9 +28,10 @@ class TokenizedEncoder(DualEncoder):
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
         """Texts to unit-length embeddings; what does not fit is cut."""
 
-    @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
+        # what is kept must be of use where gradients are computed
+        with torch.inference_mode(False), torch.no_grad():
+            return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})

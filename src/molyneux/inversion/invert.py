@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.folding import LayerStatistics, folded
+from molyneux.backends.gradients import with_gradients
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.files import write_bytes
@@ -29,6 +30,7 @@ from molyneux.synthetic import SyntheticImages
 OnStep = Callable[[int, int], None]
 
 
+@with_gradients
 def invert(
     model: VisionLanguageModel,
     concept: Concept,
@@ -72,6 +74,7 @@ def invert(
     )
 
 
+@with_gradients
 def invert_each(
     model: VisionLanguageModel,
     concepts: Sequence[Concept],

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from molyneux.arguments import check_texts
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import without
@@ -47,6 +48,7 @@ def teach(
         OutputError: if replay images cannot be cached.
     """
     check_seed(seed)
+    check_texts(known, "known names")
     config = config or TeachingConfig()
     check_ability(model, config)
     taught = [one.concept.name for one in images]

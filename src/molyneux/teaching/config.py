@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
+from molyneux.arguments import check_texts
 from molyneux.errors import ConfigError
 from molyneux.tables import listed
 from molyneux.teaching.choices import LOW_RANK, OBJECTIVES, UPDATES, ObjectiveKind, UpdateKind, losses_where
@@ -103,6 +104,7 @@ class LoRA:
     layer, packed attention (without its output layer) and plain 1 x 1 convolution."""
 
     def __post_init__(self) -> None:
+        check_texts(self.targets, "targets (teaching.update.targets)")
         if self.rank < 1:
             raise ConfigError(f"teaching.update.rank is {self.rank}: expected a whole number of at least 1")
         if not (math.isfinite(self.alpha) and self.alpha > 0):
