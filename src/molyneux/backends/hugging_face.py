@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
+from molyneux.backends.checkpoints import one_tower
 from molyneux.backends.division import Chain
 from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
@@ -309,7 +310,9 @@ def model_type(folder: Path) -> str:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} does not say what model it describes (model_type): {error}") from error
     if kind not in CLASSES:
-        raise ModelError(f"{path} describes a model of type {kind!r}: expected one of {', '.join(CLASSES)}")
+        raise ModelError(
+            f"{path} describes a model of type {kind!r}: expected one of {', '.join(CLASSES)}{one_tower(kind)}"
+        )
     return str(kind)
 
 

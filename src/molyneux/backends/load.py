@@ -7,8 +7,10 @@ from typing import get_args
 import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.checkpoints import one_tower
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.gradients import with_gradients
+from molyneux.backends.hub import quiet_hub
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
@@ -53,7 +55,8 @@ def load(
     check_policy(long_text)
     check_precision(precision)
     place = named_device(device)
-    model = _read(str(name))
+    with quiet_hub():
+        model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
@@ -108,7 +111,7 @@ def reader_of(folder: Path) -> str:
         pass
     if kind in TYPES:
         return TYPES[kind]
-    found = f"model_type {kind!r}" if kind else "none"
+    found = f"model_type {kind!r}{one_tower(kind)}" if kind else "none"
     raise ModelError(
         f"{folder} has no {' and no '.join(MARKS)}, and no config.json with a model_type of {', '.join(TYPES)} "
         f"(found {found}): expected a folder that Molyneux or the model's own library saved"

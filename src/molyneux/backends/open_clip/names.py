@@ -1,13 +1,14 @@
 """From a name, a folder or a weights file to a model of the open_clip family."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from molyneux.backends.open_clip.build import build
+from molyneux.backends.hub import cached_folder
+from molyneux.backends.open_clip.build import TEXT_FILES, build
 from molyneux.backends.open_clip.model import OpenClipEncoder
 from molyneux.backends.open_clip.weights import CONFIG, load_weights, weights_in
 from molyneux.errors import ModelError
@@ -67,12 +68,23 @@ def load_folder(folder: Path) -> OpenClipEncoder:
     with _built(str(folder / CONFIG)):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         text = config["model_cfg"]["text_cfg"]
-        for key, file in (("hf_model_name", "config.json"), ("hf_tokenizer_name", "tokenizer.json")):
-            if text.get(key) and not (folder / file).is_file():
-                raise ModelError(f"{folder} has no {file}: put there what {text[key]!r} publishes under this name")
-        model = build(str(folder), config, folder)
+        model = build(str(folder), config, {key: _text_folder(folder, text, key) for key in TEXT_FILES})
     load_weights(model, weights)
     return model
+
+
+def _text_folder(folder: Path, text: Mapping[str, Any], key: str) -> Path:
+    """Where a Hugging Face text tower's configuration or tokenizer is: beside the weights, else in the hub's cache."""
+    name, file = text.get(key), TEXT_FILES[key]
+    if not name or (folder / file).is_file():
+        return folder
+    cached = cached_folder(str(name), file)
+    if cached is None:
+        raise ModelError(
+            f"{folder} has no {file}, nor has the hub's cache: put there what {name!r} publishes under this name, or "
+            f"fetch it where there is a network: hf download {name}"
+        )
+    return cached
 
 
 def _load_tag(rest: str, architecture: dict[str, Any], tag: dict[str, Any]) -> OpenClipEncoder:

@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from molyneux.backends.base import VisionLanguageModel
-from molyneux.backends.checkpoints import check_keys, one_line
+from molyneux.backends.checkpoints import check_keys, read_weights
 from molyneux.errors import ModelError
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 OTHER_WEIGHTS = ("open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
 """What open_clip and its users call the file in a folder, beside `WEIGHTS`."""
+
+_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 # stated in OpenAI's archives beside the weights
 _FACTS = ("input_resolution", "context_length", "vocab_size")
@@ -31,7 +30,10 @@ def load_weights(model: VisionLanguageModel, path: Path) -> None:
     found = _read(Path(path))
     _check_activation(Path(path), found, model.native)
     state = _todays_names(found, model.native)
-    check_keys(path, state, model.native.state_dict())
+    own = model.native.state_dict()
+    if state and not any(key.startswith("visual.") for key in own.keys() - state.keys()) and not _reads_texts(state):
+        raise ModelError(f"the weights {path} are a vision tower alone: expected those of both towers, of one training")
+    check_keys(path, state, own)
     model.native.load_state_dict(state)
 
 
@@ -47,6 +49,10 @@ def weights_in(folder: Path) -> Path:
     raise ModelError(f"{folder} has no {WEIGHTS}: expected a folder that Molyneux or open_clip saved")
 
 
+def _reads_texts(state: Mapping[str, Tensor]) -> bool:
+    return any(not key.startswith("visual.") and not key.startswith("logit_") for key in state)
+
+
 def _check_activation(path: Path, state: Mapping[str, Tensor], native: nn.Module) -> None:
     """QuickGELU's weights run under plain GELU too, only worse; OpenAI's archives and some files' names tell."""
     marked = [key for key in _FACTS if key in state]
@@ -60,21 +66,9 @@ def _check_activation(path: Path, state: Mapping[str, Tensor], native: nn.Module
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix not in (".safetensors", ".bin", ".pt", ".pth"):
-        raise ModelError(f"the weights {path} end in {path.suffix!r}: expected .safetensors, .bin, .pt or .pth")
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    except Exception as error:  # a foreign file: the libraries have many words for one that they cannot read
-        raise ModelError(f"the weights {path} cannot be read ({one_line(error)}): fetch or save them again") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"the weights {path} hold more than named tensors: expected a state dict, or safetensors")
-    return content
-
-
-def _read_pickled(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix not in _ENDINGS:
+        raise ModelError(f"the weights {path} end in {path.suffix!r}: expected one of {', '.join(_ENDINGS)}")
+    return read_weights(path)
 
 
 def _todays_names(state: dict[str, Tensor], native: nn.Module) -> dict[str, Tensor]:
@@ -83,8 +77,6 @@ def _todays_names(state: dict[str, Tensor], native: nn.Module) -> dict[str, Tens
     from open_clip.model import convert_to_custom_text_state_dict
 
     own = native.state_dict()
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
     state = dict(convert_state_dict(native, state))
     if "positional_embedding" in state and "positional_embedding" not in own:
         state = convert_to_custom_text_state_dict(state)
