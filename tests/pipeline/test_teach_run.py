@@ -10,6 +10,7 @@ from helpers.runs import CROSS, RING, Counter, Killed, contents, settings_for, u
 from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
+from molyneux.images.replay import replay_names
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.synthetic import SyntheticImages
@@ -312,4 +313,51 @@ def test_a_budget_of_forgetting_is_kept_forecast_and_survives_an_interruption(tm
 def test_a_budget_that_cannot_be_kept_is_refused_before_a_folder_is_made(tmp_path, photos):
     with pytest.raises(MolyneuxError, match="expected a number above 0"):
         teach_concepts(settings_for(tmp_path / "run", photos, max_forgetting=0.0))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def short_sighted(monkeypatch):
+    """The model reads fewer words than the stand-in of the control 'shuffled' has."""
+    monkeypatch.setattr("helpers.small_models.LONGEST", 19)
+
+
+def test_a_control_whose_own_text_is_too_long_for_the_model_is_left_out_and_said(tmp_path, photos, short_sighted):
+    out = teach_concepts(settings_for(tmp_path / "run", photos))
+    assert scores_of(out)["controls"].keys() == {"noise", "description_prompt"}
+    notes = json.loads((out / "environment.json").read_text())["notes"]
+    assert [note for note in notes if "the control 'shuffled' is left out: the text has 20" in note]
+    assert "is left out" in (out / "report.html").read_text()
+    words = teach_concepts(settings_for(tmp_path / "words", None))
+    assert scores_of(words)["text_only"]["ring"]["controls"].keys() == {"noise"}
+
+
+def test_with_several_concepts_no_stand_in_is_needed(tmp_path, photos, short_sighted):
+    out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS)))
+    assert "shuffled" in scores_of(out)["controls"]
+
+
+def test_a_control_that_was_asked_for_and_cannot_run_is_refused_at_once(tmp_path, photos, short_sighted):
+    with pytest.raises(ModelError, match="the text has 20"):
+        teach_concepts(settings_for(tmp_path / "run", photos, control="shuffled"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["of scoring", "of negatives", "of replay", "of the concept"])
+def test_every_text_of_a_run_is_checked_before_anything_is_made(tmp_path, monkeypatch, kind):
+    settings = settings_for(tmp_path / "run", None)
+    unreadable = {
+        "of scoring": "a photo of a tench.",
+        "of negatives": "a photo of a goldfish.",
+        "of replay": f"a photo of a {replay_names(settings.replay)[0]}.",
+        "of the concept": "a photo of a ring.",
+    }[kind]
+
+    def check(model: ConvModel, text: str) -> None:
+        if text == unreadable:
+            raise ModelError(f"the text is {text!r}")
+
+    monkeypatch.setattr(ConvModel, "check_text", check)
+    with pytest.raises(ModelError, match="the text is"):
+        teach_concepts(settings)
     assert not (tmp_path / "run").exists()

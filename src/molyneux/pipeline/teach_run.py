@@ -1,7 +1,7 @@
 """`molyneux teach`: words in, a folder with a taught model, its scores and a report out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -73,8 +73,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_ability(base, settings.teaching)
     if settings.max_forgetting is not None:
         dual_encoder(base, "a budget of forgetting")
-    check_texts(base, settings, request)
-    run = TeachRun(settings, request, base, on_step)
+    left_out = check_texts(base, settings, request)
+    run = TeachRun(settings, request, base, on_step, left_out)
     if not (settings.out / SCORES).exists():
         _ = run.score  # a photo that cannot be decoded is met before anything is written
     folder = open_run(settings.out, settings.resolved(), {settings.model: weights_digest(base.native)}, on_step)
@@ -105,8 +105,11 @@ class TeachRun:
         request: CheckedRequest,
         base: DualEncoder | Matcher,
         on_step: Progress | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
+        """`left_out` gives for each control that is not run the reason."""
         self.settings, self.request, self.base, self.on_step = settings, request, base, on_step
+        self.left_out = left_out or {}
 
     def finish_stages(self, folder: RunFolder) -> None:
         """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
@@ -115,6 +118,10 @@ class TeachRun:
         self.image_maker = ImageMaker(
             model=self.base, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
         )
+        for name, reason in self.left_out.items() if settings.controls and settings.control is None else ():
+            text = f"the control {name!r} is left out: {reason}"
+            if text not in folder.notes:
+                folder.note(text)
         self.images = run_images(
             self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
         )
@@ -128,7 +135,9 @@ class TeachRun:
             scores["text_only"] = folder.value("fresh images", about, self.text_only)
         if settings.compares:
             scores["controls"] = {
-                name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
+                name: folder.value(f"controls/{name}", about, partial(self.control, name))
+                for name in CONTROLS
+                if name not in self.left_out
             }
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
         scores["text_anchors"] = settings.teaching.uses_text_anchors
@@ -227,7 +236,7 @@ class TeachRun:
         wanted = taught_controls() if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(self.taught)
-        others = {control: reader(self.control_lesson(control)) for control in wanted}
+        others = {name: reader(self.control_lesson(name)) for name in wanted if name not in self.left_out}
         fresh = fresh_images(self.image_maker, self.settings.image_request, FRESH, self.folder.work, self.on_step)
         return {one.concept.name: read_from_text(base, after, others, one, self.replay).as_dict() for one in fresh}
 
