@@ -355,6 +355,8 @@ class Machine(Record):
     system: str
     processor: str
     cores: Count | None
+    threads: Count | None = None
+    """That torch computed with."""
     device: str
 
 

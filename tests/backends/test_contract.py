@@ -144,6 +144,18 @@ def test_images_for_inversion_are_read_in_their_own_size(model):
         assert scores(model, small).isfinite().all()
 
 
+def test_what_was_read_leaves_no_trace_in_a_saved_folder(saved, tmp_path):
+    read, fresh = load(saved), load(saved)
+    for texts in (["ring"], TEXTS):
+        scores(read, sample_images(read, len(texts)), texts)
+    read.save(tmp_path / "read")
+    fresh.save(tmp_path / "fresh")
+    names = {path.relative_to(tmp_path / "fresh") for path in (tmp_path / "fresh").rglob("*")}
+    assert names == {path.relative_to(tmp_path / "read") for path in (tmp_path / "read").rglob("*")}
+    for name in names:
+        assert (tmp_path / "read" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name
+
+
 def test_no_file_of_a_saved_folder_names_a_place_on_this_machine(saved, tmp_path):
     outside = (str(saved.parent.parent), str(tmp_path), str(Path.home()), sys.prefix)
     load(saved).save(tmp_path / "again")

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -11,6 +12,8 @@ from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
 from molyneux.images.replay import replay_names
+from molyneux.inversion.config import InversionConfig
+from molyneux.inversion.invert import invert
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.synthetic import SyntheticImages
@@ -361,3 +364,51 @@ def test_every_text_of_a_run_is_checked_before_anything_is_made(tmp_path, monkey
     with pytest.raises(ModelError, match="the text is"):
         teach_concepts(settings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def other_threads():
+    """Another number of threads, for the test alone."""
+    before = torch.get_num_threads()
+
+    def change() -> int:
+        torch.set_num_threads(before + 1)
+        return before
+
+    yield change
+    torch.set_num_threads(before)
+
+
+def test_a_run_is_continued_on_as_many_threads_as_it_began_with(tmp_path, photos, other_threads):
+    settings = settings_for(tmp_path / "run", photos)
+    with pytest.raises(KeyboardInterrupt):
+        teach_concepts(settings, on_step=Counter(3))
+    begun = other_threads()
+    with pytest.raises(OutputError, match=f"on {begun} threads, and this process has {begun + 1}.*={begun}, or"):
+        teach_concepts(settings)
+    torch.set_num_threads(begun)
+    out = teach_concepts(settings)
+    assert json.loads((out / "environment.json").read_text())["machine"]["threads"] == begun
+
+
+def test_images_begun_on_another_number_of_threads_are_begun_again(tmp_path, other_threads):
+    model, path = ConvModel(), tmp_path / "images.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, InversionConfig(images=1, steps=60), checkpoint=path, on_step=Stop(30))
+    steps = []
+    other_threads()
+    invert(
+        model, RING, InversionConfig(images=1, steps=60), checkpoint=path, on_step=lambda done, _: steps.append(done)
+    )
+    assert steps[0] == 1
+
+
+class Stop:
+    """Ends an inversion after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == self.step:
+            raise KeyboardInterrupt

@@ -153,6 +153,16 @@ def one_tower(kind: Any) -> str:
     return f"; this is a {tower} tower alone, so give the model that it was taken from, with both towers"
 
 
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer as transformers does, without the padding and truncation of the texts that it read last."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # both are set anew with every text
+        backend.no_padding()
+        backend.no_truncation()
+    tokenizer.save_pretrained(folder)
+
+
 def one_line(error: Exception) -> str:
     """What an error says, without line breaks and not at length."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
-from molyneux.backends.checkpoints import one_tower
+from molyneux.backends.checkpoints import one_tower, save_tokenizer
 from molyneux.backends.division import Chain
 from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
@@ -120,10 +120,11 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return self._tower.chain().around(self._rules.normalized)
 
     def save(self, folder: Path) -> None:
-        parts: list[Any] = [self._native, self._tokenizer, self._image_processor]
+        native: Any = self._native
         with new_folder(Path(folder)) as target, quiet():
-            for part in parts:
-                part.save_pretrained(target)
+            native.save_pretrained(target)
+            save_tokenizer(self._tokenizer, target)
+            self._image_processor.save_pretrained(target)
 
     def copy(self, *, whole: bool = False) -> "HuggingFaceModel":
         native = copy.deepcopy(self._native, {} if whole else {id(part): part for part in self.text_modules()})

@@ -33,6 +33,7 @@ from molyneux.backends.checkpoints import (
     one_line,
     read_tokenizer,
     read_weights,
+    save_tokenizer,
 )
 from molyneux.backends.division import Chain, convolutional, leaves
 from molyneux.backends.hugging_face_towers import swin_chain
@@ -231,7 +232,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
                 save_file(state, target / SAFE, metadata={"format": "pt"})
             else:
                 torch.save(state, target / PICKLED)
-            self._tokenizer.save_pretrained(target)
+            save_tokenizer(self._tokenizer, target)
             about = {"architecture": asdict(self._config), "source_sha256": self._source}
             (target / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 

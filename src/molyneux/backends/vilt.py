@@ -31,6 +31,7 @@ from molyneux.backends.checkpoints import (
     one_line,
     read_tokenizer,
     read_weights,
+    save_tokenizer,
 )
 from molyneux.backends.long_text import TokenWindow, check_fits, hugging_face_window
 from molyneux.errors import ModelError
@@ -159,7 +160,7 @@ class Vilt(Matcher, MaskedLM):
                 del state[_DECODER]
             save_file(state, target / SAFE, metadata={"format": "pt"})
             config.save_pretrained(target)
-            self._tokenizer.save_pretrained(target)
+            save_tokenizer(self._tokenizer, target)
             processor = ViltImageProcessor(size={"shortest_edge": self.image_size}, size_divisor=config.patch_size)
             processor.save_pretrained(target)
 

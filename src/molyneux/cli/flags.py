@@ -75,7 +75,12 @@ Model = Annotated[
     Parameter(help="'mini', a folder that holds a saved model, or a name that 'molyneux list models' explains."),
 ]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
-Seed = Annotated[int, Parameter(help="The same seed gives the same images, weights and scores.")]
+Seed = Annotated[
+    int,
+    Parameter(
+        help="The same seed gives the same images, weights and scores on the same machine, with as many threads."
+    ),
+]
 _LAYOUT = "a folder for each (CLASS/IMAGE), or NAME:FOLDER as 'molyneux list datasets' explains."
 Novel = Annotated[str | None, Parameter(help=f"Photos of the new concepts to score on, {_LAYOUT}")]
 Known = Annotated[str | None, Parameter(help=f"Photos of known classes, {_LAYOUT}")]

@@ -276,5 +276,6 @@ def _fingerprint(model: VisionLanguageModel, config: InversionConfig, concepts: 
     described = [(concept.name, concept.descriptions) for concept in concepts]
     weights = weights_digest(model.native)
     size = (model.image_size, model.inversion_size)
-    text = repr((model.name, weights, size, model.long_text, model.precision, asdict(config), described, seed))
+    read = (model.long_text, model.precision, torch.get_num_threads())
+    text = repr((model.name, weights, size, read, asdict(config), described, seed))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
+from molyneux.backends.checkpoints import save_tokenizer
 from molyneux.backends.division import Chain
 from molyneux.backends.long_text import TokenWindow
 from molyneux.backends.open_clip.preprocess import preprocessing
@@ -87,7 +88,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
             text = config["model_cfg"]["text_cfg"]
             # open_clip looks the text tower's configuration up as it is named: inside the folder this is the folder
             if reads_hugging_face(self._tokenizer):
-                self._tokenizer.save_pretrained(target)
+                save_tokenizer(self._tokenizer.tokenizer, target)
                 text["hf_tokenizer_name"] = HERE
             if "hf_model_name" in text:
                 self._native.text.config.save_pretrained(target)  # type: ignore[operator, union-attr]
