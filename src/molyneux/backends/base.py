@@ -18,6 +18,7 @@ from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images, Scores
 
 OutputT = TypeVar("OutputT", bound=Tensor | tuple[Tensor, ...])
+ModelT = TypeVar("ModelT", bound="VisionLanguageModel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class VisionLanguageModel(abc.ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.native.parameters()).device
+
+    def to(self: ModelT, device: torch.device | str) -> ModelT:
+        """The model itself, moved to the device with what it has read."""
+        self.native.to(device)
+        return self
 
     @abc.abstractmethod
     def alignment(self, texts: Sequence[str]) -> Alignment:

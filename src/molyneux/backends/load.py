@@ -43,7 +43,7 @@ def load(
         name: 'mini'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME' or
             'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
-        device: where the weights go: 'cpu', 'cuda', 'mps'.
+        device: where the weights go: 'cpu', 'cuda', 'mps', or 'auto' for the first of cuda, mps and cpu that is there.
         long_text: for a text with more tokens than the model reads: 'error' refuses it, 'truncate' reads its
             beginning, 'mean' reads its sentences in groups and averages their embeddings.
         precision: what the towers compute in: 'fp32', or 'bf16', which is faster on GPUs that support it. Weights,
@@ -61,7 +61,7 @@ def load(
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
-    model.native.to(place)
+    model.to(place)
     model.long_text, model.precision = long_text, precision
     return model
 
@@ -124,12 +124,15 @@ def _loaded(module: str, function: str, given: str | Path) -> VisionLanguageMode
 
 
 def named_device(name: str) -> torch.device:
-    """The device; ModelError if it is not there."""
+    """The device, or with 'auto' the first of cuda, mps and cpu that is there; ModelError if it is not there."""
+    if name == "auto":
+        present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        name = next(kind for kind, is_there in present.items() if is_there)
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
-            f"there is no device {name!r} here: expected 'cpu', or 'cuda' or 'mps' where present"
+            f"there is no device {name!r} here: expected 'auto' or 'cpu', or 'cuda' or 'mps' where present"
         ) from error
     return device

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,8 @@ from molyneux.backends.base import DualEncoder
 from molyneux.backends.long_text import TokenWindow, check_fits, embed_each
 from molyneux.backends.options import LongText
 from molyneux.shapes import Embeddings
+
+EncoderT = TypeVar("EncoderT", bound="TokenizedEncoder")
 
 
 class TokenizedEncoder(DualEncoder):
@@ -39,6 +42,12 @@ class TokenizedEncoder(DualEncoder):
     def remember(self, texts: Sequence[str], rows: Embeddings) -> None:
         """Take these for the embeddings of these texts, as the same weights have computed them before."""
         self._texts.update({(self.long_text, text): row.to(self.device) for text, row in zip(texts, rows, strict=True)})
+
+    def to(self: EncoderT, device: torch.device | str) -> EncoderT:
+        super().to(device)
+        # a new value: copies that share the text tower, and with it this one, must not find rows elsewhere
+        self._texts = {key: row.to(device) for key, row in self._texts.items()}
+        return self
 
     def remap_texts(self, change: Float[Tensor, "d d"]) -> None:
         super().remap_texts(change)

@@ -1,8 +1,9 @@
 """Flags that several verbs share. A configuration's flags come from its dataclass; they override its preset."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -115,6 +116,19 @@ TaughtControl = Annotated[
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
 WindowFlags = Annotated[Window, Parameter(name="*", group=_WINDOW)]
+
+
+def placed(running: Running) -> Running:
+    """The same on a device by name: what 'auto' stands for here is said on one line, and kept in a run's settings."""
+    if running.device != "auto":
+        return running
+    from molyneux.backends.load import named_device
+
+    found = named_device("auto").type
+    print(f"device: {found} (auto: the first of cuda, mps and cpu that is there)", file=sys.stderr)
+    return replace(running, device=found)
+
+
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 ExecutorFlag = Annotated[
     Literal["serial", "ray"],
