@@ -43,6 +43,7 @@ from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.teaching.budget import check_budget, teach_within
 from molyneux.teaching.fine_tune import check_ability, fine_tune
+from molyneux.teaching.memory import memory_note
 from molyneux.teaching.updates import changes_texts, shares_trunk
 
 PHOTOS = "photos"
@@ -215,6 +216,9 @@ class TeachRun:
         shared = self.shared(what)
         if self.forecast is not None:
             config = replace(config, learning_rate=self.forecast.learning_rate, strength=self.forecast.strength)
+        said = memory_note(self.base, config)
+        if said and said.split(",")[0] not in "\n".join(self.folder.notes):
+            self.folder.note(said)
         return fine_tune(self.base, images, config, adapter=adapter, **shared)
 
     def shared(self, what: str) -> dict[str, Any]:

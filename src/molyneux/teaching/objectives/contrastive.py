@@ -16,6 +16,7 @@ from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.memory import in_parts
 from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
@@ -43,7 +44,7 @@ class ContrastiveObjective(Objective):
         fixed = model.embed_texts(bank)
         self._texts: _Texts
         if moves_texts(config.update):
-            self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
+            self._texts = _MovingTexts(student, own, bank, len(prompts), config)
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, lesson.seed)
@@ -185,19 +186,23 @@ class _MovingTexts(_Texts):
     """
 
     def __init__(
-        self, student: DualEncoder, own: Sequence[Sequence[str]], bank: Sequence[str], known: int, sample: int
+        self,
+        student: DualEncoder,
+        own: Sequence[Sequence[str]],
+        bank: Sequence[str],
+        known: int,
+        config: TeachingConfig,
     ) -> None:
         self._student, self._own, self._all, self._known = student, own, bank, known
-        self._sample = min(sample, len(bank))
+        self._sample, self._at_once = min(config.bank_batch, len(bank)), config.micro_batch
 
     def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
-        return self._student.encode_texts(
-            [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
-        )
+        drawn = [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
+        return in_parts(self._student.encode_texts, self._at_once, drawn)
 
     def bank(self, generator: Generator) -> _Bank:
         picked = torch.randperm(len(self._all), generator=generator)[: self._sample]
-        rows = self._student.encode_texts([self._all[place] for place in picked.tolist()])
+        rows = in_parts(self._student.encode_texts, self._at_once, [self._all[place] for place in picked.tolist()])
         return _Bank(rows, picked.to(rows.device), self._known, len(self._all) / self._sample)
 
 
@@ -214,6 +219,8 @@ class _TrainingData:
     """Mixing weight per input; 1 for an image."""
     replay: Tensor | None
     """What `Update.read` made of the replay images."""
+    at_once: int
+    """Inputs that are embedded at once where pixels are; 0 for all."""
 
     @classmethod
     def prepare(
@@ -240,10 +247,10 @@ class _TrainingData:
         inputs = torch.cat(read)
         if old is not None and config.update.kind.is_map and config.center:
             inputs = normalize(inputs - config.center * old.mean(dim=0), dim=-1)
-        return cls(update, inputs, owners, weights, old)
+        return cls(update, inputs, owners, weights, old, config.micro_batch if inputs.ndim == 4 else 0)
 
     def embed(self, inputs: Tensor) -> Embeddings:
-        return self.update.embed(inputs)
+        return in_parts(self.update.embed, self.at_once, inputs)
 
     def mixtures(self, batch: Tensor, generator: Generator) -> Embeddings:
         """For each of these inputs a random mixture of all inputs of its concept, text anchors included."""
