@@ -25,10 +25,9 @@ def quiet_hub() -> Iterator[None]:
 def cached_folder(name: str, file: str) -> Path | None:
     """Where the hub's cache on this machine holds a file of a repository; None if it does not. Asks no network."""
     from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
 
     try:
         found = try_to_load_from_cache(name, file)
-    except HFValidationError:  # a path, or what else is no repository's name
+    except ValueError:  # a path, or what else is no repository's name
         return None
     return Path(found).parent if isinstance(found, str) else None
