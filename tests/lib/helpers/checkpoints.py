@@ -114,7 +114,7 @@ def open_clip_layout(name: str, small: dict[str, Any], **preprocess: Any) -> Lay
             write_text_tower(folder)
             text |= {key: str(folder) for key in own if text.get(key)} | {"hf_model_pretrained": False}
             if text.get("hf_model_name"):
-                text["context_length"] = min(32, text["context_length"])
+                text["context_length"] = min(32, text.get("context_length", 77))
         build = copy.deepcopy(config)
         custom = build.pop("custom_text", False) or "hf_model_name" in text
         kind = (
