@@ -433,6 +433,8 @@ class Machine(Record):
     system: str
     processor: str
     cores: Count | None
+    threads: Count | None = None
+    """That torch computed with."""
     device: str
 
 
@@ -441,6 +443,8 @@ class ModelFacts(Record):
 
     parameters: Count
     image_size: Count
+    activation: str = ""
+    """The towers' kinds of GELU, which weights do not show; '' if none."""
 
 
 class Environment(Record):

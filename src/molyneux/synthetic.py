@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from molyneux.arguments import check_pixels
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
@@ -43,6 +44,13 @@ class SyntheticImages:
     """The name of the model that generated the images."""
     trace: tuple[TracePoint, ...] = field(default=())
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_pixels(self.pixels, f"images of {self.concept.name!r}")
+        if self.pixels.is_inference():
+            # with such a tensor no gradients can be computed
+            with torch.inference_mode(False):
+                object.__setattr__(self, "pixels", self.pixels.clone())
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -148,6 +148,26 @@ def test_images_for_inversion_are_read_in_their_own_size(model):
         assert scores(model, small).isfinite().all()
 
 
+def test_what_was_read_leaves_no_trace_in_a_saved_folder(saved, tmp_path):
+    read, fresh = load(saved), load(saved)
+    for texts in (["ring"], TEXTS):
+        scores(read, sample_images(read, len(texts)), texts)
+    read.save(tmp_path / "read")
+    fresh.save(tmp_path / "fresh")
+    names = {path.relative_to(tmp_path / "fresh") for path in (tmp_path / "fresh").rglob("*")}
+    assert names == {path.relative_to(tmp_path / "read") for path in (tmp_path / "read").rglob("*")}
+    for name in names:
+        assert (tmp_path / "read" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name
+
+
+def test_no_file_of_a_saved_folder_names_a_place_on_this_machine(saved, tmp_path):
+    outside = (str(saved.parent.parent), str(tmp_path), str(Path.home()), sys.prefix)
+    load(saved).save(tmp_path / "again")
+    for path in (*saved.rglob("*"), *(tmp_path / "again").rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        assert not [place for place in outside if place.encode() in content], path.name
+
+
 def test_embeddings_are_rows_of_unit_length(encoder):
     with torch.no_grad():
         rows, texts = encoder.embed_images(sample_images(encoder)), encoder.embed_texts(TEXTS)
@@ -394,9 +414,13 @@ def outputs(model: VisionLanguageModel, images: Tensor) -> tuple[Tensor, Tensor]
         return scores(model, images), torch.cat(written)
 
 
-def test_a_saved_folder_is_loaded_by_the_vendor_to_the_same_outputs(family, model, saved):
+def test_a_saved_folder_that_was_moved_is_loaded_by_the_vendor_to_the_same_outputs(family, model, saved, tmp_path):
     reading = VENDOR["open_clip-timm-bert" if family == "mini" else family]
-    read, own = reading(saved, sample_images(model), TEXTS), list(outputs(model, sample_images(model)))
+    moved = saved.rename(tmp_path / "elsewhere")
+    try:
+        read, own = reading(moved, sample_images(model), TEXTS), list(outputs(model, sample_images(model)))
+    finally:
+        moved.rename(saved)
     if read[0].dtype == torch.float64:
         own[0] = in_double(model, sample_images(model))
     for found, expected in zip(read, own, strict=True):

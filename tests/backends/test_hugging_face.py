@@ -1,3 +1,4 @@
+import copy
 import json
 import pickle
 import re
@@ -8,6 +9,8 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, normalizers
+from tokenizers.models import BPE
 from torch.nn.functional import cosine_similarity
 
 from helpers.families_hf import FAMILIES, bert_tokenizer
@@ -91,6 +94,31 @@ def test_case_is_kept_for_a_tokenizer_that_keeps_it(models):
     assert cosine_similarity(small, capital, dim=0) < 0.999
 
 
+def test_a_siglip_with_gemmas_tokenizer_reads_lower_case_as_siglip2s_own_does(models):
+    """As the fixed sizes of SigLIP 2 are published; transformers' Siglip2Tokenizer is the reference."""
+    base, own = models["siglip2"], models["siglip2"]._tokenizer
+    vocabulary = own.get_vocab()
+    upper = {letter: len(vocabulary) + place for place, letter in enumerate("ARING")}
+    backend = Tokenizer(BPE(vocabulary | upper, [], unk_token="<unk>", fuse_unk=True))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.post_processor = own.backend_tokenizer.post_processor
+    named = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
+    named |= {"model_max_length": 40, "padding_side": "right", "model_input_names": ["input_ids"]}
+    gemma = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, do_lower_case=True, **named)
+    assert gemma("A RING")["input_ids"] != gemma("a ring")["input_ids"]
+    native = copy.deepcopy(base.native)
+    words = native.text_model.embeddings
+    capitals = torch.rand(len(gemma) - len(vocabulary), 16, generator=torch.Generator().manual_seed(2))
+    grown = torch.cat([words.token_embedding.weight.detach(), capitals])
+    words.token_embedding = torch.nn.Embedding.from_pretrained(grown)
+    native.config.text_config.vocab_size = len(gemma)
+    model = HuggingFaceModel("siglip2", native, gemma, base._image_processor)
+    expected = HuggingFaceModel("siglip2", native, own, base._image_processor).embed_texts(["A RING."])
+    assert torch.equal(model.embed_texts(["A RING."]), expected)
+    assert torch.equal(model.embed_texts(["a ring."]), expected)
+    assert model._window.tokens("A RING.") == own("A RING.")["input_ids"]
+
+
 def test_a_text_of_siglip_is_padded_to_its_full_length(models):
     seen = []
     model = models["siglip"]
@@ -144,7 +172,7 @@ def test_images_are_read_as_the_vendors_processor_reads_them(name):
     make, settings, expected = PROCESSORS[name]
     processor = make(**settings)
     rules = image_preprocessing(processor.to_dict())
-    assert (rules.size, rules.fit, rules.crop) == expected
+    assert (rules.size, rules.framing.fit, rules.crop) == expected
     image = sample_images(rules.size, 1)
     found = rules.normalized(image)
     seen = processor([(image[0] * 255).round().byte()], return_tensors="pt", do_resize=False, do_center_crop=False)

@@ -9,9 +9,13 @@ import torch
 
 from helpers.families_hf import FAMILIES
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
-from molyneux.backends.load import LOADERS, MARKS, TYPES, load, reader_of
+from molyneux.backends.load import LOADERS, MARKS, TYPES, load, named_device, reader_of
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
+from molyneux.inversion.config import InversionConfig
+from molyneux.inversion.invert import invert
+from molyneux.teaching.config import Full, TeachingConfig
+from molyneux.teaching.fine_tune import fine_tune
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,42 @@ def test_a_name_that_is_no_model_lists_the_loaders(tmp_path):
 def test_a_device_that_is_not_there_is_refused_before_the_model_is_read(device):
     with pytest.raises(ModelError, match=r"there is no device .* here"):
         load("maxi", device=device)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_is_the_first_of_cuda_mps_and_cpu_that_is_there(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
+    monkeypatch.setattr("torch.empty", lambda *_, **__: None)
+    assert named_device("auto").type == expected
+
+
+def test_a_model_is_moved_with_what_it_has_read(saved):
+    """On the device 'meta', which computes nothing: a row that stays behind would show."""
+    model = load(saved)
+    model.embed_texts(["a ring."])
+    model.place_on("meta")
+    assert model.device == torch.device("meta")
+    assert model.embed_texts(["a ring."]).device == torch.device("meta")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_on_cuda_the_same_is_seen_read_inverted_and_taught(saved):
+    here, there = load(saved), load(saved, device="auto")
+    assert there.device.type == "cuda"
+    images = torch.rand(2, 3, here.image_size, here.image_size, generator=torch.Generator().manual_seed(0))
+    close = {"atol": 1e-4, "rtol": 0.0}
+    torch.testing.assert_close(there.embed_images(images.cuda()).cpu(), here.embed_images(images), **close)
+    torch.testing.assert_close(there.embed_texts(["a ring."]).cpu(), here.embed_texts(["a ring."]), **close)
+    ring = Concept("ring", "a circle with a hole.")
+    made = invert(there, ring, InversionConfig(images=2, steps=2))
+    config = TeachingConfig(loss="bank", update=Full(part="tower"), steps=2, replay_batch=0)
+    student = fine_tune(there, [made], config, known=["cross", "bar"])
+    assert student.device.type == "cuda"
+    moved = student.to("cpu").embed_images(images)
+    assert moved.isfinite().all()
 
 
 def test_weights_are_single_and_on_the_device(saved):

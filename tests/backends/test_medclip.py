@@ -152,7 +152,7 @@ def test_the_residual_network_reads_images_of_another_size(models):
     assert model.features(torch.rand(1, 3, 32, 32)).shape == (1, 2048)
     assert models["medclip-swin"].inversion_size == models["medclip-swin"].image_size
     assert models["medclip-swin"].vision_batch_norms() == []
-    assert all(model.photo_fit == "pad" for model in models.values())
+    assert all(model.photo_fit.fit == "pad" for model in models.values())
 
 
 @VARIANTS

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from helpers.families_open_clip import BIOMED, COCA, VIT, build_random, write_text_tower
 from molyneux.backends.abilities import captioner
@@ -63,14 +63,14 @@ def test_a_tag_is_fetched_and_brings_its_constants(tiny_names, weights, monkeypa
     model = load_named("tiny-quickgelu/right")
     assert same(model, build_random("tiny", VIT, seed=3))
     assert model.name == "open_clip:tiny-quickgelu/right"
-    torch.testing.assert_close(model._mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
-    torch.testing.assert_close(model._std.flatten(), torch.tensor([0.4, 0.5, 0.6]))
+    assert model._rules.mean == (0.1, 0.2, 0.3)
+    assert model._rules.std == (0.4, 0.5, 0.6)
 
 
 def test_a_file_is_loaded_with_the_constants_of_what_was_published(tiny_names, weights):
     model = load_named(f"tiny-quickgelu/{weights}")
     assert same(model, build_random("tiny", VIT, seed=3))
-    torch.testing.assert_close(model._mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    assert model._rules.mean == (0.1, 0.2, 0.3)
 
 
 def test_a_file_for_an_architecture_with_several_constants_is_refused(tiny_names, weights, monkeypatch):
@@ -82,13 +82,31 @@ def test_a_file_for_an_architecture_with_several_constants_is_refused(tiny_names
         load_named(f"tiny-quickgelu/{weights}")
 
 
+@pytest.mark.parametrize("mark", ["input_resolution", "context_length", "vocab_size", "the file's name"])
+def test_quickgelus_weights_are_refused_under_gelu(tiny_names, weights, tmp_path, mark):
+    state = load_file(weights)
+    marked = tmp_path / (
+        "marked.pt" if mark in ("input_resolution", "context_length", "vocab_size") else "ViT_quick-gelu.pt"
+    )
+    torch.save(state if "name" in mark else state | {mark: torch.tensor(32)}, marked)
+    with pytest.raises(ModelError, match=r"trained with QuickGELU .* and the architecture has GELU"):
+        load_named(f"tiny/{marked}")
+    assert same(load_named(f"tiny-quickgelu/{marked}"), build_random("tiny", VIT, seed=3))
+
+
+def test_a_model_says_which_activation_it_computes_with(tiny_names, weights):
+    assert load_named(f"tiny-quickgelu/{weights}").activation == "QuickGELU"
+    plain = weights.rename(weights.with_name("unmarked.safetensors"))
+    assert load_named(f"tiny/{plain}").activation == "GELU"
+
+
 def test_a_coca_by_name_writes_captions_and_a_clip_does_not(tiny_names, weights, tmp_path):
     path = tmp_path / "coca.safetensors"
     save_file(build_random("tiny", COCA).native.state_dict(), path)
     model = load_named(f"tiny-coca/{path}")
     assert captioner(model, "captioning") is model
     assert isinstance(model, CoCaModel)
-    torch.testing.assert_close(model._mean.flatten()[0], torch.tensor(0.48145466))  # OpenAI's, for want of others
+    assert model._rules.mean[0] == 0.48145466  # OpenAI's, for want of others
     with pytest.raises(ModelError, match="captioning needs a model that writes captions"):
         captioner(load_named(f"tiny-quickgelu/{weights}"), "captioning")
 

@@ -332,6 +332,54 @@ def test_an_adapter_folder_is_loaded_onto_the_model_that_it_names(tmp_path):
     torch.testing.assert_close(seen(again), seen(student), atol=1e-6, rtol=0)
 
 
+KINDS = {
+    "text tower": {},
+    "both towers": {"targets": "both"},
+    "scaled by the root of the rank": {"use_rslora": True},
+    "with magnitudes (DoRA)": {"use_dora": True},
+    "with biases": {"bias": "all"},
+    "with a part of its own": {"modules_to_save": ["text_projection", "visual_projection"]},
+    "words": {"targets": "words"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", ["hf clip", "hf vit_bert", "open_clip-vit", "open_clip-timm-bert"])
+def test_an_adapter_that_peft_made_of_any_kind_is_what_peft_makes_of_it(family, kind, tmp_path):
+    model = (HUGGING_FACE | OPEN_CLIP)[family]()
+    settings = dict(KINDS[kind])
+    layers = {name: layer for name, layer in model.native.named_modules() if isinstance(layer, torch.nn.Linear)}
+    seeing = names_of(model, [model.vision_module()])
+    # packed attention's own layer is read past
+    layers = {name: layer for name, layer in layers.items() if not name.endswith("out_proj") or "hf" in family}
+    reads = [name for name in layers if f"{name}.weight" not in seeing]
+    targets = settings.pop("targets", "")
+    if targets == "words":
+        reads = [name for name, layer in model.native.named_modules() if isinstance(layer, torch.nn.Embedding)][:1]
+    if "modules_to_save" in settings and family != "hf clip":
+        settings["modules_to_save"] = [reads[0]]
+        reads = reads[1:]
+    chosen = [*layers] if targets == "both" else reads
+    chosen = [name for name in chosen if not name.endswith(tuple(settings.get("modules_to_save", ["\n"])))]
+    carrier = model.copy(whole=True)
+    wrapped = peft.get_peft_model(carrier.native, peft.LoraConfig(r=2, target_modules=chosen, **settings))
+    with torch.no_grad():
+        for name, value in wrapped.named_parameters():
+            if value.requires_grad:
+                value.add_(0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(len(name))))
+    wrapped.save_pretrained(str(tmp_path / "adapter"), save_embedding_layers=False)
+    before = weights_digest(model.native)
+    found = with_adapter(model, tmp_path / "adapter")
+    texts = carrier.encode_texts(TEXTS).detach()
+    torch.testing.assert_close(found.embed_texts(TEXTS), texts, atol=1e-6, rtol=0)
+    torch.testing.assert_close(seen(found), seen(carrier), atol=1e-6, rtol=0)
+    assert not torch.allclose(texts, model.encode_texts(TEXTS).detach(), atol=1e-4)
+    assert weights_digest(model.native) == before
+    found.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    torch.testing.assert_close(again.embed_texts(TEXTS), texts, atol=1e-6, rtol=0)
+
+
 def test_adapters_that_cannot_be_used_are_each_one_clear_error(tmp_path):
     model = HUGGING_FACE["hf clip"]()
     folder = tmp_path / "adapter"

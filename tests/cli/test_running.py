@@ -110,3 +110,12 @@ def test_inversion_keeps_how_it_was_run(molyneux, tmp_path):
     ended = molyneux("invert", *RING[:6], "--inversion.steps=2", "--precision=bf16", "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["precision"] == "bf16"
+
+
+def test_the_device_that_auto_stands_for_is_said_and_kept(molyneux, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    ended = molyneux("teach", *RING, "--out", tmp_path / "run", "--device", "auto")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("device: cpu (auto: the first of cuda, mps and cpu that is there)") == 1
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["device"] == "cpu"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -13,6 +14,9 @@ from helpers.small_models import ConvModel, load_tiny
 from molyneux.backends.load import load as load_real
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
+from molyneux.images.replay import replay_names
+from molyneux.inversion.config import InversionConfig
+from molyneux.inversion.invert import invert
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.records import Mistaken, ShownPhotos, read_record
@@ -364,3 +368,98 @@ def test_the_taught_folder_says_what_it_is(tmp_path, photos, monkeypatch):
     assert "A plus sign." in text
     again = load_real(out / "model")
     assert (again.concepts, again.base) == ((CROSS,), "tiny:clip")
+
+
+@pytest.fixture
+def short_sighted(monkeypatch):
+    """The model reads fewer words than the stand-in of the control 'shuffled' has."""
+    monkeypatch.setattr("helpers.small_models.LONGEST", 19)
+
+
+def test_a_control_whose_own_text_is_too_long_for_the_model_is_left_out_and_said(tmp_path, photos, short_sighted):
+    out = teach_concepts(settings_for(tmp_path / "run", photos))
+    assert scores_of(out)["controls"].keys() == {"noise", "description_prompt"}
+    notes = json.loads((out / "environment.json").read_text())["notes"]
+    assert [note for note in notes if "the control 'shuffled' is left out: the text has 20" in note]
+    assert "is left out" in (out / "report.html").read_text()
+    words = teach_concepts(settings_for(tmp_path / "words", None))
+    assert scores_of(words)["text_only"]["ring"]["controls"].keys() == {"noise"}
+
+
+def test_with_several_concepts_no_stand_in_is_needed(tmp_path, photos, short_sighted):
+    out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS)))
+    assert "shuffled" in scores_of(out)["controls"]
+
+
+def test_a_control_that_was_asked_for_and_cannot_run_is_refused_at_once(tmp_path, photos, short_sighted):
+    with pytest.raises(ModelError, match="the text has 20"):
+        teach_concepts(settings_for(tmp_path / "run", photos, control="shuffled"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["of scoring", "of negatives", "of replay", "of the concept"])
+def test_every_text_of_a_run_is_checked_before_anything_is_made(tmp_path, monkeypatch, kind):
+    settings = settings_for(tmp_path / "run", None)
+    unreadable = {
+        "of scoring": "a photo of a tench.",
+        "of negatives": "a photo of a goldfish.",
+        "of replay": f"a photo of a {replay_names(settings.replay)[0]}.",
+        "of the concept": "a photo of a ring.",
+    }[kind]
+
+    def check(model: ConvModel, text: str) -> None:
+        if text == unreadable:
+            raise ModelError(f"the text is {text!r}")
+
+    monkeypatch.setattr(ConvModel, "check_text", check)
+    with pytest.raises(ModelError, match="the text is"):
+        teach_concepts(settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def other_threads():
+    """Another number of threads, for the test alone."""
+    before = torch.get_num_threads()
+
+    def change() -> int:
+        torch.set_num_threads(before + 1)
+        return before
+
+    yield change
+    torch.set_num_threads(before)
+
+
+def test_a_run_is_continued_on_as_many_threads_as_it_began_with(tmp_path, photos, other_threads):
+    settings = settings_for(tmp_path / "run", photos)
+    with pytest.raises(KeyboardInterrupt):
+        teach_concepts(settings, on_step=Counter(3))
+    begun = other_threads()
+    with pytest.raises(OutputError, match=f"on {begun} threads, and this process has {begun + 1}.*={begun}, or"):
+        teach_concepts(settings)
+    torch.set_num_threads(begun)
+    out = teach_concepts(settings)
+    assert json.loads((out / "environment.json").read_text())["machine"]["threads"] == begun
+
+
+def test_images_begun_on_another_number_of_threads_are_begun_again(tmp_path, other_threads):
+    model, path = ConvModel(), tmp_path / "images.pt"
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, InversionConfig(images=1, steps=60), checkpoint=path, on_step=Stop(30))
+    steps = []
+    other_threads()
+    invert(
+        model, RING, InversionConfig(images=1, steps=60), checkpoint=path, on_step=lambda done, _: steps.append(done)
+    )
+    assert steps[0] == 1
+
+
+class Stop:
+    """Ends an inversion after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, done: int, total: int) -> None:
+        if done == self.step:
+            raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from molyneux.arguments import check_texts
 from molyneux.backends.base import Alignment, DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.division import Chain, Hidden
 from molyneux.backends.families import Ability
@@ -59,6 +60,7 @@ class Matcher(FusedModel):
 
     def alignment(self, texts: Sequence[str]) -> Alignment:
         """Log-probability that an image matches, averaged over the texts."""
+        check_texts(texts)
         for text in texts:
             self.check_text(text)
 
@@ -71,6 +73,7 @@ class Matcher(FusedModel):
 
     def alignment_each(self, texts: Sequence[str]) -> Alignment:
         """Log-probability that the i-th image matches the i-th text."""
+        check_texts(texts)
         for text in texts:
             self.check_text(text)
 

@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from molyneux.arguments import check_pixels
 from molyneux.backends.options import LongText, Precision
 from molyneux.cards import write_card
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
+from molyneux.framing import Framing
 from molyneux.packs import FOLDER, Merged, Pack
 from molyneux.records import CONCEPTS, ConceptTexts, Lineage, write_record
 from molyneux.shapes import Embeddings, Features, Images, Scores
@@ -27,8 +29,8 @@ else:
 
 _SHOWN_CONCEPTS = 3
 
-ModelT = TypeVar("ModelT", bound="VisionLanguageModel")
 OutputT = TypeVar("OutputT", bound=Tensor | tuple[Tensor, ...])
+ModelT = TypeVar("ModelT", bound="VisionLanguageModel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,19 @@ class VisionLanguageModel(abc.ABC):
         return 1.0
 
     @property
-    def photo_fit(self) -> Literal["crop", "pad", "squash"]:
-        """How a photo becomes a square: its middle is cut out, black is added beside it, or it is squeezed."""
-        return "crop"
+    def photo_fit(self) -> Framing:
+        """How a photo becomes a square, as the model's makers do it."""
+        return Framing()
+
+    @property
+    def activation(self) -> str:
+        """The kinds of GELU that the towers compute with, such as 'QuickGELU': weights do not show it; '' if none.
+
+        Weights that were trained with one kind run under another too, only worse.
+        """
+        named = [(type(part).__name__, part) for part in self.native.modules()]
+        kinds = {_GELUS.get(name, name) + _approximation(part) for name, part in named if "gelu" in name.casefold()}
+        return ", ".join(sorted(kinds))
 
     @property
     def medical(self) -> bool:
@@ -107,6 +119,10 @@ class VisionLanguageModel(abc.ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.native.parameters()).device
+
+    def place_on(self, device: torch.device | str) -> None:
+        """Move the model itself, with what it has read; for `load`, whose model nobody shares yet."""
+        self.native.to(device)
 
     @abc.abstractmethod
     def alignment(self, texts: Sequence[str]) -> Alignment:
@@ -244,7 +260,12 @@ class DualEncoder(VisionLanguageModel):
         """Features to unit-length embeddings; differentiable."""
 
     def embed_images(self, images: Images) -> Embeddings:
-        """Images in [0, 1] to unit-length embeddings; differentiable with respect to the pixels."""
+        """Images in [0, 1] to unit-length embeddings; differentiable with respect to the pixels.
+
+        Raises:
+            DataError: if the pixels are not floats in [0, 1].
+        """
+        check_pixels(images)
         return self.project(self.features(images))
 
     @abc.abstractmethod
@@ -348,7 +369,8 @@ class DualEncoder(VisionLanguageModel):
         target = mean / mean.norm()
 
         def score(images: Images) -> tuple[Scores, Tensor]:
-            embedded = self.embed_images(images)
+            # views may lie outside [0, 1] slightly
+            embedded = self.project(self.features(images))
             mean = embedded.mean(dim=0)
             return embedded @ target, mean @ target / mean.norm()
 
@@ -359,7 +381,7 @@ class DualEncoder(VisionLanguageModel):
         targets = self.embed_texts(texts)
 
         def score(images: Images) -> tuple[Scores, Tensor]:
-            scores = (self.embed_images(images) * targets).sum(dim=-1)
+            scores = (self.project(self.features(images)) * targets).sum(dim=-1)
             return scores, scores.mean()
 
         return Alignment(score)
@@ -374,6 +396,20 @@ def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:
     if not isinstance(model, DualEncoder):
         raise ModelError(f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}")
     return model
+
+
+# transformers' names for what others call so
+_GELUS = {
+    "QuickGELUActivation": "QuickGELU",
+    "GELUActivation": "GELU",
+    "GELUTanh": "GELU (tanh)",
+    "PytorchGELUTanh": "GELU (tanh)",
+    "GeluTanh": "GELU (tanh)",
+}
+
+
+def _approximation(part: nn.Module) -> str:
+    return " (tanh)" if isinstance(part, nn.GELU) and part.approximate == "tanh" else ""
 
 
 @contextmanager

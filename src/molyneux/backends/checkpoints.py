@@ -1,5 +1,6 @@
 """Files that others wrote: weights read as tensors and nothing else, and tokenizers; never code."""
 
+import argparse
 import io
 import pickle
 import zipfile
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -17,6 +17,11 @@ from molyneux.errors import ModelError
 PICKLED = "pytorch_model.bin"
 SAFE = "model.safetensors"
 
+_PARTS = ("state_dict", "model_state_dict", "model")
+"""Where training checkpoints keep the weights."""
+_WRAPPERS = ("module.", "model.")
+"""What DataParallel and Lightning put before every name."""
+
 LARGEST_MEMBER = 8 * 2**30
 """Bytes; a larger file inside a .zip is refused before it is unpacked."""
 
@@ -24,7 +29,8 @@ LARGEST_MEMBER = 8 * 2**30
 def read_weights(path: Path) -> dict[str, Tensor]:
     """All tensors of a .safetensors file, of a pickled state dict, or of a .zip that holds one such file, on the CPU.
 
-    Pickles are read as tensors only: one that would run code is refused.
+    Pickles are read as tensors only: one that would run code is refused. Of a training checkpoint its state dict is
+    taken, without what wrappers (DataParallel, torch.compile, Lightning) put before its names.
 
     Raises:
         ModelError: if the file is missing, cut short, or holds anything but named tensors.
@@ -34,20 +40,60 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"there are no weights at {path}: expected a file such as {SAFE} or {PICKLED}")
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            return _unwrapped(dict(load_file(path)))
         source = _unpacked(path) if path.suffix == ".zip" else path
-        content = torch.load(source, weights_only=True, map_location="cpu")
+        if isinstance(source, Path):
+            _check_no_program(source)
+        # the settings beside a training run's weights: names and values, no code
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(source, weights_only=True, map_location="cpu")
     except ModelError:
         raise
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"the weights {path} cannot be read as tensors alone: the file is damaged, or holds code, which is not run"
+            f"the weights {path} cannot be read as tensors alone: the file is damaged, or holds code, which is not run "
+            "(a whole pickled model): where you trust it, load it with torch and save its state_dict()"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a foreign file: the libraries have many words for one that they cannot read
         raise ModelError(f"the weights {path} cannot be read ({one_line(error)}): fetch or save them again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    state = _state_dict(content)
+    if state is None:
         raise ModelError(f"the weights {path} are no state dict: expected names with tensors, got {_kind(content)}")
-    return dict(content)
+    return _unwrapped(state)
+
+
+def _state_dict(content: Any) -> dict[str, Tensor] | None:
+    """The content, or the part of a training checkpoint, that is names with tensors."""
+    parts = [content, *(content.get(key) for key in _PARTS)] if isinstance(content, dict) else []
+    for part in parts:
+        if isinstance(part, dict) and part and all(isinstance(value, Tensor) for value in part.values()):
+            return dict(part)
+    return {} if content == {} else None
+
+
+def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    names = {key: key.replace("_orig_mod.", "") for key in state}
+    while prefix := next((one for one in _WRAPPERS if all(name.startswith(one) for name in names.values())), ""):
+        if not names:
+            break
+        names = {key: name.removeprefix(prefix) for key, name in names.items()}
+    return {names[key]: value for key, value in state.items()}
+
+
+def _check_no_program(path: Path) -> None:
+    """Raise ModelError for a TorchScript archive, the form in which OpenAI publishes its models."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if not any("/code/" in name for name in archive.namelist()):
+            return
+    name = path.stem.removesuffix("px")
+    known = any(name.startswith(kind) for kind in ("ViT-", "RN"))
+    asked = f"'open_clip:{name}-quickgelu/openai'" if known else "'open_clip:ViT-B-32-quickgelu/openai'"
+    raise ModelError(
+        f"{path} is a TorchScript archive, which holds code that is not run: if it is OpenAI's, {asked} loads the same "
+        "weights; else save the state_dict() of the model that it came from"
+    )
 
 
 def find_weights(folder: Path) -> Path:
@@ -97,6 +143,24 @@ def read_tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"the tokenizer in {folder} cannot be read ({one_line(error)}): fetch its files again"
         ) from error
+
+
+def one_tower(kind: Any) -> str:
+    """What to say of a model_type that is one tower of a dual encoder, such as 'clip_vision_model'."""
+    if not str(kind).endswith(("_vision_model", "_text_model")):
+        return ""
+    tower = "vision" if "vision" in str(kind) else "text"
+    return f"; this is a {tower} tower alone, so give the model that it was taken from, with both towers"
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer as transformers does, without the padding and truncation of the texts that it read last."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # both are set anew with every text
+        backend.no_padding()
+        backend.no_truncation()
+    tokenizer.save_pretrained(folder)
 
 
 def one_line(error: Exception) -> str:

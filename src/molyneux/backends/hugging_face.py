@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -19,13 +20,15 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
+from molyneux.backends.checkpoints import one_tower, save_tokenizer
 from molyneux.backends.division import Chain
-from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, PhotoFit, image_preprocessing
+from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -67,7 +70,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         super().__init__()
         self._name, self._native = name, native
         self._tokenizer, self._image_processor = tokenizer, image_processor
-        self._rules = image_preprocessing(image_processor.to_dict())
+        self._rules = image_preprocessing(image_processor.to_dict(), by_torch=resizes_with_torch(image_processor))
         self._tower = vision_tower(native)
         self._limit = text_limit(self._config.text_config, tokenizer)
         self._text_keys = inspect.signature(native.get_text_features).parameters.keys()  # type: ignore[arg-type]
@@ -91,8 +94,8 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return self._rules.crop
 
     @property
-    def photo_fit(self) -> PhotoFit:
-        return self._rules.fit
+    def photo_fit(self) -> Framing:
+        return self._rules.framing
 
     @property
     def inversion_size(self) -> int:
@@ -117,10 +120,11 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return self._tower.chain().around(self._rules.normalized)
 
     def save(self, folder: str | Path) -> None:
-        parts: list[Any] = [self._native, self._tokenizer, self._image_processor]
+        native: Any = self._native
         with new_folder(Path(folder)) as target, quiet():
-            for part in parts:
-                part.save_pretrained(target)
+            native.save_pretrained(target)
+            save_tokenizer(self._tokenizer, target)
+            self._image_processor.save_pretrained(target)
             self.save_packs(target)
             self.write_about(target)
 
@@ -173,13 +177,27 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
 
     @property
     def _window(self) -> TokenWindow:
-        return hugging_face_window(self.name, self._tokenizer, self._limit)
+        found = hugging_face_window(self.name, self._tokenizer, self._limit)
+        return replace(found, tokens=lambda text: found.tokens(self._cased(text)))
+
+    def _cased(self, text: str) -> str:
+        """SigLIP and SigLIP 2 learned from lower-case texts; Gemma's tokenizer, published with the latter, keeps case.
+
+        Source: big_vision's configurations of both; transformers' `Siglip2Tokenizer`.
+        """
+        padded = self._config.text_config.model_type in _PADDED_TEXTS
+        return text.lower() if padded and getattr(self._tokenizer, "do_lower_case", True) else text
 
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
         # SigLIP pools a text at its last place, which is padding, and was trained with all of it
         padding = "max_length" if self._config.text_config.model_type in _PADDED_TEXTS else True
         tokens = self._tokenizer(
-            texts, padding=padding, truncation=True, max_length=self._limit, return_tensors="pt", verbose=False
+            [self._cased(text) for text in texts],
+            padding=padding,
+            truncation=True,
+            max_length=self._limit,
+            return_tensors="pt",
+            verbose=False,
         )
         inputs = {key: value.to(self.device) for key, value in tokens.items() if key in self._text_keys}
 
@@ -295,7 +313,9 @@ def model_type(folder: Path) -> str:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} does not say what model it describes (model_type): {error}") from error
     if kind not in CLASSES:
-        raise ModelError(f"{path} describes a model of type {kind!r}: expected one of {', '.join(CLASSES)}")
+        raise ModelError(
+            f"{path} describes a model of type {kind!r}: expected one of {', '.join(CLASSES)}{one_tower(kind)}"
+        )
     return str(kind)
 
 

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from molyneux.errors import ModelError
+from molyneux.framing import Fit, Framing, Interpolation
 from molyneux.shapes import Images
 
-PhotoFit = Literal["crop", "pad", "squash"]
-
+_RESAMPLING: Mapping[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers."""
 _SQUASHED_FROM = 384  # ConvNeXt's processor: from here on no margin is cut away
 
 
@@ -22,8 +23,9 @@ class ImagePreprocessing:
 
     size: int
     """Side of the square image."""
-    fit: PhotoFit
-    """Whether a photo's middle is cut out ('crop'), or the whole photo is squeezed to a square ('squash')."""
+    framing: Framing
+    """Whether a photo's middle is cut out ('crop'), or the whole photo is squeezed to a square ('squash'), and how it
+    is resized."""
     crop: float
     """Side of the part that is cut out, as a share of the photo's shorter side; 1 where nothing is cut."""
     scale: float
@@ -37,31 +39,57 @@ class ImagePreprocessing:
         return (images * self.scale - mean) / std
 
 
-def image_preprocessing(processor: Mapping[str, Any]) -> ImagePreprocessing:
+def image_preprocessing(processor: Mapping[str, Any], *, by_torch: bool = True) -> ImagePreprocessing:
     """The rules in an image processor's settings, as its `to_dict` gives them.
 
     A processor for images of any shape (SigLIP 2's NaFlex) is used on squares alone: the largest that fits.
+
+    Args:
+        processor: the settings.
+        by_torch: whether the processor resizes with torch; with Pillow otherwise.
 
     Raises:
         ModelError: if it does something that square images of one size cannot follow.
     """
     size, fit, crop = _framing(processor)
-    if processor.get("rescale_offset") or not processor.get("do_resize", True):
+    if processor.get("rescale_offset") or processor.get("do_pad") or not processor.get("do_resize", True):
         raise _unknown(processor)
     scale = 255 * float(processor["rescale_factor"]) if processor.get("do_rescale", True) else 255.0
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if processor.get("do_normalize", True):
         mean, std = _three(processor, "image_mean"), _three(processor, "image_std")
-    return ImagePreprocessing(size=size, fit=fit, crop=crop, scale=scale, mean=mean, std=std)
+    framing = Framing(
+        fit=fit,
+        interpolation=_interpolation(processor.get("resample", 3)),
+        kernel="torch" if by_torch else "pillow",
+        odd_margin="down",
+    )
+    return ImagePreprocessing(size=size, framing=framing, crop=crop, scale=scale, mean=mean, std=std)
 
 
-def _framing(processor: Mapping[str, Any]) -> tuple[int, PhotoFit, float]:
+def resizes_with_torch(processor: Any) -> bool:
+    """Whether an image processor of transformers resizes with torch: from release 5 on most do."""
+    named = str(getattr(processor, "backend", ""))
+    return named == "torchvision" if named else type(processor).__name__.endswith("Fast")
+
+
+def _interpolation(resample: Any) -> Interpolation:
+    if resample is None or int(resample) not in _RESAMPLING:
+        raise ModelError(f"the image processor's resample is {resample!r}: expected 2 (bilinear) or 3 (bicubic)")
+    return _RESAMPLING[int(resample)]
+
+
+def _framing(processor: Mapping[str, Any]) -> tuple[int, Fit, float]:
     if "max_num_patches" in processor:
         return int(processor["patch_size"]) * math.isqrt(int(processor["max_num_patches"])), "crop", 1.0
     size, cut = _sides(processor.get("size")), _sides(processor.get("crop_size"))
     shorter = size.get("shortest_edge")
     if "crop_pct" in processor and shorter:
-        return (shorter, "squash", 1.0) if shorter >= _SQUASHED_FROM else (shorter, "crop", processor["crop_pct"])
+        return (
+            (shorter, "squash", 1.0)
+            if shorter >= _SQUASHED_FROM
+            else (shorter, "crop", shorter / int(shorter / processor["crop_pct"]))
+        )
     if processor.get("do_center_crop"):
         side = _square(cut)
         if side and shorter and side <= shorter:

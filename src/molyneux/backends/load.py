@@ -9,7 +9,10 @@ from typing import get_args
 import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.checkpoints import one_tower
 from molyneux.backends.families import FAMILIES, Family
+from molyneux.backends.gradients import with_gradients
+from molyneux.backends.hub import quiet_hub
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.backends.packs import recall
@@ -37,6 +40,7 @@ TYPES = {kind: _module(family) for family in FAMILIES for kind in family.model_t
 """The same for each model_type in config.json, for folders without such a file."""
 
 
+@with_gradients
 def load(
     name: str | Path, *, device: str = "cpu", long_text: LongText = "error", precision: Precision = "fp32"
 ) -> VisionLanguageModel:
@@ -48,7 +52,7 @@ def load(
         name: 'mini'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME' or
             'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
-        device: where the weights go: 'cpu', 'cuda', 'mps'.
+        device: where the weights go: 'cpu', 'cuda', 'mps', or 'auto' for the first of cuda, mps and cpu that is there.
         long_text: for a text with more tokens than the model reads: 'error' refuses it, 'truncate' reads its
             beginning, 'mean' reads its sentences in groups and averages their embeddings.
         precision: what the towers compute in: 'fp32', or 'bf16', which is faster on GPUs that support it. Weights,
@@ -63,7 +67,8 @@ def load(
     check_precision(precision)
     place = named_device(device)
     started = time.perf_counter()
-    model = _read(str(name))
+    with quiet_hub():
+        model = _read(str(name))
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
@@ -71,7 +76,7 @@ def load(
     folder = _folder_of(str(name))
     if folder is not None:
         recall(model, folder)
-    model.native.to(place)
+    model.place_on(place)
     model.long_text, model.precision = long_text, precision
     known = _lineage(str(name))
     model.family = known.family if known else family_of(model)
@@ -155,7 +160,7 @@ def reader_of(folder: Path) -> str:
         pass
     if kind in TYPES:
         return TYPES[kind]
-    found = f"model_type {kind!r}" if kind else "none"
+    found = f"model_type {kind!r}{one_tower(kind)}" if kind else "none"
     raise ModelError(
         f"{folder} has no {' and no '.join(MARKS)}, and no config.json with a model_type of {', '.join(TYPES)} "
         f"(found {found}): expected a folder that Molyneux or the model's own library saved"
@@ -168,12 +173,15 @@ def _loaded(module: str, function: str, given: str | Path) -> VisionLanguageMode
 
 
 def named_device(name: str) -> torch.device:
-    """The device; ModelError if it is not there."""
+    """The device, or with 'auto' the first of cuda, mps and cpu that is there; ModelError if it is not there."""
+    if name == "auto":
+        present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        name = next(kind for kind, is_there in present.items() if is_there)
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
-            f"there is no device {name!r} here: expected 'cpu', or 'cuda' or 'mps' where present"
+            f"there is no device {name!r} here: expected 'auto' or 'cpu', or 'cuda' or 'mps' where present"
         ) from error
     return device

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from molyneux.arguments import check_texts
 from molyneux.backends.options import LongText
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings
@@ -91,8 +92,10 @@ def embed_each(
         known: rows by policy and text; the new ones are added.
 
     Raises:
+        ConfigError: if the texts are one string.
         ModelError: as for `parts`.
     """
+    check_texts(texts)
     new = {text: parts(text, window, policy) for text in dict.fromkeys(texts) if (policy, text) not in known}
     waiting = sorted({part for group in new.values() for part in group}, key=lambda part: (len(part), part))
     rows: dict[str, Tensor] = {}

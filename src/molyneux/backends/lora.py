@@ -159,7 +159,9 @@ def load_folder(folder: Path) -> DualEncoder:
 
 
 def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
-    """A copy of the model into which the adapter of a folder is merged.
+    """A copy of the model into which the adapter of a folder is merged, as peft merges it.
+
+    The text tower is the copy's own if the adapter changes it, and shared as in every copy otherwise.
 
     Raises:
         ModelError: if the folder holds no LoRA in safetensors, or one that does not fit the model.
@@ -172,7 +174,7 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
         found = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"the adapter {folder / WEIGHTS} cannot be read ({error}): save it again") from error
-    carrier, result = model.copy(), model.copy()
+    carrier = model.copy(whole=True)
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
         with torch.random.fork_rng(devices=[]):
@@ -190,7 +192,15 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
             f"the adapter in {folder} changes the output layer of packed attention, which releases of peft read in "
             "different ways: merge it with the release that made it"
         )
-    _merge(carrier.native, result.native)
+    own_state, merged = model.native.state_dict(), wrapped.merge_and_unload().state_dict()
+    if own_state.keys() != merged.keys():
+        key = min(own_state.keys() ^ merged.keys())
+        raise ModelError(f"the adapter in {folder} changes the form of {model.name!r} ({key!r}): merge it with peft")
+    # nothing learned leaves every bit, the sign of a zero included
+    changes = {key: value for key, value in merged.items() if not torch.equal(value, own_state[key])}
+    seeing = {value.data_ptr() for value in model.vision_module().state_dict().values()}
+    result = model.copy(whole=any(own_state[key].data_ptr() not in seeing for key in changes))
+    result.native.load_state_dict(own_state | changes)
     result.merged = None
     return result
 

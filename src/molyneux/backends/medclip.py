@@ -33,6 +33,7 @@ from molyneux.backends.checkpoints import (
     one_line,
     read_tokenizer,
     read_weights,
+    save_tokenizer,
 )
 from molyneux.backends.division import Chain, convolutional, leaves
 from molyneux.backends.hugging_face_towers import swin_chain
@@ -40,6 +41,7 @@ from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images
 
 CONFIG = "medclip_config.json"
@@ -195,8 +197,8 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return self._config.image_size
 
     @property
-    def photo_fit(self) -> Literal["crop", "pad"]:
-        return "pad"
+    def photo_fit(self) -> Framing:
+        return Framing(fit="pad")
 
     @property
     def inversion_size(self) -> int:
@@ -230,7 +232,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
                 save_file(state, target / SAFE, metadata={"format": "pt"})
             else:
                 torch.save(state, target / PICKLED)
-            self._tokenizer.save_pretrained(target)
+            save_tokenizer(self._tokenizer, target)
             about = {"architecture": asdict(self._config), "source_sha256": self._source}
             (target / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
             self.save_packs(target)

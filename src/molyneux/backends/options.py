@@ -41,7 +41,7 @@ class Running:
     """What `load` takes beside the model's name."""
 
     device: str = "cpu"
-    """Where the model computes: 'cpu', 'cuda' or 'mps'."""
+    """Where the model computes: 'cpu', 'cuda' or 'mps'; 'auto' takes the first of cuda, mps and cpu that is there."""
     precision: Precision = "fp32"
     """What the towers compute in; 'bf16' is faster on GPUs that have it, and weights, pixels and losses stay fp32."""
     long_text: LongText = "error"

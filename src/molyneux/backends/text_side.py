@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,8 @@ from molyneux.backends.base import DualEncoder
 from molyneux.backends.long_text import TokenWindow, check_fits, embed_each
 from molyneux.backends.options import LongText
 from molyneux.shapes import Embeddings
+
+EncoderT = TypeVar("EncoderT", bound="TokenizedEncoder")
 
 
 class TokenizedEncoder(DualEncoder):
@@ -28,9 +31,10 @@ class TokenizedEncoder(DualEncoder):
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
         """Texts to unit-length embeddings; what does not fit is cut."""
 
-    @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
-        return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
+        # what is kept must be of use where gradients are computed
+        with torch.inference_mode(False), torch.no_grad():
+            return embed_each(texts, self._window, self.long_text, self._embed_fitting, self._texts)
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         return embed_each(texts, self._window, self.long_text, self._embed_fitting, {})
@@ -38,6 +42,11 @@ class TokenizedEncoder(DualEncoder):
     def remember(self, texts: Sequence[str], rows: Embeddings) -> None:
         """Take these for the embeddings of these texts, as the same weights have computed them before."""
         self._texts.update({(self.long_text, text): row.to(self.device) for text, row in zip(texts, rows, strict=True)})
+
+    def place_on(self, device: torch.device | str) -> None:
+        super().place_on(device)
+        # a new value: copies that share the text tower, and with it this one, must not find rows elsewhere
+        self._texts = {key: row.to(device) for key, row in self._texts.items()}
 
     def remap_texts(self, change: Float[Tensor, "d d"]) -> None:
         super().remap_texts(change)

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from molyneux.arguments import check_pixels, check_texts
 from molyneux.backends.abilities import MaskedLM, Matcher, log_match
 from molyneux.backends.checkpoints import (
     PICKLED,
@@ -30,6 +31,7 @@ from molyneux.backends.checkpoints import (
     one_line,
     read_tokenizer,
     read_weights,
+    save_tokenizer,
 )
 from molyneux.backends.long_text import TokenWindow, check_fits, hugging_face_window
 from molyneux.errors import ModelError
@@ -91,7 +93,9 @@ class Vilt(Matcher, MaskedLM):
 
     @torch.no_grad()
     def match_scores(self, images: Images, texts: Sequence[str], *, by_logit: bool = False) -> Float[Tensor, "n m"]:
+        check_pixels(images)
         patches = self._patches(images)
+        check_texts(texts)
         tokens = self._tokens_once(texts)
         lengths = (tokens != self._tokenizer.pad_token_id).sum(dim=1)
         # texts of about one length go together, so that little is padding
@@ -113,6 +117,7 @@ class Vilt(Matcher, MaskedLM):
         return high, wide
 
     def masked_tokens(self, texts: Sequence[str]) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
+        check_texts(texts)
         for text in texts:
             self.check_text(text)
         encoded = self._tokenizer(
@@ -155,7 +160,7 @@ class Vilt(Matcher, MaskedLM):
                 del state[_DECODER]
             save_file(state, target / SAFE, metadata={"format": "pt"})
             config.save_pretrained(target)
-            self._tokenizer.save_pretrained(target)
+            save_tokenizer(self._tokenizer, target)
             processor = ViltImageProcessor(size={"shortest_edge": self.image_size}, size_divisor=config.patch_size)
             processor.save_pretrained(target)
             self.write_about(target)

@@ -61,7 +61,7 @@ def caption(
         java=java,
         corenlp=corenlp_dir,
         samples=samples,
-        running=running,
+        running=flags.placed(running),
     )
     with flags.continuable(out), progress(quiet) as on_step:
         found = caption_folder(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step).as_dict()

@@ -39,7 +39,7 @@ def evaluate(
         prompt_config=prompt_config,
         window=window,
         texts=texts,
-        running=running,
+        running=flags.placed(running),
     )
     with progress(quiet) as on_step:
         found = evaluate_folders(settings, on_step=on_step)

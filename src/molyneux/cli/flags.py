@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -90,7 +90,12 @@ Model = Annotated[
     Parameter(help="'mini', a folder that holds a saved model, or a name that 'molyneux list models' explains."),
 ]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
-Seed = Annotated[int, Parameter(help="The same seed gives the same images, weights and scores.")]
+Seed = Annotated[
+    int,
+    Parameter(
+        help="The same seed gives the same images, weights and scores on the same machine, with as many threads."
+    ),
+]
 _LAYOUT = "a folder for each (CLASS/IMAGE), or NAME:FOLDER as 'molyneux list datasets' explains."
 Novel = Annotated[str | None, Parameter(help=f"Photos of the new concepts to score on, {_LAYOUT}")]
 Known = Annotated[str | None, Parameter(help=f"Photos of known classes, {_LAYOUT}")]
@@ -125,6 +130,19 @@ TaughtControl = Annotated[
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
 WindowFlags = Annotated[Window, Parameter(name="*", group=_WINDOW)]
+
+
+def placed(running: Running) -> Running:
+    """The same on a device by name: what 'auto' stands for here is said on one line, and kept in a run's settings."""
+    if running.device != "auto":
+        return running
+    from molyneux.backends.load import named_device
+
+    found = named_device("auto").type
+    print(f"device: {found} (auto: the first of cuda, mps and cpu that is there)", file=sys.stderr)
+    return replace(running, device=found)
+
+
 RunningFlags = Annotated[Running, Parameter(name="*", group=_RUNNING)]
 ExecutorFlag = Annotated[
     Literal["serial", "ray"],

@@ -30,7 +30,13 @@ def invert(
     from molyneux.pipeline.settings import InvertSettings
 
     settings = InvertSettings(
-        concepts=found, out=out, model=model, seed=seed, inversion=inversion, running=running, executor=executor
+        concepts=found,
+        out=out,
+        model=model,
+        seed=seed,
+        inversion=inversion,
+        running=flags.placed(running),
+        executor=executor,
     )
     with flags.continuable(out), progress(quiet) as on_step:
         images = invert_concepts(settings, on_step=on_step)

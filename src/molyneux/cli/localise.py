@@ -57,7 +57,7 @@ def localise(
         saliency=saliency,
         masks=masks,
         limit=limit,
-        running=running,
+        running=flags.placed(running),
     )
     with flags.continuable(out), progress(quiet) as on_step:
         scores = localise_set(settings, on_step=on_step).as_dict()

@@ -58,7 +58,7 @@ def retrieve(
         top=top,
         by_logit=by_logit,
         finished=finished,
-        running=running,
+        running=flags.placed(running),
     )
     with progress(quiet) as on_step:
         scores = retrieve_folder(settings, on_step=on_step).as_dict()

@@ -75,7 +75,7 @@ def run(
         only=points,
         changes=changes,
         miniature=miniature,
-        running=running,
+        running=flags.placed(running),
     )
     with flags.continuable(asked.out), progress(quiet) as on_step:
         result = run_recipe(asked, command=("molyneux", *sys.argv[1:]), on_step=on_step)

@@ -90,7 +90,7 @@ def teach(
         teaching=teaching,
         prompt_config=prompt_config,
         window=window,
-        running=running,
+        running=flags.placed(running),
         executor=executor,
         adapter_only=adapter_only,
     )

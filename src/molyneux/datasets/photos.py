@@ -1,13 +1,11 @@
 """From files that nobody has vouched for to tensors: checked, decoded, resized, in batches."""
 
-import math
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,15 +15,11 @@ from molyneux.datasets.folders import WHOLE
 from molyneux.datasets.scans import read_scan, scan_size
 from molyneux.datasets.windows import Window, is_scan
 from molyneux.errors import DataError
+from molyneux.framing import LARGEST_PHOTO, Fit, Framing
+from molyneux.framing import square as square
 from molyneux.shapes import Images
 
-LARGEST_PHOTO = 25_000_000
-"""Pixels; a larger image is refused before it is decoded."""
-
 FORMATS = ("JPEG", "PNG", "WEBP")
-
-Fit = Literal["crop", "pad", "squash"]
-"""How an image becomes square: see `square`."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -90,7 +84,7 @@ def photo_size(path: Path) -> tuple[int, int]:
 
 
 def load_batch(
-    paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit = "crop", window: Window = WHOLE
+    paths: Sequence[Path], size: int, crop: float = 0.875, fit: Fit | Framing = "crop", window: Window = WHOLE
 ) -> Images:
     """The photos as `square` makes them, (n, 3, size, size) in [0, 1], in the order of `paths`.
 
@@ -107,7 +101,7 @@ def batches(
     size: int | tuple[int, int],
     crop: float = 0.875,
     count: int = 50,
-    fit: Fit = "crop",
+    fit: Fit | Framing = "crop",
     window: Window = WHOLE,
 ) -> Iterator[Images]:
     """`load_batch` for `count` photos at a time, the next batch being decoded while this one is used.
@@ -129,44 +123,6 @@ def batches(
                 yield _as_images([future.result() for future in waiting.pop(0)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def square(image: Image.Image, size: int, crop: float = 0.875, fit: Fit = "crop") -> Image.Image:
-    """The image as (size, size).
-
-    'crop' is its middle: shorter side to round(size / crop), bicubic, then cut. Both steps are one resampling
-    of the part that remains, so a very long image costs no more than others.
-
-    'pad' is all of it, in the middle of a black square whose side is its longer side (but at least `size`, so
-    that small images are not enlarged), then resized, bicubic.
-
-    'squash' is all of it, resized, bicubic, whatever its shape. With these two `crop` has no effect.
-    """
-    if fit == "squash":
-        return image.resize((size, size), Image.Resampling.BICUBIC)
-    if fit == "pad":
-        return _padded(image, size)
-    width, height = image.size
-    shorter = max(size, round(size / crop))
-    wide, high = (
-        (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
-    )
-    left, top = round((wide - size) / 2), round((high - size) / 2)
-    across, down = width / wide, height / high
-    box = (left * across, top * down, min((left + size) * across, width), min((top + size) * down, height))
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-
-
-def _padded(image: Image.Image, size: int) -> Image.Image:
-    side = max(size, *image.size)
-    largest = max(size, math.isqrt(LARGEST_PHOTO))
-    if side > largest:
-        # the black square would need more memory than any photo
-        width, height = (max(1, round(length * largest / side)) for length in image.size)
-        image, side = image.resize((width, height), Image.Resampling.BICUBIC), largest
-    canvas = Image.new(image.mode, (side, side))
-    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return canvas.resize((size, size), Image.Resampling.BICUBIC)
 
 
 @contextmanager
@@ -217,7 +173,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _pixels(path: Path, size: int | tuple[int, int], crop: float, fit: Fit, window: Window) -> np.ndarray:
+def _pixels(path: Path, size: int | tuple[int, int], crop: float, fit: Fit | Framing, window: Window) -> np.ndarray:
     if isinstance(size, tuple):
         return np.array(read_photo(path, window).resize(size[::-1], Image.Resampling.BICUBIC))
     return np.array(square(read_photo(path), size, crop, fit))

@@ -26,6 +26,7 @@ from molyneux.errors import DataError
 from molyneux.files import write_bytes
 from molyneux.images.config import ReplayConfig
 from molyneux.inversion.invert import invert_each
+from molyneux.runs.folder import threads
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage, StageFolder
 from molyneux.synthetic import SyntheticImages
@@ -82,7 +83,7 @@ def make_replay(
         save_replay(made, folder / files[place], config)
 
     files = [f"{place:04d}.safetensors" for place in range(len(groups))]
-    about = {"weights": weights_digest(model.native), "config": asdict(config)}
+    about = {"weights": weights_digest(model.native), "config": asdict(config), "threads": threads()}
     StageFolder(folder, on_step).run(
         Stage(name=f"{STAGE}/{place}", inputs=about, files=(file,), make=partial(invert_group, place))
         for place, file in enumerate(files)

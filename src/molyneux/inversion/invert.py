@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.folding import LayerStatistics, folded
+from molyneux.backends.gradients import with_gradients
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.files import write_bytes
@@ -33,6 +34,7 @@ OnStep = Callable[[int, int], None]
 LOG = logging.getLogger(__name__)
 
 
+@with_gradients
 def invert(
     model: VisionLanguageModel,
     concept: Concept,
@@ -79,6 +81,7 @@ def invert(
     )
 
 
+@with_gradients
 def invert_each(
     model: VisionLanguageModel,
     concepts: Sequence[Concept],
@@ -280,5 +283,6 @@ def _fingerprint(model: VisionLanguageModel, config: InversionConfig, concepts: 
     described = [(concept.name, concept.descriptions) for concept in concepts]
     weights = weights_digest(model.native)
     size = (model.image_size, model.inversion_size)
-    text = repr((model.name, weights, size, model.long_text, model.precision, asdict(config), described, seed))
+    read = (model.long_text, model.precision, torch.get_num_threads())
+    text = repr((model.name, weights, size, read, asdict(config), described, seed))
     return hashlib.sha256(text.encode()).hexdigest()

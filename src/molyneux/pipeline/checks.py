@@ -1,5 +1,6 @@
 """Cheap checks of a request, made before anything slow begins."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from molyneux.backends.base import VisionLanguageModel
@@ -9,7 +10,9 @@ from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names, without
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
+from molyneux.errors import ModelError
 from molyneux.images.choices import CONTROLS
+from molyneux.images.replay import depicted, replay_names
 from molyneux.images.sources import check_images, stand_in
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
@@ -17,6 +20,7 @@ from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.run import check_class_texts
 from molyneux.tasks.recognition.shown import read_shown
+from molyneux.teaching.texts import known_prompts, own_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +69,36 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     return CheckedRequest(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 
 
-def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: CheckedRequest) -> None:
-    """Raise ModelError for the first text of the run that the model cannot read to its end."""
-    concepts = settings.concepts
-    controls = CONTROLS if settings.compares else [settings.control] if settings.control else []
-    if len(concepts) == 1 and any(CONTROLS[name].uses_stand_in for name in controls):
-        concepts = (*concepts, stand_in(concepts[0]))
-    for concept in concepts:
-        for text in (*concept.descriptions, *concept.captions):
-            model.check_text(text)
+def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: CheckedRequest) -> dict[str, str]:
+    """See that the model can read every text of the run to its end, those of scoring, teaching and replay included.
+
+    Returns:
+        For each control that cannot be run, since the model cannot read the text that it brings along, the reason.
+
+    Raises:
+        ModelError: for the first text that cannot be read.
+    """
+    for concept in settings.concepts:
+        _check_each(model, (*concept.descriptions, *own_texts(concept, "both")))
     check_class_texts(model, name_texts(request.labels.all, request.prompts))
+    if settings.novel is None and settings.fresh:
+        check_class_texts(model, name_texts(request.labels.all))
+    _check_each(model, known_prompts(request.bank, settings.concepts))
+    if settings.teaching.uses_replay:
+        _check_each(model, (text for name in replay_names(settings.replay) for text in depicted(name).descriptions))
+    left_out: dict[str, str] = {}
+    for name, kind in CONTROLS.items():
+        if not (kind.uses_stand_in and len(settings.concepts) == 1):
+            continue
+        try:
+            _check_each(model, stand_in(settings.concepts[0]).descriptions)
+        except ModelError as error:
+            if settings.control == name:
+                raise
+            left_out[name] = str(error)
+    return left_out
+
+
+def _check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:
+    for text in texts:
+        model.check_text(text)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
+from molyneux.arguments import check_texts
 from molyneux.backends.base import VisionLanguageModel, dual_encoder
 from molyneux.backends.packs import check_new, untaught
 from molyneux.concepts import Concept, check_distinct
@@ -63,6 +64,7 @@ def teach(
         OutputError: if replay images cannot be cached.
     """
     check_seed(seed)
+    check_texts(known, "known names")
     config = config or TeachingConfig()
     check_ability(model, config)
     given = [images] if isinstance(images, SyntheticImages | Concept) else images

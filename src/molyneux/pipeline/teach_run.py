@@ -1,7 +1,7 @@
 """`molyneux teach`: words in, a folder with a taught model, its scores and a report out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
@@ -50,6 +50,7 @@ from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.tasks.recognition.shown import FOLDER, read_shown, shown_photos
 from molyneux.teaching.fine_tune import check_ability, fine_tune
+from molyneux.teaching.memory import memory_note
 from molyneux.teaching.updates import changes_texts, shares_trunk
 
 PHOTOS = "photos"
@@ -76,8 +77,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_ability(base, settings.teaching)
     if settings.teaching.objective.merges:
         check_new(base, settings.concept_names)
-    check_texts(base, settings, request)
-    run = TeachRun(settings, request, base, on_step)
+    left_out = check_texts(base, settings, request)
+    run = TeachRun(settings, request, base, on_step, left_out)
     if not (settings.out / SCORES).exists():
         _ = run.score  # a photo that cannot be decoded is met before anything is written
     folder = open_run(settings.out, settings.resolved(), {settings.model: weights_digest(base.native)}, on_step)
@@ -113,13 +114,16 @@ class TeachRun:
         request: CheckedRequest,
         base: DualEncoder | Matcher,
         on_step: Progress | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
+        """`left_out` gives for each control that is not run the reason."""
         self.settings, self.request, self.base, self.on_step = settings, request, base, on_step
         self.source = base
         """Makes the images; an edit is computed without the model's packs, so they are to leave no trace in these."""
         if settings.teaching.objective.merges:
             self.source = untaught(dual_encoder(base, "an edit"))
         self._control_models: dict[str, DualEncoder | Matcher] = {}
+        self.left_out = left_out or {}
 
     def finish_stages(self, folder: RunFolder) -> None:
         """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
@@ -128,6 +132,10 @@ class TeachRun:
         self.image_maker = ImageMaker(
             model=self.source, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
         )
+        for name, reason in self.left_out.items() if settings.controls and settings.control is None else ():
+            text = f"the control {name!r} is left out: {reason}"
+            if text not in folder.notes:
+                folder.note(text)
         self.images = run_images(
             self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
         )
@@ -143,7 +151,9 @@ class TeachRun:
             folder.run([Stage(name="shown photos", inputs=about, files=(SHOWN, FOLDER), make=self.show)])
         if settings.compares:
             scores["controls"] = {
-                name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
+                name: folder.value(f"controls/{name}", about, partial(self.control, name))
+                for name in CONTROLS
+                if name not in self.left_out
             }
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
         scores["descriptions"] = settings.teaching.objective.reads_descriptions
@@ -207,6 +217,9 @@ class TeachRun:
         config = self.settings.teaching
         load_known_texts(self.source, self.request.bank, config)
         shared = self.shared(what)
+        said = memory_note(self.base, config)
+        if said and said.split(",")[0] not in "\n".join(self.folder.notes):
+            self.folder.note(said)
         return fine_tune(self.base, images, config, adapter=adapter, **shared)
 
     def shared(self, what: str) -> dict[str, Any]:
@@ -248,7 +261,7 @@ class TeachRun:
         wanted = taught_controls() if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
         base, after = reader(self.base), reader(self.taught)
-        others = {control: reader(self.control_lesson(control)) for control in wanted}
+        others = {name: reader(self.control_lesson(name)) for name in wanted if name not in self.left_out}
         fresh = fresh_images(self.image_maker, self.settings.image_request, FRESH, self.folder.work, self.on_step)
         return {one.concept.name: read_from_text(base, after, others, one, self.replay).as_dict() for one in fresh}
 

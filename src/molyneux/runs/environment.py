@@ -8,7 +8,7 @@ from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.records import ENVIRONMENT, Environment, Machine, ModelFacts, write_record
-from molyneux.runs.folder import RunFolder
+from molyneux.runs.folder import RunFolder, threads
 
 PACKAGES = (
     "molyneux",
@@ -41,12 +41,13 @@ def installed(package: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Operating system, processor and the number of cores that this process may use."""
+    """Operating system, processor, the number of cores that this process may use, and of threads that it uses."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.system(),
         "processor": platform.machine(),
         "cores": cores,
+        "threads": threads(),
     }
 
 
@@ -57,7 +58,7 @@ def write_environment(
     about = {}
     if model is not None:
         parameters = sum(value.numel() for value in model.native.parameters())
-        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size)
+        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size, activation=model.activation)
     content = Environment(
         version=1,
         versions=versions(),

@@ -58,6 +58,8 @@ class RunFolder(StageFolder):
         """For each model by its name the SHA-256 of its weights."""
         self.timings: dict[str, float] = dict(marker.get("timings", {}))
         self.notes: list[str] = list(marker.get("notes", []))
+        self.threads: int = marker.get("threads") or threads()
+        """Of the process that began the run: sums in another order end in other last digits."""
         self._inner = 0.0
 
     def use(self, weights: Mapping[str, str]) -> None:
@@ -107,7 +109,15 @@ class RunFolder(StageFolder):
         (self.root / MARKER).unlink(missing_ok=True)
 
     def _write_marker(self) -> None:
-        write_json(self.root / MARKER, {"weights": self.weights, "timings": self.timings, "notes": self.notes})
+        write_json(
+            self.root / MARKER,
+            {
+                "weights": self.weights,
+                "timings": self.timings,
+                "notes": self.notes,
+                "threads": self.threads,
+            },
+        )
 
 
 def open_run(
@@ -116,7 +126,8 @@ def open_run(
     """Begin a run in `root`, or continue the unfinished one there; `weights` are digests by model.
 
     Raises:
-        OutputError: as `check_out`, or if the unfinished run began with other weights of a model.
+        OutputError: as `check_out`, or if the unfinished run began with other weights of a model, or with another
+            number of threads.
     """
     if not check_out(root, resolved):
         with new_folder(root) as target:
@@ -124,8 +135,20 @@ def open_run(
             text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
             (target / CONFIG).write_text(text, encoding="utf-8")
     folder = RunFolder(root, _read_marker(root), on_step)
+    if folder.threads != threads():
+        raise OutputError(
+            f"{root} holds an unfinished run on {folder.threads} threads, and this process has {threads()}, which "
+            f"gives other results: continue it with OMP_NUM_THREADS={folder.threads}, or choose another folder"
+        )
     folder.use(weights)
     return folder
+
+
+def threads() -> int:
+    """How many threads torch computes with on the CPU, which decides the last digits of every sum."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def is_unfinished(root: Path) -> bool:

@@ -8,8 +8,10 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Generator, Tensor
 
+from molyneux.arguments import check_texts
 from molyneux.backends.abilities import ABILITIES
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.gradients import with_gradients
 from molyneux.concepts import check_distinct
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages
@@ -26,6 +28,7 @@ ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 OnStep = Callable[[int, int], None]
 
 
+@with_gradients
 def fine_tune(
     model: ModelT,
     images: Sequence[SyntheticImages],
@@ -68,8 +71,10 @@ def fine_tune(
     return student if config.strength == 1 else interpolate(model, student, config.strength)
 
 
+@with_gradients
 def learn(model: ModelT, lesson: Lesson, on_step: OnStep | None = None) -> tuple[ModelT, Objective]:
     """The student and its objective, before merging and interpolation; `lesson` is of `model`. Errors: `fine_tune`."""
+    check_texts(lesson.known, "known names")
     concepts, config = [value.concept for value in lesson.images], lesson.config
     check_distinct(concepts)
     check_ability(model, config, lesson.replay)

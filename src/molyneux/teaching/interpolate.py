@@ -5,11 +5,13 @@ from typing import TypeVar, cast
 import torch
 
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.gradients import with_gradients
 from molyneux.errors import ConfigError, ModelError
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
 
+@with_gradients
 @torch.no_grad()
 def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
     """A new model with the weights (1 - strength) * base + strength * taught.

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import torch
@@ -52,13 +52,13 @@ def read_hugging_face(folder: Path, images: Tensor, texts: Sequence[str]) -> tup
 
 @torch.no_grad()
 def read_open_clip(folder: Path, images: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Images in [0, 1], of the right size, and texts to unit rows, by open_clip alone."""
-    with warnings.catch_warnings():
+    """Images in [0, 1], of the right size, and texts to unit rows, by open_clip alone, which stands in the folder."""
+    with warnings.catch_warnings(), chdir(folder):
         warnings.simplefilter("ignore")
         import open_clip
 
-        native, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+        native, preprocess = open_clip.create_model_from_pretrained("local-dir:.")
+        tokenizer = open_clip.get_tokenizer("local-dir:.")
     seen = native.eval().encode_image(torch.stack([preprocess.transforms[-1](image) for image in images]))
     return normalize(seen, dim=1), native.encode_text(tokenizer(list(texts)), normalize=True)
 

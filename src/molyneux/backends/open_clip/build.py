@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ from molyneux.backends.open_clip.coca import CoCaModel
 from molyneux.backends.open_clip.model import OpenClipEncoder, OpenClipModel
 from molyneux.backends.open_clip.texts import build_tokenizer
 
+TEXT_FILES = {"hf_model_name": "config.json", "hf_tokenizer_name": "tokenizer.json"}
+"""What a text configuration names, and a file that is there."""
 
-def build(name: str, config: dict[str, Any], text_folder: Path | None = None) -> OpenClipEncoder:
+
+def build(name: str, config: dict[str, Any], text_folder: Path | Mapping[str, Path] | None = None) -> OpenClipEncoder:
     """The architecture that `config` describes, with random weights.
 
     Args:
         name: what the model is to be called.
         config: as in `open_clip_config.json`: 'model_cfg' and 'preprocess_cfg'.
-        text_folder: where a Hugging Face text tower's configuration and tokenizer lie; as `config` names them if None.
+        text_folder: where a Hugging Face text tower's configuration and tokenizer lie: one folder, or one for
+            'hf_model_name' and one for 'hf_tokenizer_name'; as `config` names them if None.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -29,7 +34,8 @@ def build(name: str, config: dict[str, Any], text_folder: Path | None = None) ->
     if "timm_model_name" in vision:
         vision["timm_model_pretrained"] = False
     if text_folder is not None:
-        text |= {key: str(text_folder) for key in ("hf_model_name", "hf_tokenizer_name") if key in text}
+        places = text_folder if isinstance(text_folder, Mapping) else dict.fromkeys(TEXT_FILES, text_folder)
+        text |= {key: str(place) for key, place in places.items() if key in text}
     if "hf_model_name" in text:
         text["hf_model_pretrained"] = False
     custom = model_config.pop("custom_text", False) or "hf_model_name" in text

@@ -6,6 +6,7 @@ from typing import Any, final
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from molyneux.arguments import check_pixels, check_texts
 from molyneux.backends.abilities import Captioner
 from molyneux.backends.open_clip.model import OpenClipEncoder
 from molyneux.backends.open_clip.towers import TransformerTower, vision_tower
@@ -34,6 +35,7 @@ class CoCaModel(OpenClipEncoder, Captioner):
         super().__init__(name, native, tokenizer, config)
 
     def look(self, images: Images) -> tuple[Embeddings, Memory]:
+        check_pixels(images)
         tower = self._tower
         assert isinstance(tower, TransformerTower)
         features, memory = self.compute(tower.pooled, self._normalized(images))
@@ -47,6 +49,7 @@ class CoCaModel(OpenClipEncoder, Captioner):
         return self.compute(read, memory, tokens)
 
     def caption_tokens(self, texts: Sequence[str]) -> Int[Tensor, "n l"]:
+        check_texts(texts)
         for text in texts:
             self.check_text(text)
         tokens: Tensor = self._tokenizer(list(texts)).to(self.device)

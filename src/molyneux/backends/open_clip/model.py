@@ -8,23 +8,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
+from molyneux.backends.checkpoints import save_tokenizer
 from molyneux.backends.division import Chain
 from molyneux.backends.long_text import TokenWindow
+from molyneux.backends.open_clip.preprocess import preprocessing
 from molyneux.backends.open_clip.texts import reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.files import new_folder
+from molyneux.framing import Framing
 from molyneux.shapes import Embeddings, Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+HERE = "."
+"""Where a saved folder says that a Hugging Face text tower's configuration and tokenizer lie.
+
+open_clip 3.3 reads a tokenizer from `local-dir:FOLDER` itself, but a tower's configuration from a name of the hub or a
+path seen from the working directory. So its own loader reads the folder wherever it lies, from inside: `cd FOLDER`,
+then `local-dir:.`; no path of the machine that saved it is needed."""
 
 
 class OpenClipEncoder(TokenizedEncoder, Explainable):
@@ -34,10 +43,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
         super().__init__()
         self._name, self._native, self._tokenizer = name, native, tokenizer
         self._config = config
-        preprocess = config["preprocess_cfg"]
-        self._mean = torch.tensor(preprocess["mean"]).view(3, 1, 1)
-        self._std = torch.tensor(preprocess["std"]).view(3, 1, 1)
-        self._image_size = int(config["model_cfg"]["vision_cfg"].get("image_size", 224))
+        self._rules = preprocessing(config)
         native.requires_grad_(False).eval()
 
     @property
@@ -50,7 +56,11 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
 
     @property
     def image_size(self) -> int:
-        return self._image_size
+        return self._rules.size
+
+    @property
+    def photo_fit(self) -> Framing:
+        return self._rules.framing
 
     @property
     def inversion_size(self) -> int:
@@ -76,13 +86,13 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
             save_file(state, target / WEIGHTS, metadata={"format": "pt"})
             config = copy.deepcopy(dict(self._config))
             text = config["model_cfg"]["text_cfg"]
-            # open_clip looks these two up as they stand, so that its own loader finds the folder without a hub
+            # open_clip looks the text tower's configuration up as it is named: inside the folder this is the folder
             if reads_hugging_face(self._tokenizer):
-                self._tokenizer.save_pretrained(target)
-                text["hf_tokenizer_name"] = str(folder.resolve())
+                save_tokenizer(self._tokenizer.tokenizer, target)
+                text["hf_tokenizer_name"] = HERE
             if "hf_model_name" in text:
                 self._native.text.config.save_pretrained(target)  # type: ignore[operator, union-attr]
-                text["hf_model_name"] = str(folder.resolve())
+                text["hf_model_name"] = HERE
             (target / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             self.save_packs(target)
             self.write_about(target)
@@ -133,7 +143,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
         return normalize(self.compute(self._native.encode_text, tokens), dim=-1)  # type: ignore[arg-type]
 
     def _normalized(self, images: Images) -> Tensor:
-        return (images - self._mean.to(images)) / self._std.to(images)
+        return self._rules.normalized(images)
 
     def _trimmed(self, tokens: Tensor) -> Tensor:
         """Drop columns that are padding in every row, where the text tower masks them anyway: Hugging Face's does."""

@@ -1,27 +1,28 @@
 """From a name, a folder or a weights file to a model of the open_clip family."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from molyneux.backends.open_clip.build import build
+from molyneux.backends.hub import cached_folder
+from molyneux.backends.open_clip.build import TEXT_FILES, build
 from molyneux.backends.open_clip.model import OpenClipEncoder
 from molyneux.backends.open_clip.weights import CONFIG, load_weights, weights_in
 from molyneux.errors import ModelError
 
 HUB = "hf-hub:"
 FOLDER = "local-dir:"
-_CONSTANTS = ("mean", "std", "interpolation", "resize_mode")
+_RULES = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 def load_named(rest: str) -> OpenClipEncoder:
     """Load what stands behind `open_clip:` in a model's name.
 
     - `NAME/TAG`: an architecture and published weights, such as "ViT-B-32-quickgelu/openai"
-    - `NAME/FILE`: an architecture and a weights file; images are normalised as for all weights that were published
+    - `NAME/FILE`: an architecture and a weights file; images are prepared as for all weights that were published
       for the architecture
     - `hf-hub:ORG/NAME`: a repository of the hub with open_clip's configuration
     - a folder that Molyneux or open_clip saved
@@ -47,7 +48,7 @@ def load_named(rest: str) -> OpenClipEncoder:
         _check_activation(name, source, bool(tag.get("quick_gelu")), bool(architecture.get("quick_gelu")))
         return _load_tag(rest, architecture, tag)
     if source and Path(source).is_file():
-        config = {"model_cfg": architecture, "preprocess_cfg": _published_constants(name)}
+        config = {"model_cfg": architecture, "preprocess_cfg": _published_rules(name)}
         with _built(f"open_clip:{rest}"):
             model = build(f"open_clip:{rest}", config)
         load_weights(model, Path(source))
@@ -67,18 +68,29 @@ def load_folder(folder: Path) -> OpenClipEncoder:
     with _built(str(folder / CONFIG)):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         text = config["model_cfg"]["text_cfg"]
-        for key, file in (("hf_model_name", "config.json"), ("hf_tokenizer_name", "tokenizer.json")):
-            if text.get(key) and not (folder / file).is_file():
-                raise ModelError(f"{folder} has no {file}: put there what {text[key]!r} publishes under this name")
-        model = build(str(folder), config, folder)
+        model = build(str(folder), config, {key: _text_folder(folder, text, key) for key in TEXT_FILES})
     load_weights(model, weights)
     return model
+
+
+def _text_folder(folder: Path, text: Mapping[str, Any], key: str) -> Path:
+    """Where a Hugging Face text tower's configuration or tokenizer is: beside the weights, else in the hub's cache."""
+    name, file = text.get(key), TEXT_FILES[key]
+    if not name or (folder / file).is_file():
+        return folder
+    cached = cached_folder(str(name), file)
+    if cached is None:
+        raise ModelError(
+            f"{folder} has no {file}, nor has the hub's cache: put there what {name!r} publishes under this name, or "
+            f"fetch it where there is a network: hf download {name}"
+        )
+    return cached
 
 
 def _load_tag(rest: str, architecture: dict[str, Any], tag: dict[str, Any]) -> OpenClipEncoder:
     from open_clip.pretrained import download_pretrained
 
-    config = {"model_cfg": architecture, "preprocess_cfg": {key: tag[key] for key in _CONSTANTS if key in tag}}
+    config = {"model_cfg": architecture, "preprocess_cfg": {key: tag[key] for key in _RULES if key in tag}}
     with _fetched(f"open_clip:{rest}"):
         weights = Path(download_pretrained(tag))
     return _load_fetched(rest, config, weights)
@@ -116,8 +128,8 @@ def _check_activation(name: str, tag: str, wanted: bool, built: bool) -> None:
         )
 
 
-def _published_constants(name: str) -> dict[str, Any]:
-    """How images are normalised for every published set of weights of an architecture; OpenAI's where there is none.
+def _published_rules(name: str) -> dict[str, Any]:
+    """How images are prepared for every published set of weights of an architecture; OpenAI's way where there is none.
 
     Raises:
         ModelError: if they differ, so that a file alone does not tell.
@@ -126,14 +138,20 @@ def _published_constants(name: str) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     found = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
-    if len({(tuple(tag["mean"]), tuple(tag["std"])) for tag in found}) > 1:
-        raise ModelError(
-            f"the published weights of {name!r} normalise images in several ways, and a file does not say which: "
-            f"put it into a folder with a {CONFIG}"
-        )
+    for key, how in (
+        ("mean", "normalise"),
+        ("std", "normalise"),
+        ("resize_mode", "resize"),
+        ("interpolation", "resize"),
+    ):
+        if len({str(tag.get(key)) for tag in found}) > 1:
+            raise ModelError(
+                f"the published weights of {name!r} {how} images in several ways ({key}), and a file does not say "
+                f"which: put it into a folder with a {CONFIG}"
+            )
     if not found:
         return {"mean": list(OPENAI_DATASET_MEAN), "std": list(OPENAI_DATASET_STD)}
-    return {key: found[0][key] for key in _CONSTANTS if key in found[0]}
+    return {key: found[0][key] for key in _RULES if key in found[0]}
 
 
 def _unknown(name: str, rest: str) -> str:

@@ -205,7 +205,7 @@ def _result(
         "photos": len(photos),
         "image_size": model.image_size,
         "crop_fraction": model.crop_fraction,
-        "photo_fit": model.photo_fit,
+        "photo_fit": model.photo_fit.fit,
         "captioning": asdict(settings.captioning),
         "seed": settings.seed,
     }

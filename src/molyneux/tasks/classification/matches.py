@@ -159,7 +159,7 @@ def _rows_key(
     model: Matcher, paths: Sequence[Path], texts: Sequence[str], wanted: Tensor | None, by_logit: bool
 ) -> str:
     digest = hashlib.sha256(weights_digest(model.native).encode())
-    view = (model.image_size, model.crop_fraction, model.photo_fit, model.precision, model.long_text)
+    view = (model.image_size, model.crop_fraction, str(model.photo_fit), model.precision, model.long_text)
     sizes = [(str(path), path.stat().st_size) for path in paths]
     digest.update(json.dumps([_FORMAT, by_logit, view, sizes, list(texts)]).encode())
     if wanted is not None:

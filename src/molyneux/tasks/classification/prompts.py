@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from molyneux.arguments import check_texts
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.errors import ConfigError, DataError
 
@@ -102,6 +103,7 @@ def templates_name(prompts: Sequence[str]) -> str | None:
 
 def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
     """The prompts; ConfigError unless there are some and each holds '{}' exactly once."""
+    check_texts(prompts, "prompts")
     if not prompts:
         raise ConfigError(f"no prompt given: expected at least one, such as {PROMPTS[0]!r}")
     for prompt in prompts:

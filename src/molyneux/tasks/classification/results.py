@@ -50,12 +50,6 @@ _COSINES: Mapping[Ensemble, str] = {
 }
 _MATCH = "log-probability that photo and text match, averaged over a name's prompts"
 
-_FITS = {
-    "crop": "shorter side to {shorter}, bicubic, then the middle {size} x {size}",
-    "pad": "on a black square as wide as the longer side, then to {size} x {size}, bicubic",
-    "squash": "to {size} x {size}, bicubic, whatever the shape",
-}
-
 PairT = TypeVar("PairT", bound=Pair)
 
 LEVEL = 0.95
@@ -84,7 +78,6 @@ def protocol(
     scans = next((one.scans for one in photos if one.scans), None)
     medical = model.medical or any(one.medical for one in photos)
     said = ({} if scans is None else {"scans": scans.said}) | ({"use": RESEARCH_ONLY} if medical else {})
-    shorter = max(model.image_size, round(model.image_size / model.crop_fraction))
     return Protocol(
         prompts=tuple(prompts),
         templates=templates_name(prompts),
@@ -106,8 +99,8 @@ def protocol(
         novel_folder=None if novel is None else str(novel.root),
         image_size=model.image_size,
         crop_fraction=model.crop_fraction,
-        photo_fit=model.photo_fit,
-        preprocessing=_FITS[model.photo_fit].format(size=model.image_size, shorter=shorter),
+        photo_fit=model.photo_fit.fit,
+        preprocessing=model.photo_fit.said(model.image_size, model.crop_fraction),
         interval=bootstrap("bootstrap over photos"),
         **said,
     )

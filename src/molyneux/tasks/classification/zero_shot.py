@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from molyneux.arguments import check_texts
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.datasets.folders import PhotoFolder
@@ -89,6 +90,8 @@ def evaluate(
             other judges pairs, or features are given for one that judges pairs.
     """
     check_prompts(prompts)
+    check_texts(names, "names")
+    check_texts(concepts, "concepts")
     check_comparable(model, base)
     known_photos = (
         known

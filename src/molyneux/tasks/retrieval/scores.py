@@ -268,7 +268,7 @@ class _Search:
 def _photo_fit(model: VisionLanguageModel) -> str:
     if isinstance(model, Matcher) and (shape := model.photo_shape(1_000_000, model.image_size)) is not None:
         return f"shape kept, the longer side at most {shape[1]}, in whole patches"
-    return model.photo_fit
+    return model.photo_fit.fit
 
 
 def _text_side(model: DualEncoder) -> str:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import Captioner, captioner
+from molyneux.teaching.memory import in_parts
 from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
 from molyneux.teaching.objectives.contrastive import ContrastiveObjective
 from molyneux.teaching.objectives.losses import caption_loss
@@ -40,11 +41,13 @@ class Captioning(Objective):
         return [*self._contrastive.parameters(), *decoder]
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        embedded, memory = captioner(self._contrastive.seeing, "captioning").look(self._contrastive.inputs(batch))
+        look = captioner(self._contrastive.seeing, "captioning").look
+        embedded, memory = in_parts(look, self._config.micro_batch, self._contrastive.inputs(batch))
         contrastive = self._contrastive.contrastive_loss(embedded, batch, generator)
         drawn = torch.randint(self._captions.shape[1], (len(batch),), generator=generator)
         tokens = self._captions[self._contrastive.owners(batch), drawn]
-        caption = caption_loss(self._student.next_logits(memory, tokens), tokens, self._student.caption_specials[2])
+        logits = in_parts(self._student.next_logits, self._config.micro_batch, memory, tokens)
+        caption = caption_loss(logits, tokens, self._student.caption_specials[2])
         weighted = self._config.contrastive_weight * contrastive + self._config.caption_weight * caption
         return weighted + self._contrastive.replay_loss(generator)
 

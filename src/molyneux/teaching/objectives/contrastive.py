@@ -14,6 +14,8 @@ from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
+from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.memory import in_parts
 from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, own_texts
@@ -40,12 +42,12 @@ class ContrastiveObjective(Objective):
         fixed = model.embed_texts(bank)
         self._texts: _Texts
         if moves_texts(config.update):
-            self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
+            self._texts = _MovingTexts(student, own, bank, len(prompts), config)
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
         self._update = start_update(student, config.update, lesson.seed)
         kept = lesson.replay if config.replay_batch else ()
-        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept)
+        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept, config.micro_batch)
         self._answers = _answers(self._data, fixed, self._temperature)
 
     @property
@@ -181,19 +183,23 @@ class _MovingTexts(_Texts):
     """
 
     def __init__(
-        self, student: DualEncoder, own: Sequence[Sequence[str]], bank: Sequence[str], known: int, sample: int
+        self,
+        student: DualEncoder,
+        own: Sequence[Sequence[str]],
+        bank: Sequence[str],
+        known: int,
+        config: TeachingConfig,
     ) -> None:
         self._student, self._own, self._all, self._known = student, own, bank, known
-        self._sample = min(sample, len(bank))
+        self._sample, self._at_once = min(config.bank_batch, len(bank)), config.micro_batch
 
     def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
-        return self._student.encode_texts(
-            [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
-        )
+        drawn = [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
+        return in_parts(self._student.encode_texts, self._at_once, drawn)
 
     def bank(self, generator: Generator) -> _Bank:
         picked = torch.randperm(len(self._all), generator=generator)[: self._sample]
-        rows = self._student.encode_texts([self._all[place] for place in picked.tolist()])
+        rows = in_parts(self._student.encode_texts, self._at_once, [self._all[place] for place in picked.tolist()])
         return _Bank(rows, picked.to(rows.device), self._known, len(self._all) / self._sample)
 
 
@@ -208,6 +214,8 @@ class _TrainingData:
     """For each image the index of its concept."""
     replay: Tensor | None
     """What `Update.read` made of the replay images."""
+    at_once: int
+    """Inputs that are embedded at once where pixels are; 0 for all."""
 
     @classmethod
     def prepare(
@@ -216,6 +224,7 @@ class _TrainingData:
         update: Update,
         images: Sequence[SyntheticImages],
         replay: Sequence[SyntheticImages],
+        at_once: int,
     ) -> "_TrainingData":
         bare = next((value for value in images if not len(value)), None)
         if bare is not None:
@@ -225,10 +234,10 @@ class _TrainingData:
         owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
         inputs = torch.cat([update.read(portion) for portion in portions(model, images)])
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
-        return cls(update, inputs, owners, old)
+        return cls(update, inputs, owners, old, at_once if inputs.ndim == 4 else 0)
 
     def embed(self, inputs: Tensor) -> Embeddings:
-        return self.update.embed(inputs)
+        return in_parts(self.update.embed, self.at_once, inputs)
 
 
 @torch.no_grad()

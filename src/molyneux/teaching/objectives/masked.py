@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import MaskedLM
+from molyneux.teaching.memory import in_parts
 from molyneux.teaching.objectives.base import Lesson, Objective, shown
 from molyneux.teaching.objectives.losses import masked_loss
 from molyneux.teaching.texts import own_texts
@@ -29,6 +30,7 @@ class Masked(Objective):
     def __init__(self, lesson: Lesson, student: MaskedLM) -> None:
         images, config = lesson.images, lesson.config
         self._student, self._fraction = student, config.masked
+        self._micro_batch = config.micro_batch
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(value.concept, config.texts) for value in images]
         for text in (text for texts in self._texts for text in texts):
@@ -51,7 +53,7 @@ class Masked(Objective):
             tokens, words, self._fraction, self._student.mask_token, self._student.word_tokens, generator
         )
         pixels = self._pixels[batch.to(self._pixels.device)]
-        logits = self._student.masked_logits(pixels, hidden.to(pixels.device))
+        logits = in_parts(self._student.masked_logits, self._micro_batch, pixels, hidden.to(pixels.device))
         return masked_loss(logits, labels.to(logits.device))
 
     def finish(self) -> None:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import Matcher
+from molyneux.teaching.memory import in_parts
 from molyneux.teaching.objectives.base import Lesson, Objective, shown
 from molyneux.teaching.objectives.losses import matching_loss
 from molyneux.teaching.texts import known_prompts, own_texts
@@ -29,6 +30,7 @@ class Matching(Objective):
         images, config = lesson.images, lesson.config
         concepts = [value.concept for value in images]
         self._student, self._negatives = student, config.negatives
+        self._micro_batch = config.micro_batch
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(concept, config.texts) for concept in concepts]
         self._prompts = known_prompts(lesson.known, concepts)
@@ -46,7 +48,8 @@ class Matching(Objective):
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
         texts, matched = self.pairs(batch, generator)
-        logits = self._student.match_logits(self._pixels[batch.to(self._pixels.device)], texts)
+        pixels = self._pixels[batch.to(self._pixels.device)]
+        logits = in_parts(self._student.match_logits, self._micro_batch, pixels, texts)
         return matching_loss(logits, matched.to(logits.device))
 
     def pairs(self, batch: Tensor, generator: Generator) -> tuple[list[str], Tensor]:
