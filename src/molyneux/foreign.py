@@ -157,7 +157,9 @@ def read_table(
             "quote to be closed"
         ) from reason
     if not header:
-        raise DataError(f"cannot read {what} {path}: it is empty; expected the header {','.join(columns)!r} and rows below it")
+        raise DataError(
+            f"cannot read {what} {path}: it is empty; expected the header {','.join(columns)!r} and rows below it"
+        )
     return rows
 
 

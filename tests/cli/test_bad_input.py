@@ -140,7 +140,7 @@ def test_photos_that_cannot_be_read_or_are_gigantic(molyneux, tmp_path, verb, op
     photo.parent.mkdir(exist_ok=True)
     (root / "ring").rmdir() if kind == "circle" else None
     photo.write_bytes(b"no image at all")
-    check_refused(molyneux(*start, option, root), "x.png", "no JPEG, PNG or WebP")
+    check_refused(molyneux(*start, option, root), "x.png", "no JPEG, PNG, WebP")
     Image.new("1", (9000, 9000)).save(photo)
     check_refused(molyneux(*start, option, root), "x.png", "25 megapixels")
     Image.new("RGB", (64, 64), "red").save(photo)

@@ -70,7 +70,7 @@ def test_each_photo_gets_the_caption_that_the_library_writes(molyneux, coca, pho
 
 def test_progress_is_told(molyneux, photos):
     ended = molyneux("caption", "--model=letters", "--images", photos, SHORT)
-    assert ended.err.splitlines()[-1] == "captions: 3 of 3"
+    assert "captions: 3 of 3" in ended.err.splitlines()
 
 
 def test_what_cannot_be_captioned_is_one_clear_error(molyneux, photos, tmp_path):
@@ -83,7 +83,7 @@ def test_what_cannot_be_captioned_is_one_clear_error(molyneux, photos, tmp_path)
     check("captioning.longest is 40", "12 tokens", flags=("--captioning.longest=40",))
     check("captioning.top_p is 2", flags=("--captioning.top-p=2",))
     (tmp_path / "x.png").write_bytes(b"none")
-    check("x.png", "no JPEG, PNG or WebP", images=tmp_path)
+    check("x.png", "no JPEG, PNG, WebP", images=tmp_path)
     check("is a file", images=tmp_path / "x.png")
     check("expected at least 0", flags=("--samples=-1",))
     check("'after'", "choose another name", flags=("--control.after=other",))

@@ -98,7 +98,9 @@ def test_padding_is_black_and_no_part_of_the_range(tmp_path):
     assert inside[corner]
     shown = greys(write_dicom(tmp_path / "a.dcm", values, PixelPaddingValue=-30000))
     top = values[inside].max(), GREYS.max()
-    np.testing.assert_allclose(shown[inside], plain[inside] * (top[1] - values[corner]) / (top[0] - values[corner]), atol=1)
+    np.testing.assert_allclose(
+        shown[inside], plain[inside] * (top[1] - values[corner]) / (top[0] - values[corner]), atol=1
+    )
     assert (shown[0, :3] == 0).all()
     values[0, 1] = -29990
     some = {"PixelPaddingValue": -30000, "PixelPaddingRangeLimit": -29000}
@@ -127,7 +129,12 @@ def test_a_frames_own_slope_and_window_stand_above_what_all_share(tmp_path):
     shared = write_dicom(tmp_path / "b.dcm", frames, SharedFunctionalGroupsSequence=Sequence([group(0.5, 300)]))
     for place, slope, width in ((0, 1, 900), (1, 0.5, 300)):
         alone = write_dicom(
-            tmp_path / f"{place}.dcm", GREYS, WindowCenter=1000, WindowWidth=width, RescaleSlope=slope, RescaleIntercept=0
+            tmp_path / f"{place}.dcm",
+            GREYS,
+            WindowCenter=1000,
+            WindowWidth=width,
+            RescaleSlope=slope,
+            RescaleIntercept=0,
         )
         np.testing.assert_array_equal(greys(path, Window(slice=place)), greys(alone))
     np.testing.assert_array_equal(greys(shared, Window(slice=0)), greys(tmp_path / "1.dcm"))
@@ -246,7 +253,8 @@ def test_without_the_libraries_the_extra_is_named(tmp_path, monkeypatch):
         {"window_center": math.nan, "window_width": 2.0},
         {"window_center": -math.inf, "window_width": 2.0},
         {"slice": -1},
-    ])
+    ],
+)
 def test_windows_that_are_none_are_refused(wrong):
     with pytest.raises(ConfigError):
         Window(**wrong)

@@ -340,9 +340,7 @@ def test_an_instance_without_an_outline_leaves_its_photo_and_category_out(tmp_pa
     annotations = [
         {"image_id": 7, "category_id": kind, "segmentation": mark} for kind, mark in ((1, marked), (1, []), (2, marked))
     ]
-    found = coco_by(
-        tmp_path, annotations=annotations, categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    )
+    found = coco_by(tmp_path, annotations=annotations, categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}])
     assert [item.sought for item in found.items] == ["dog"]
     assert found.notes == ("1 pairs of a photo and a category are left out: an instance has no outline",)
 

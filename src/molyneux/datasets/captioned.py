@@ -85,7 +85,9 @@ def read_captioned(place: Path, split: str = TEST, images: Path | None = None) -
     if isinstance(listed, list) and any(isinstance(entry, dict) and "sentences" in entry for entry in listed):
         return read_karpathy(path, root, split)
     if split != TEST:
-        raise DataError(f"{path} has no splits, and {split!r} is asked for: leave the split out, or give Karpathy's list")
+        raise DataError(
+            f"{path} has no splits, and {split!r} is asked for: leave the split out, or give Karpathy's list"
+        )
     return read_captions_csv(path, root) if table else read_coco_captions(path, root)
 
 
@@ -161,7 +163,9 @@ def read_karpathy(path: Path, images: Path, split: str = "test") -> CaptionedPho
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not laid out as Karpathy's splits are: {error!r} is not to be found") from error
     if split not in splits:
-        raise DataError(f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(map(str, splits)))}")
+        raise DataError(
+            f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(map(str, splits)))}"
+        )
     return replace(_captioned(path, images, pairs), split=split)
 
 

@@ -115,8 +115,8 @@ def _checked_size(path: Path, file: Path, entry: Mapping[str, Any]) -> Size:
         return height, width
     if turn != 1:
         raise DataError(
-            f"{file} is turned by its EXIF entry, and {path} does not say that its marks are turned too: save the photo "
-            "upright, without the entry, and mark that"
+            f"{file} is turned by its EXIF entry, and {path} does not say that its marks are turned too: save the "
+            "photo upright, without the entry, and mark that"
         )
     raise DataError(
         f"{file} has {width} x {height} pixels, and {path} marks one of {shown(said[0])} x {shown(said[1])}: expected "

@@ -139,7 +139,7 @@ def _kinds(path: Path, window: Window) -> Iterator[Kind]:
 
 def is_deep(image: Image.Image) -> bool:
     """Whether an image has greys of 16 bits."""
-    return image.mode == "I;16" or image.mode.startswith("I;16")
+    return str(image.mode).startswith("I;16")
 
 
 def _dark_note(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -297,7 +297,9 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
 
 def _as_rgb(path: Path, image: Image.Image, window: Window) -> Image.Image:
     if image.mode in ("I", "F"):
-        raise DataError(f"the photo {path} holds values of 32 bits, whose range nothing says: save it with 8 or 16 bits")
+        raise DataError(
+            f"the photo {path} holds values of 32 bits, whose range nothing says: save it with 8 or 16 bits"
+        )
     if is_deep(image):
         values = np.asarray(image).astype(np.float64)
         deep = values / 257 if window.window_center is None else windowed(values, *window.bounds)

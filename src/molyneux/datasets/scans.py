@@ -91,7 +91,8 @@ def windowed(values: np.ndarray, center: float | None, width: float | None, func
         return (values - low) / (high - low) * 255 if high > low else np.zeros_like(values)
     if function == "SIGMOID":
         # beyond 700 the exponential is no longer a number
-        return 255 / (1 + np.exp((-4 * (values - center) / width).clip(-700, 700)))
+        risen: np.ndarray = 255 / (1 + np.exp((-4 * (values - center) / width).clip(-700, 700)))
+        return risen
     if function == "LINEAR_EXACT":
         return ((values - center) / width + 0.5).clip(0, 1) * 255
     if function != "LINEAR":
@@ -190,7 +191,8 @@ def _greys(path: Path, values: np.ndarray, padding: np.ndarray, said: Any, windo
             # pydicom looks up 8-bit tables by 8-bit places
             raise DataError(f"{path} has a table of {count} places for 8-bit greys, which is not read: convert it")
         places = values.round().clip(first, first + count - 1).astype(np.int64)
-        return np.asarray(apply_voi_lut(places, said), dtype=np.float64) / (2**bits - 1) * 255
+        found: np.ndarray = np.asarray(apply_voi_lut(places, said), dtype=np.float64) / (2**bits - 1) * 255
+        return found
     center, width = _first(said.get("WindowCenter")), _first(said.get("WindowWidth"))
     function = str(said.get("VOILUTFunction", "LINEAR")).upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):

@@ -62,8 +62,8 @@ def _shown(root: Path) -> str:
     found = next((name for name, sign in signs.items() if sign()), None)
     if found is None and (root / IMAGES).is_dir():
         raise DataError(
-            f"{root} holds {IMAGES}/, and neither {MASKS}/ nor {ANNOTATIONS} beside it: add one, or give {root / IMAGES} "
-            "for heat maps without scores"
+            f"{root} holds {IMAGES}/, and neither {MASKS}/ nor {ANNOTATIONS} beside it: add one, or give "
+            f"{root / IMAGES} for heat maps without scores"
         )
     if found is None and not any(path.name.lower().endswith(SUFFIXES) for path in files_below(root)):
         raise DataError(

@@ -51,17 +51,17 @@ class Window:
         """What was done, in words.
 
         >>> Window(slice=3).said.partition(";")[0]
-        "modality table, or slope and intercept, applied, then the file's own table or window, else all of an image's values"
+        "slope and intercept, or a table, applied, then the file's own window or table, else all of an image's values"
         """
         shown = (
-            "the file's own table or window, else all of an image's values"
+            "the file's own window or table, else all of an image's values"
             if self.window_center is None
             else f"the window of center {self.window_center:g} and width {self.window_width:g}"
         )
         place = "the middle slice" if self.slice is None else f"slice {self.slice}"
         return (
-            f"modality table, or slope and intercept, applied, then {shown}; MONOCHROME1 inverted; of volumes {place} of the third axis, "
-            "from feet to head, the front up and the right side left"
+            f"slope and intercept, or a table, applied, then {shown}; MONOCHROME1 inverted; of volumes {place} of "
+            "the third axis, from feet to head, the front up and the right side left"
         )
 
 

@@ -41,6 +41,8 @@ class PhotoFeatures:
     scans: Window | None = None
     """What DICOM and NIfTI files were looked at through, if there were any."""
     medical: bool = False
+    notes: tuple[str, ...] = ()
+    """What there is to say of the folder's files."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -92,6 +94,7 @@ def photo_features(
         crop_fraction=model.crop_fraction,
         scans=folder.scans,
         medical=folder.medical,
+        notes=folder.notes,
     )
 
 
