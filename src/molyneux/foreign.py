@@ -187,6 +187,15 @@ def shown(value: Any, length: int = 60) -> str:
         return f"a {type(value).__name__} too long to show"
 
 
+def printable(text: str) -> str:
+    """A text on one line, in which nothing moves a terminal's cursor or changes its colours.
+
+    >>> printable("a\\x1b[31m b\\nc")
+    'a [31m b c'
+    """
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def unpaired(text: str) -> bool:
     """Whether a text holds half a surrogate pair, which no file can."""
     try:
