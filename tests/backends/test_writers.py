@@ -135,7 +135,9 @@ def test_an_answer_that_is_none_is_one_clear_error_without_the_key(endpoint, mon
     assert len(endpoint.seen) == 1
 
 
-@pytest.mark.parametrize("key", ["sk-a\nb", "sk-a\rX-Other: b", "sk-a\x1b[31m", "sk-a b", "sk-\u2019", "sk-a\x7f", "sk\t1"])
+@pytest.mark.parametrize(
+    "key", ["sk-a\nb", "sk-a\rX-Other: b", "sk-a\x1b[31m", "sk-a b", "sk-\u2019", "sk-a\x7f", "sk\t1"]
+)
 def test_a_key_that_no_header_carries_is_refused_and_not_shown(endpoint, monkeypatch, key):
     monkeypatch.setenv(KEY, key)
     with pytest.raises(ConfigError, match="set it anew") as caught:
@@ -151,7 +153,9 @@ def test_a_line_break_after_the_key_is_none_of_it(endpoint, monkeypatch):
     assert endpoint.seen[0][1]["authorization"] == f"Bearer {SECRET}"
 
 
-@pytest.mark.parametrize("url", ["http://h/v1\n", "http://h/v 1", "http://h:x/v1", "http://[::1/v1", "http://h/\x1b[2J"])
+@pytest.mark.parametrize(
+    "url", ["http://h/v1\n", "http://h/v 1", "http://h:x/v1", "http://[::1/v1", "http://h/\x1b[2J"]
+)
 def test_an_address_with_what_none_has_is_refused(url):
     with pytest.raises(ConfigError, match="expected an address") as caught:
         endpoint_writer(url, "m")
@@ -198,7 +202,9 @@ def test_no_vendor_call_may_run_a_models_own_code():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
-            if node.func.attr not in ("from_pretrained", "from_config", "pipeline") or "LoraConfig" in ast.unparse(node):
+            if node.func.attr not in ("from_pretrained", "from_config", "pipeline") or "LoraConfig" in ast.unparse(
+                node
+            ):
                 continue
             found += 1
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}

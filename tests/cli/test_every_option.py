@@ -450,7 +450,7 @@ CASES: dict[str, dict[str, Case]] = {
     "describe": {
         "NAME": Case("bowl"),
         "--names": Case("many.txt"),
-        
+
         "--model": Case("writer2", MANY),
         "--endpoint": Case("http://localhost:1/v1"),
         "--endpoint-model": Case("x"),

@@ -155,7 +155,9 @@ def test_a_cluster_of_this_machines_own_listens_on_loopback_alone(tmp_path):
         "mine = set()", "mine = set()\nSESSION = ray._private.worker._global_node.get_session_dir_path()"
     )
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
     places = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith("listens")]
     assert places

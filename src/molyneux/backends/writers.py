@@ -48,7 +48,9 @@ def local_writer(name: str, *, device: str = "cpu", longest: int = 200) -> Write
         raise ModelError(f"no language model at {name}: expected a folder that transformers saved, or 'hf:ORG/NAME'")
     try:
         with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(known, local_files_only=here, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                known, local_files_only=here, trust_remote_code=False
+            )
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 known, dtype="auto", use_safetensors=True, local_files_only=here, trust_remote_code=False
             )

@@ -180,7 +180,7 @@ def given_concepts(name: str | None, descriptions: Iterable[str], file: Path | N
 
 
 def _check_numbers(argument: Argument) -> None:
-    """See that what is given for a number is one; a half that is rounded would be another setting than was asked for."""
+    """See that what is given for a number is one; a rounded half would be another setting than was asked for."""
     kinds = list(_number_types(argument.hint))
     for place, token in enumerate(argument.tokens if kinds else ()):
         try:

@@ -115,7 +115,7 @@ def read_captions_csv(path: Path, images: Path) -> CaptionedPhotos:
         DataError: if the table or one of its photos is missing, a row has no caption, or it is no clean table: see
             `foreign.read_table`.
     """
-    rows = read_table(path, "the captions in", ("image", "caption"))
+    rows = read_table(path, "the captions in", ("image", "caption"), limit=LARGEST_ANNOTATIONS)
     return _captioned(path, images, ((row["image"], row["caption"]) for _, row in rows))
 
 

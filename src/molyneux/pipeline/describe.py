@@ -18,7 +18,7 @@ from molyneux.backends.writers import Writer, endpoint_writer, local_writer
 from molyneux.concepts import LONGEST_NAME, read_descriptions
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import name_key, read_names
-from molyneux.errors import ConceptError, ConfigError, DataError
+from molyneux.errors import ConceptError, ConfigError
 from molyneux.files import write_text
 from molyneux.foreign import parse_yaml, printable, read_text
 from molyneux.runs.options import Progress, check_seed

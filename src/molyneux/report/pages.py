@@ -11,7 +11,6 @@ from PIL import Image
 
 from molyneux.errors import DataError
 
-
 _FORMATS = ("JPEG", "PNG", "WEBP")
 """What runs write; others would be given to whatever program reads them."""
 

@@ -45,6 +45,11 @@ _RANKED_BY: tuple[Literal["meteor", "cider"], ...] = ("meteor", "cider")
 """What says which captions gained most: as in the paper, or else what always is there."""
 
 
+_ONE_PHOTO = (
+    "CIDEr is 0 with one photo whatever the caption says: it weighs phrases by how few photos have them; score several",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionSettings:
     """Models that write captions, and about what."""
@@ -201,6 +206,7 @@ def _result(
     captions: Mapping[str, Mapping[str, str]],
 ) -> CaptionResult:
     model = models["after"]
+    notes = (*photos.notes, *(_ONE_PHOTO if settings.references is not None and len(photos) == 1 else ()))
     protocol: dict[str, Any] = {
         "task": "captioning",
         "photos": len(photos),
@@ -209,7 +215,7 @@ def _result(
         "photo_fit": model.photo_fit,
         "captioning": asdict(settings.captioning),
         "seed": settings.seed,
-        **({"notes": photos.notes} if photos.notes else {}),
+        **({"notes": notes} if notes else {}),
     }
     more: dict[str, Any] = {} if "before" not in captions else {"base_captions": captions["before"]}
     if settings.references is not None:
