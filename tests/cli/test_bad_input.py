@@ -104,6 +104,7 @@ def test_images_that_cannot_be_taught_on(molyneux, tmp_path, photos):
         (("--images-from", photos / "known"), ("'ring'",)),
         (("--images-from", photos / "novel", "--control", "noise"), ("'noise'", "--images-from")),
         (("--images-from", "sdxl", "--generation.steps", "0"), ("generation.steps",)),
+        (("--generation.steps", "3"), ("--generation", "without --images-from sdxl")),
     ):
         check_refused(teach(molyneux, tmp_path / "run", *RING[:3], *given), *words)
     assert not (tmp_path / "run").exists()

@@ -206,6 +206,14 @@ def test_a_table_shows_scores_and_what_was_not_computed(molyneux, whole):
     assert lines[-1] == "3 photos, 7 references; all times 100"
 
 
+def test_cider_of_one_photo_is_explained(molyneux, photos, tmp_path):
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
+    flags = ("--images", photos, "--references", tmp_path / "captions.csv", SHORT, "--quiet", "--no-java")
+    assert "CIDEr is 0 with one photo" in molyneux("caption", "--model=speaker", *flags).err
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,A dog\nb.png,A cat\n")
+    assert "CIDEr is 0" not in molyneux("caption", "--model=speaker", *flags).err
+
+
 def test_references_that_do_not_fit_the_photos_are_one_clear_error(molyneux, photos, tmp_path):
     def check(content: str, *words: str, name: str = "captions.csv") -> None:
         (tmp_path / name).write_text(content)

@@ -29,7 +29,7 @@ from molyneux.datasets.toy import draw_shapes, write_folder
 pytestmark = pytest.mark.slow
 
 Flags = dict[str, Any]
-"""Flag to value; True for a flag without one, False to leave a flag of the base out, a list to give it several times."""
+"""Flag to value; True for a flag without one, False to leave a flag of the base out."""
 
 ECHOES = {
     "protocol",
@@ -287,7 +287,8 @@ BASES: dict[str, Flags] = {
         "--quiet": True, "--json": True,
     },
     "caption": {
-        "--model": "letters", "--images": "captions/images", "--captioning.longest": "10", "--captioning.shortest": "4", "--quiet": True, "--json": True,
+        "--model": "letters", "--images": "captions/images", "--captioning.longest": "10",
+        "--captioning.shortest": "4", "--quiet": True, "--json": True,
         "--no-java": True,
     },
     "describe": {"cup": "cup", "--model": "writer", "--longest": "40", "--quiet": True, "--json": True},
