@@ -163,5 +163,8 @@ def scores_from_features(model: DualEncoder, features: Features, texts: Float[Te
 def checked_scores(model: VisionLanguageModel, scores: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     """The scores; ModelError if one is not a number, as after a diverged training."""
     if not scores.isfinite().all():
-        raise ModelError(f"{model.name!r} scores photos with values that are no numbers: teach it more gently")
+        raise ModelError(
+            f"{model.name!r} scores photos with values that are no numbers: if it was taught, "
+            "teach it with a lower learning rate; else get its weights anew"
+        )
     return scores
