@@ -156,7 +156,7 @@ def _dark_note(paths: Iterable[Path]) -> tuple[str, ...]:
         return ()
     width = 1 << max(1, highest.bit_length())
     return (
-        f"the {count} images of 16-bit greys hold no value above {highest} of 65535, so they are shown nearly black: "
+        f"images of 16-bit greys ({count}) hold no value above {highest} of 65535 and are shown nearly black: "
         f"for values of {width.bit_length() - 1} bits give --window-center {width // 2} --window-width {width}",
     )
 
