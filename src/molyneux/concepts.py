@@ -1,6 +1,6 @@
 """A concept is a name and words about how it looks; nothing here needs a model."""
 
-import json
+import unicodedata
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,12 @@ import yaml
 
 from molyneux.errors import ConceptError
 from molyneux.files import slug
+from molyneux.foreign import read_json, read_yaml, shown, unpaired
 
 LONGEST_NAME = 100
+
+LONGEST_DESCRIPTION = 10_000
+"""Characters; no model reads a tenth of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +93,13 @@ def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
         ConceptError: as `read_concepts`.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConceptError(f"cannot read the concept file {path}: {error}") from error
+    what = "the concept file"
     try:
         if path.suffix.lower() == ".json":
-            content = json.loads(text, object_pairs_hook=_distinct_pairs)
+            content = read_json(path, what, error=ConceptError, pairs=_distinct_pairs)
         else:
-            content = yaml.load(text, Loader=_DistinctLoader)
-    except (ValueError, TypeError, yaml.YAMLError) as error:  # also impossible dates, and lists as YAML keys
-        first = " ".join(str(error).split())
-        raise ConceptError(f"the concept file {path} is not valid JSON or YAML: {first}") from error
-    except ConceptError as error:
+            content = read_yaml(path, what, error=ConceptError, loader=_DistinctLoader)
+    except _RepeatedKey as error:
         raise ConceptError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise ConceptError(f"{path}: expected a mapping of name to description, got {type(content).__name__}")
@@ -112,15 +110,17 @@ def _entry(path: Path, name: object, entry: object) -> tuple[str, tuple[str, ...
     if isinstance(entry, Mapping):
         unknown = sorted(str(key) for key in entry if key != "descriptions")
         if unknown:
-            raise ConceptError(f"{path}: concept {name!r} has the unknown key {unknown[0]!r}: known is 'descriptions'")
+            raise ConceptError(
+                f"{path}: concept {shown(name)} has the unknown key {shown(unknown[0])}: known is 'descriptions'"
+            )
         entry = entry.get("descriptions", ())
     if not isinstance(name, str) or not isinstance(entry, str | list) or not all(isinstance(e, str) for e in entry):
-        raise ConceptError(f"{path}: expected text or a list of texts for {name!r}, got {entry!r}")
+        raise ConceptError(f"{path}: expected text or a list of texts for {shown(name)}, got {shown(entry)}")
     return name, (entry,) if isinstance(entry, str) else tuple(entry)
 
 
 def _checked_name(name: str) -> str:
-    clean = " ".join(name.split())
+    clean = " ".join(unicodedata.normalize("NFC", name).split())
     if not clean:
         raise ConceptError("the concept's name is empty: expected a word such as 'moongate'")
     if len(clean) > LONGEST_NAME:
@@ -135,14 +135,27 @@ def _checked_description(name: str, text: str) -> str:
     clean = " ".join(text.split())
     if not clean:
         raise ConceptError(f"a description of {name!r} is empty: expected a sentence on how it looks")
+    if len(clean) > LONGEST_DESCRIPTION:
+        raise ConceptError(
+            f"a description of {name!r} has {len(clean):,} characters: expected at most {LONGEST_DESCRIPTION:,}"
+        )
+    if unpaired(clean):
+        raise ConceptError(f"a description of {name!r} holds half a character: expected text in UTF-8")
     return clean
+
+
+class _RepeatedKey(Exception):
+    """A mapping in a file has a key twice."""
+
+    def __init__(self, key: object) -> None:
+        super().__init__(f"the key {shown(key)} occurs twice: give each concept a name of its own")
 
 
 def _distinct_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ConceptError(f"the key {key!r} occurs twice: give each concept a name of its own")
+            raise _RepeatedKey(key)
         found[key] = value
     return found
 
@@ -155,6 +168,6 @@ class _DistinctLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise ConceptError(f"the key {key!r} occurs twice: give each concept a name of its own")
+                raise _RepeatedKey(key)
             seen.add(key)
         return super().construct_mapping(node, deep)

@@ -302,6 +302,8 @@ class Protocol(Record):
     interval: Bootstrap
     novel_images: str = ""
     """Said where they are drawings, which must not be taken for photos."""
+    notes: Texts = ()
+    """What there is to say of the photos: files that were left out and why, values that make no good image."""
 
 
 class Scores(Compared):

@@ -1,15 +1,21 @@
 """Text from a tiny random language model of transformers, and from an endpoint in this process."""
 
+import ast
+import contextlib
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import molyneux
 from helpers.small_writer import WORDS, save_language_model
 from molyneux.backends.writers import KEY, endpoint_writer, local_writer
 from molyneux.errors import ConfigError, ModelError
@@ -127,6 +133,99 @@ def test_an_answer_that_is_none_is_one_clear_error_without_the_key(endpoint, mon
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(endpoint.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-a\nb", "sk-a\rX-Other: b", "sk-a\x1b[31m", "sk-a b", "sk-\u2019", "sk-a\x7f", "sk\t1"]
+)
+def test_a_key_that_no_header_carries_is_refused_and_not_shown(endpoint, monkeypatch, key):
+    monkeypatch.setenv(KEY, key)
+    with pytest.raises(ConfigError, match="set it anew") as caught:
+        endpoint_writer(endpoint.url, "m")
+    assert "sk" not in str(caught.value)
+    assert endpoint.seen == []
+
+
+def test_a_line_break_after_the_key_is_none_of_it(endpoint, monkeypatch):
+    monkeypatch.setenv(KEY, f"{SECRET}\r\n")
+    endpoint.answers.append("A band.")
+    assert endpoint_writer(endpoint.url, "m")("describe it", 0) == "A band."
+    assert endpoint.seen[0][1]["authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/v1\n", "http://h/v 1", "http://h:x/v1", "http://[::1/v1", "http://h/\x1b[2J"]
+)
+def test_an_address_with_what_none_has_is_refused(url):
+    with pytest.raises(ConfigError, match="expected an address") as caught:
+        endpoint_writer(url, "m")
+    assert str(caught.value).isprintable()
+
+
+def test_what_an_endpoint_says_moves_no_cursor(endpoint):
+    endpoint.answers.append((500, b"\x1b[2J\x1b]0;title\x07 broken \xff\r\n"))
+    with pytest.raises(ModelError, match="broken") as caught:
+        endpoint_writer(endpoint.url, "m")("describe it", 0)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b'{"choices": ' + b"9" * 5000 + b"}"])
+def test_an_answer_beyond_all_measure_is_one_clear_error(endpoint, answer):
+    endpoint.answers.append(answer)
+    with pytest.raises(ModelError, match="gave no answer"):
+        endpoint_writer(endpoint.url, "m")("describe it", 0)
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_endpoint_that_drips_is_given_up_in_time(head):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(head)
+                while True:
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        started = time.perf_counter()
+        with pytest.raises(ModelError, match="gave no answer"):
+            endpoint_writer(f"http://127.0.0.1:{server.getsockname()[1]}/v1", "m", timeout=0.5)("describe it", 0)
+        assert time.perf_counter() - started < 3
+
+
+def test_no_vendor_call_may_run_a_models_own_code():
+    """`from_pretrained` of peft's configuration reads a JSON file, and takes no such argument."""
+    found = 0
+    for path in Path(molyneux.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr not in ("from_pretrained", "from_config", "pipeline") or "LoraConfig" in ast.unparse(
+                node
+            ):
+                continue
+            found += 1
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert given.get("trust_remote_code") == "False", f"{path.name}, line {node.lineno}"
+    assert found >= 5
+
+
+@pytest.mark.parametrize("part", ["config.json", "tokenizer_config.json"])
+def test_a_folder_with_code_of_its_own_is_read_without_it(tmp_path, part):
+    folder = save_language_model(tmp_path / "model")
+    written = json.loads((folder / part).read_text())
+    written["auto_map"] = {
+        "AutoConfig": "evil.Config",
+        "AutoModelForCausalLM": "evil.Model",
+        "AutoTokenizer": ["evil.Tokenizer", "evil.Tokenizer"],
+    }
+    (folder / part).write_text(json.dumps(written))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    with contextlib.suppress(ModelError):
+        local_writer(str(folder), longest=4)("say a band", 0)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_key_is_not_sent_in_the_open_and_an_address_is_one(monkeypatch):

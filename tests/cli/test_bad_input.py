@@ -8,6 +8,8 @@ from PIL import Image
 
 from helpers.command import QUICK, RING, Command, check_refused
 from helpers.runs import use_tiny, write_photos
+from molyneux.cli import flags
+from molyneux.cli.main import app
 
 
 @pytest.fixture
@@ -102,6 +104,7 @@ def test_images_that_cannot_be_taught_on(molyneux, tmp_path, photos):
         (("--images-from", photos / "known"), ("'ring'",)),
         (("--images-from", photos / "novel", "--control", "noise"), ("'noise'", "--images-from")),
         (("--images-from", "sdxl", "--generation.steps", "0"), ("generation.steps",)),
+        (("--generation.steps", "3"), ("--generation", "without --images-from sdxl")),
     ):
         check_refused(teach(molyneux, tmp_path / "run", *RING[:3], *given), *words)
     assert not (tmp_path / "run").exists()
@@ -146,7 +149,7 @@ def test_photos_that_cannot_be_read_or_are_gigantic(molyneux, tmp_path, verb, op
     photo.parent.mkdir(exist_ok=True)
     (root / "ring").rmdir() if kind == "circle" else None
     photo.write_bytes(b"no image at all")
-    check_refused(molyneux(*start, option, root), "x.png", "no JPEG, PNG or WebP")
+    check_refused(molyneux(*start, option, root), "x.png", "no JPEG, PNG, WebP")
     Image.new("1", (9000, 9000)).save(photo)
     check_refused(molyneux(*start, option, root), "x.png", "25 megapixels")
     Image.new("RGB", (64, 64), "red").save(photo)
@@ -207,9 +210,9 @@ def test_a_folder_for_results_that_cannot_be_written_or_is_taken(molyneux, tmp_p
         (["--inversion.steps", "0"], ("inversion.steps", "at least 1")),
         (["--inversion.steps", "-5"], ("steps",)),
         (["--inversion.images", "0"], ("inversion.images",)),
-        (["--inversion.learning-rate", "nan"], ("learning_rate", "nan")),
-        (["--teaching.learning-rate", "nan"], ("learning_rate", "nan")),
-        (["--teaching.learning-rate", "inf"], ("learning_rate", "inf")),
+        (["--inversion.learning-rate", "nan"], ("learning-rate", "nan")),
+        (["--teaching.learning-rate", "nan"], ("learning-rate", "nan")),
+        (["--teaching.learning-rate", "inf"], ("learning-rate", "inf")),
         (["--teaching.steps", "-1"], ("steps",)),
         (["--teaching.update.blocks", "0"], ("blocks",)),
         (["--seed", "-1"], ("seed",)),
@@ -223,6 +226,29 @@ def test_a_folder_for_results_that_cannot_be_written_or_is_taken(molyneux, tmp_p
 def test_settings_out_of_their_range_and_flags_that_do_not_exist(molyneux, tmp_path, flags, words):
     check_refused(molyneux("teach", *RING[:6], *flags, "--out", tmp_path / "run"), *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def number_flags():
+    """Every flag of every verb that takes numbers, with their types."""
+    for name in app:
+        if name.startswith("-") or app[name].default_command is None:
+            continue
+        for argument in app[name].assemble_argument_collection():
+            if kinds := list(flags._number_types(argument.hint)):
+                yield pytest.param(name, argument.name, kinds, id=f"{name} {argument.name}")
+
+
+@pytest.mark.parametrize(("verb", "flag", "kinds"), list(number_flags()))
+def test_a_number_that_is_not_whole_or_not_finite_is_refused(molyneux, verb, flag, kinds):
+    for kind, wrong in ((int, ("1.5", "1e0", "nan", "inf", "2.0")), (float, ("nan", "inf", "-inf", "1e999"))):
+        for value in wrong if kind in kinds else ():
+            given = [value if one is kind else "1" for one in kinds]
+            ended = molyneux(verb, flag, *given)
+            check_refused(ended, flag, value)
+
+
+def test_there_are_many_number_flags():
+    assert len(list(number_flags())) > 80
 
 
 def test_a_verb_without_what_it_needs(molyneux):

@@ -122,10 +122,20 @@ def test_a_folder_holds_one_list(folder):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "holds no captions"),
+        ("", "it is empty"),
+        ("image,caption\n", "holds no captions"),
         ("image,text\na.jpg,x\n", "expected the header 'image,caption'"),
         ("image,caption\na.jpg,\n", "expected a photo's name and a caption"),
-        ("image,caption\na.jpg\n", "expected a photo's name and a caption"),
+        ("image,caption\na.jpg\n", "line 2: 1 cells where the header has 2"),
+        ("image,caption\na.jpg,A dog, a cat\n", "line 2: 3 cells where the header has 2"),
+        ("image,caption\na.jpg,A dog\nb.jpg,A dog, and a cat\n", "line 3: 3 cells"),
+        ('image,caption\na.jpg,"A dog\nb.jpg,A cat\n', "line 2: .*quote to be closed"),
+        ('image,caption\na.jpg,"A dog\nb.jpg,A cat"\n', "line 2: a cell goes on over the line's end"),
+        ('image,caption\na.jpg,"A dog\nb.jpg,"A cat"\n', "line 2: .*quote within a quoted cell to be doubled"),
+        ('image,caption\na.jpg,"A \\"big\\" dog"\n', "line 2: .*quote within a quoted cell to be doubled"),
+        ("image,caption\na.jpg,A dog\\, a cat\n", "line 2: 3 cells"),
+        ("image,caption\nin\\a.jpg,A dog\n", "holds a backslash"),
+        ("image,caption,caption\na.jpg,A dog,A cat\n", "has 2 column 'caption'"),
         ("image,caption\nz.jpg,x\n", "which is not in"),
         ("image,caption\n../images/a.jpg,x\n", "leads out of"),
         ("image,caption\n/etc/passwd,x\n", "leads out of"),
@@ -155,3 +165,36 @@ def test_the_samples_hold_about_five_captions_for_each_photo(name, photos):
     assert found.left_out == {"flickr8k-1k": 0, "coco-mini": 80}[name]
     assert 4.9 < len(found.texts) / len(found) < 5.1
     assert len(set(found.names)) == len(found) > 100
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image, caption\na.jpg, A dog\n",
+        " image ,caption \r\n a.jpg ,  A dog \r\n\r\n",
+        '"image","caption"\n"a.jpg", "A dog"\n',
+        "\ufeffimage,caption\n./a.jpg,A dog",
+        "caption,image,split\nA dog,a.jpg,test\n",
+    ],
+)
+def test_blanks_around_cells_do_not_count(folder, content):
+    (folder / "captions.csv").write_text(content, newline="")
+    found = read_captioned(folder / "captions.csv")
+    assert (found.names, found.captions) == (("a.jpg",), (("A dog",),))
+
+
+def test_quoted_cells_keep_commas_quotes_and_backslashes(folder):
+    (folder / "captions.csv").write_text('image,caption\na.jpg,"A ""big"" dog, a cat \\ and\u2028a bird"\n')
+    assert read_captioned(folder / "captions.csv").captions == (('A "big" dog, a cat \\ and a bird',),)
+
+
+def test_a_split_of_a_list_without_splits_is_refused(folder):
+    (folder / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
+    with pytest.raises(DataError, match="has no splits, and 'val' is asked for"):
+        read_captioned(folder / "captions.csv", "val")
+
+
+def test_other_files_are_counted(folder):
+    (folder / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
+    (folder / "images" / "x.heic").write_bytes(b"")
+    assert "1 of no format that is read (.heic)" in read_captioned(folder / "captions.csv").notes[0]

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from helpers.sample_folder import SAMPLES, needs_samples
-from molyneux.datasets.folders import class_name, read_folder
+from molyneux.datasets.folders import class_name, photos_below, read_folder
+from molyneux.datasets.photos import load_batch
 from molyneux.errors import DataError
 
 
@@ -33,12 +34,12 @@ def test_classes_and_photos_come_in_sorted_order_with_their_labels(tmp_path):
     assert folder.paths[0] == tmp_path / "great_white_shark" / "y.WebP"
 
 
-def test_hidden_and_other_files_are_ignored(tmp_path):
+def test_hidden_and_other_files_are_left_out_and_counted(tmp_path):
     fill(
         tmp_path,
         "okapi/a.png",
         "okapi/.hidden.png",
-        "okapi/notes.gif",
+        "okapi/notes.heic",
         ".cache/b.png",
         "__MACOSX/c.png",
         "top.png",
@@ -48,6 +49,46 @@ def test_hidden_and_other_files_are_ignored(tmp_path):
     folder = read_folder(tmp_path)
     assert folder.names == ("okapi",)
     assert [path.name for path in folder.paths] == ["a.png"]
+    assert folder.notes == (
+        f"5 files in {tmp_path} are left out: 1 beside the folders of the classes, 3 hidden, "
+        "1 of no format that is read (.heic)",
+    )
+
+
+def test_every_format_that_pillow_reads_safely_is_read(tmp_path):
+    folder = tmp_path / "okapi"
+    folder.mkdir()
+    drawn = Image.new("RGB", (6, 4), "red")
+    for suffix in ("jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "avif"):
+        drawn.save(folder / f"{suffix}.{suffix}")
+    found = read_folder(tmp_path)
+    assert (len(found), found.notes) == (10, ())
+    pixels = load_batch(found.paths, 4)
+    assert pixels[:, 0].min() > 0.95
+    assert pixels[:, 1:].max() < 0.05
+
+
+def test_linked_folders_are_followed_once_and_what_leads_nowhere_is_counted(tmp_path):
+    fill(tmp_path, "else/in/b.png", "photos/okapi/a.png", "photos/okapi/in/deep.png")
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "else" / "in")
+    (tmp_path / "photos" / "okapi" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "else" / "in" / "loop").symlink_to(tmp_path / "else")
+    found = read_folder(tmp_path / "photos")
+    assert found.relative_paths == ("linked/b.png", "okapi/a.png")
+    assert "2 in a folder within a class, 1 no regular file, or a link to nothing" in found.notes[0]
+    below = [path.relative_to(tmp_path).as_posix() for path in photos_below(tmp_path / "photos")]
+    assert below == ["photos/linked/b.png", "photos/okapi/a.png", "photos/okapi/in/deep.png"]
+
+
+def test_two_spellings_of_one_accent_are_one_name(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    fill(tmp_path, f"{apart}/a.png")
+    found = read_folder(tmp_path, only=[composed])
+    assert found.names == (composed,)
+    assert found.only([apart]).names == (composed,)
+    fill(tmp_path, f"{composed}/b.png")
+    with pytest.raises(DataError, match="both mean"):
+        read_folder(tmp_path)
 
 
 def test_two_wordnet_ids_of_one_name_make_one_class(tmp_path):
@@ -71,7 +112,7 @@ def test_only_chosen_classes_are_looked_at(tmp_path):
         (["okapi/a.png", "Okapi/b.png"], "both mean 'okapi'"),
         (["tench/a.png", "n01440764/b.png"], "both mean 'tench'"),
         (["n99999999/a.png"], "outside ImageNet-1k"),
-        (["okapi/a.gif"], "okapi has no photos"),
+        (["okapi/a.heic"], "okapi has no photos.*left out: 1 of no format that is read .\\.heic"),
         (["a.png"], "no sub-folders"),
     ],
 )

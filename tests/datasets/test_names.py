@@ -50,7 +50,7 @@ def test_a_file_that_is_no_list_is_refused_in_one_line(tmp_path, content, messag
 def test_a_missing_file_is_refused_with_what_is_expected(tmp_path):
     with pytest.raises(DataError, match=r"No such file.*'imagenet-1k' or a text file"):
         read_names(str(tmp_path / "none.txt"))
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="it is a folder"):
         read_names(str(tmp_path))
 
 

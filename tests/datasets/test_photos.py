@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,22 @@ import torch
 from PIL import Image, ImageOps
 
 from helpers.sample_folder import SAMPLES, needs_samples
+from helpers.scan_files import write_dicom, write_nifti
 from molyneux import framing
 from molyneux.datasets import photos
-from molyneux.datasets.photos import batches, check_headers, load_batch, photo_size, read_photo, square
-from molyneux.errors import DataError
+from molyneux.datasets.folders import read_folder
+from molyneux.datasets.photos import (
+    batches,
+    check_headers,
+    check_window,
+    checked,
+    load_batch,
+    photo_size,
+    read_photo,
+    square,
+)
+from molyneux.datasets.windows import Window
+from molyneux.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -66,12 +79,72 @@ def test_a_truncated_file_is_refused(tmp_path, random, kind):
         read_photo(path)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("kind", ["PPM", "TGA", "PCX", "ICO", "EPS"])
 def test_other_formats_are_refused_whatever_the_suffix(tmp_path, random, kind):
     path = tmp_path / "photo.jpg"
     drawn(random, 20, 20).save(path, format=kind)
-    with pytest.raises(DataError, match="no JPEG, PNG or WebP"):
+    with pytest.raises(DataError, match="no JPEG, PNG, WebP"):
         read_photo(path)
+
+
+def test_a_file_of_several_pages_or_of_32_bits_is_refused(tmp_path, random):
+    path = tmp_path / "pages.tif"
+    drawn(random, 9, 9).save(path, save_all=True, append_images=[drawn(random, 9, 9)])
+    with pytest.raises(DataError, match="has 2 pages"):
+        check_headers([path])
+    for kind in (np.int32, np.float32):
+        Image.fromarray(np.arange(81).reshape(9, 9).astype(kind)).save(tmp_path / "deep.tif")
+        with pytest.raises(DataError, match="values of 32 bits"):
+            read_photo(tmp_path / "deep.tif")
+
+
+def test_twelve_bits_in_sixteen_are_noticed_and_shown_through_a_window(tmp_path):
+    (tmp_path / "ring").mkdir()
+    greys = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(greys).save(tmp_path / "ring" / "a.png")
+    folder = checked(read_folder(tmp_path))
+    assert folder.kinds == {"deep"}
+    assert "no value above 4095 of 65535" in folder.notes[0]
+    assert "for values of 12 bits give --window-center 2048 --window-width 4096" in folder.notes[0]
+    window = Window(window_center=2048.0, window_width=4096.0)
+    shown = checked(replace(folder, window=window, notes=()))
+    assert (shown.notes, shown.scans) == ((), window)
+    pixels = load_batch(shown.paths, 8, 1.0, window=window)[0, 0]
+    torch.testing.assert_close(pixels, torch.from_numpy(greys / 4095).float(), atol=0.003, rtol=0)
+    Image.fromarray(greys * 16).save(tmp_path / "ring" / "a.png")
+    assert checked(read_folder(tmp_path)).notes == ()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+def test_the_window_and_the_slice_are_what_a_batch_shows(tmp_path, fit):
+    greys = np.linspace(0, 4000, 100).astype(np.int16).reshape(10, 10)
+    path = write_nifti(tmp_path / "a.nii", np.stack([greys, greys[::-1]], axis=2))
+    seen = []
+    for window in (Window(), Window(slice=0), Window(window_center=300.0, window_width=40.0, slice=0)):
+        expected = square(read_photo(path, window), 6, fit=fit)
+        values = load_batch([path], 6, fit=fit, window=window)
+        torch.testing.assert_close(values[0], torch.from_numpy(np.array(expected)).permute(2, 0, 1) / 255)
+        torch.testing.assert_close(next(batches([path], 6, fit=fit, window=window)), values)
+        seen.append(values)
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_a_window_that_nothing_is_shown_through_is_refused(tmp_path, random):
+    drawn(random, 9, 9).save(tmp_path / "a.png")
+    write_dicom(tmp_path / "b.dcm", np.arange(100).reshape(10, 10))
+    write_nifti(tmp_path / "c.nii", np.zeros((4, 4, 3), dtype=np.int16))
+    window, third = Window(window_center=1.0, window_width=2.0), Window(slice=2)
+    for wanted, fine in ((window, ["b.dcm"]), (window, ["c.nii"]), (third, ["c.nii"]), (third, ["b.dcm", "c.nii"])):
+        check_window(wanted, check_headers([tmp_path / name for name in ("a.png", *fine)], wanted))
+    for wanted, names, word in (
+        (window, ["a.png"], "--window-width change nothing"),
+        (third, ["a.png", "b.dcm"], "--slice changes nothing"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            check_window(wanted, check_headers([tmp_path / name for name in names], wanted))
+    with pytest.raises(DataError, match="there is no slice 3"):
+        check_headers([tmp_path / "c.nii"], Window(slice=3))
 
 
 def test_a_missing_file_and_a_folder_are_no_photos(tmp_path):

@@ -1,7 +1,11 @@
 """DICOM and NIfTI to images: against pydicom's own windowing, and nothing of what identifies a person comes along."""
 
+import math
+
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from helpers.scan_files import SECRETS, by_pydicom, write_dicom, write_nifti
 from molyneux.datasets import scans
@@ -50,6 +54,104 @@ def test_a_window_that_is_given_stands_above_the_files(tmp_path):
     whole = (GREYS - GREYS.min()) / (GREYS.max() - GREYS.min()) * 255
     np.testing.assert_allclose(greys(bare), whole, atol=0.5)
     assert (greys(write_dicom(tmp_path / "flat.dcm", np.full((4, 4), 7))) == 0).all()
+
+
+def table(values, first, bits):
+    """A lookup table, as an item of a sequence."""
+    item = Dataset()
+    item.add_new(0x00283002, "SS" if first < 0 else "US", [len(values), first, bits])
+    item.add_new(0x00283006, "OW", np.asarray(values, dtype="<u2").tobytes())
+    return Sequence([item])
+
+
+STEPS = np.round(np.linspace(0, 1, 4000) ** 3 * 65535)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"VOILUTSequence": table(STEPS, 0, 16)},
+        {"VOILUTSequence": table(STEPS[::-1], 500, 16), "WindowCenter": 40, "WindowWidth": 400},
+        {"VOILUTSequence": table(STEPS // 16, -900, 12), "RescaleSlope": 1, "RescaleIntercept": -1000},
+        {"ModalityLUTSequence": table(STEPS, 0, 16), "WindowCenter": 30000, "WindowWidth": 50000},
+        {"WindowCenter": 1000, "WindowWidth": 900, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": 1000, "WindowWidth": 0.5, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": 1000, "WindowWidth": 900, "VOILUTFunction": "LINEAR_EXACT"},
+        {"WindowCenter": 1000, "WindowWidth": 900, "RescaleSlope": None, "RescaleIntercept": None},
+    ],
+)
+def test_the_files_own_tables_and_functions_are_pydicoms(tmp_path, tags):
+    path = write_dicom(tmp_path / "a.dcm", GREYS, **tags)
+    plain = {name: value for name, value in tags.items() if value is not None}
+    expected = by_pydicom(write_dicom(tmp_path / "plain.dcm", GREYS, **plain))
+    np.testing.assert_allclose(greys(path), expected, atol=0.51)
+    assert len(np.unique(greys(path))) > (1 if tags.get("WindowWidth") == 0.5 else 5)
+
+
+def test_padding_is_black_and_no_part_of_the_range(tmp_path):
+    values = GREYS.copy().astype(int)
+    plain = greys(write_dicom(tmp_path / "plain.dcm", values))
+    corner = np.unravel_index(values.argmin(), values.shape)
+    values[0, :3] = -30000
+    inside = np.ones(values.shape, dtype=bool)
+    inside[0, :3] = False
+    assert inside[corner]
+    shown = greys(write_dicom(tmp_path / "a.dcm", values, PixelPaddingValue=-30000))
+    top = values[inside].max(), GREYS.max()
+    np.testing.assert_allclose(
+        shown[inside], plain[inside] * (top[1] - values[corner]) / (top[0] - values[corner]), atol=1
+    )
+    assert (shown[0, :3] == 0).all()
+    values[0, 1] = -29990
+    some = {"PixelPaddingValue": -30000, "PixelPaddingRangeLimit": -29000}
+    ranged = greys(write_dicom(tmp_path / "b.dcm", values, **some))
+    np.testing.assert_array_equal(ranged, shown)
+    turned = greys(write_dicom(tmp_path / "c.dcm", values, PhotometricInterpretation="MONOCHROME1", **some))
+    assert (turned[0, :3] == 0).all()
+    assert abs(255 - turned[inside].astype(int) - shown[inside]).max() <= 1
+    whole = write_dicom(tmp_path / "d.dcm", np.full((4, 4), 9), PixelPaddingValue=9)
+    assert (greys(whole) == 0).all()
+
+
+def test_a_frames_own_slope_and_window_stand_above_what_all_share(tmp_path):
+    frames = np.stack([GREYS, GREYS])
+
+    def group(slope, width):
+        item, transform, window = Dataset(), Dataset(), Dataset()
+        transform.RescaleSlope, transform.RescaleIntercept = slope, 0
+        window.WindowCenter, window.WindowWidth = 1000, width
+        item.PixelValueTransformationSequence = Sequence([transform])
+        item.FrameVOILUTSequence = Sequence([window])
+        return item
+
+    frame = {"PerFrameFunctionalGroupsSequence": Sequence([group(1, 900), group(0.5, 300)])}
+    path = write_dicom(tmp_path / "a.dcm", frames, **frame)
+    shared = write_dicom(tmp_path / "b.dcm", frames, SharedFunctionalGroupsSequence=Sequence([group(0.5, 300)]))
+    for place, slope, width in ((0, 1, 900), (1, 0.5, 300)):
+        alone = write_dicom(
+            tmp_path / f"{place}.dcm",
+            GREYS,
+            WindowCenter=1000,
+            WindowWidth=width,
+            RescaleSlope=slope,
+            RescaleIntercept=0,
+        )
+        np.testing.assert_array_equal(greys(path, Window(slice=place)), greys(alone))
+    np.testing.assert_array_equal(greys(shared, Window(slice=0)), greys(tmp_path / "1.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, "slope or intercept that makes no image"),
+        ({"WindowCenter": 1, "WindowWidth": 5, "VOILUTFunction": "MAGIC"}, "window of a kind that is not known"),
+        ({"VOILUTSequence": table(np.arange(400) % 255, 0, 8)}, "table of 400 places for 8-bit greys"),
+        ({"VOILUTSequence": table([1, 2, 3], 0, 77)}, "NotImplementedError"),
+    ],
+)
+def test_tables_and_windows_that_make_no_image_are_refused(tmp_path, tags, reason):
+    with pytest.raises(DataError, match=reason):
+        read_photo(write_dicom(tmp_path / "a.dcm", GREYS, **tags))
 
 
 def test_monochrome1_is_shown_bright_for_dark(tmp_path):
@@ -141,7 +243,18 @@ def test_without_the_libraries_the_extra_is_named(tmp_path, monkeypatch):
         read_photo(path)
 
 
-@pytest.mark.parametrize("wrong", [{"window_center": 1.0}, {"window_center": 1.0, "window_width": 0.5}, {"slice": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window_center": 1.0},
+        {"window_center": 1.0, "window_width": 0.5},
+        {"window_center": 1.0, "window_width": math.nan},
+        {"window_center": 1.0, "window_width": math.inf},
+        {"window_center": math.nan, "window_width": 2.0},
+        {"window_center": -math.inf, "window_width": 2.0},
+        {"slice": -1},
+    ],
+)
 def test_windows_that_are_none_are_refused(wrong):
     with pytest.raises(ConfigError):
         Window(**wrong)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -117,3 +118,49 @@ def test_a_killed_worker_loses_nothing(cluster, model, tmp_path):
     assert killed
     assert torch.equal(made.pixels, whole.pixels)
     assert made.trace == whole.trace
+
+
+_LISTENS = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from molyneux.images import ray_jobs
+
+class Weights:
+    device = type("Device", (), {{"type": "cpu"}})()
+    native = None
+ray_jobs.weights_digest = lambda _: ""
+ray_jobs.on_cluster(Weights(), "tiny", None, [], None)
+import ray
+mine = set()
+for folder in Path("/proc").glob("[0-9]*"):
+    try:
+        command = (folder / "cmdline").read_bytes()
+        for link in (folder / "fd").iterdir() if b"ray" in command and SESSION.encode() in command else ():
+            mine.add(str(link.readlink()))
+    except OSError:
+        pass
+for family in ("tcp", "tcp6"):
+    for line in Path(f"/proc/net/{{family}}").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{{fields[9]}}]" in mine:
+            print("listens", fields[1].split(":")[0])
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machines_own_listens_on_loopback_alone(tmp_path):
+    pytest.importorskip("ray")
+    program = _LISTENS.format(paths=[path for path in sys.path if path]).replace(
+        "mine = set()", "mine = set()\nSESSION = ray._private.worker._global_node.get_session_dir_path()"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    places = [line.split()[1] for line in ended.stdout.splitlines() if line.startswith("listens")]
+    assert places
+    # little-endian words: 127.0.0.1, ::1, and the former in the latter's notation
+    local = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    assert set(places) <= local

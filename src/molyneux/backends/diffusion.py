@@ -45,7 +45,11 @@ class ImageGenerator:
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         try:
             native = StableDiffusionXLPipeline.from_pretrained(
-                name, torch_dtype=kind, use_safetensors=True, local_files_only=Path(name).is_dir()
+                name,
+                torch_dtype=kind,
+                use_safetensors=True,
+                local_files_only=Path(name).is_dir(),
+                trust_remote_code=False,
             )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())

@@ -3,14 +3,18 @@
 import http.client
 import json
 import os
+import queue
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from molyneux.errors import ConfigError, ModelError
+from molyneux.foreign import printable
 
 Writer = Callable[[str, int], str]
 """From a prompt and a seed to a text."""
@@ -44,9 +48,11 @@ def local_writer(name: str, *, device: str = "cpu", longest: int = 200) -> Write
         raise ModelError(f"no language model at {name}: expected a folder that transformers saved, or 'hf:ORG/NAME'")
     try:
         with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(known, local_files_only=here)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                known, local_files_only=here, trust_remote_code=False
+            )
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                known, dtype="auto", use_safetensors=True, local_files_only=here
+                known, dtype="auto", use_safetensors=True, local_files_only=here, trust_remote_code=False
             )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot load the language model {name!r}: {' '.join(str(error).split()):.300}") from error
@@ -76,14 +82,30 @@ def endpoint_writer(url: str, model: str, *, longest: int = 200, timeout: float 
     """A model behind an OpenAI-compatible endpoint, such as 'http://localhost:8000/v1'.
 
     A key in the environment variable `MOLYNEUX_API_KEY` is sent along, to that host alone, and never written down.
+    An answer takes at most `timeout` seconds in all, however it comes.
 
     Raises:
-        ConfigError: if it is no http or https address, or the key would leave this machine unencrypted.
+        ConfigError: if it is no http or https address, the key is none that a header can carry, or it would leave this
+            machine unencrypted.
     """
-    parts = urlsplit(url)
-    key = os.environ.get(KEY, "")
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise ConfigError(f"the endpoint is {url!r}: expected an address such as 'http://localhost:8000/v1'")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    del port
+    # a line break at the end is what reading a file into a variable leaves
+    key = os.environ.get(KEY, "").strip()
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not _plain(url):
+        shown = "it" if "@" in url else repr(url)
+        raise ConfigError(
+            f"the endpoint cannot be used: expected an address such as 'http://localhost:8000/v1', without a name or "
+            f"key in it; {shown} is none"
+        )
+    if not _plain(key):
+        raise ConfigError(
+            f"the key in {KEY} holds a blank, a line break or another character that no header carries: set it anew"
+        )
     if key and parts.scheme == "http" and parts.hostname not in _LOCAL:
         raise ConfigError(f"the key in {KEY} would be sent to {parts.hostname} unencrypted: use https, or unset it")
     address = url.rstrip("/")
@@ -101,17 +123,17 @@ def endpoint_writer(url: str, model: str, *, longest: int = 200, timeout: float 
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
         request = urllib.request.Request(address, json.dumps(body).encode(), headers, method="POST")
         try:
-            with opener.open(request, timeout=timeout) as response:
-                answer = response.read(_LONGEST_ANSWER)
+            answer = _within(timeout, partial(_answer, opener, request, timeout))
             content = json.loads(answer)["choices"][0]["message"]["content"]
             if not isinstance(content, str):
-                raise TypeError(f"its content is {content!r:.60}")
-        except (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
-            reason = " ".join(_reason(error).split()) or type(error).__name__
+                raise TypeError(f"its content is no text but a {type(content).__name__}")
+        except _TROUBLES as error:
+            reason = _reason(error)
             if key:
-                reason = reason.replace(key, "…")
+                reason = reason.replace(key, "…").replace(json.dumps(key)[1:-1], "…")
             raise ModelError(
-                f"{address} gave no answer that can be read: {reason:.300}; expected an OpenAI-compatible endpoint"
+                f"{address} gave no answer that can be read: {printable(reason):.300}; expected an OpenAI-compatible "
+                "endpoint"
             ) from None
         return content
 
@@ -125,9 +147,47 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
+_TROUBLES = (OSError, http.client.HTTPException, ValueError, KeyError, IndexError, TypeError, RecursionError)
+
+
+def _answer(opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float) -> bytes:
+    try:
+        with opener.open(request, timeout=timeout) as response:
+            content: bytes = response.read(_LONGEST_ANSWER)
+    except urllib.error.HTTPError as error:
         with error:
             said = error.read(300).decode(errors="replace")
-        return f"{error.code} {error.reason} {said}"
-    return f"{type(error).__name__}: {error}" if isinstance(error, KeyError | IndexError | TypeError) else str(error)
+        raise OSError(f"{error.code} {error.reason} {said}") from None
+    return content
+
+
+def _within(seconds: float, ask: Callable[[], bytes]) -> bytes:
+    """What `ask` gives, if it does in time; a socket's own timeout starts anew with every byte."""
+    found: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            found.put(ask())
+        except Exception as error:
+            found.put(error)
+
+    threading.Thread(target=work, daemon=True, name="endpoint").start()
+    try:
+        answer = found.get(timeout=seconds)
+    except queue.Empty:
+        raise OSError(f"no whole answer within {seconds:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _plain(text: str) -> bool:
+    """Whether a text can stand in an address or a header: visible ASCII alone."""
+    return all("!" <= letter <= "~" for letter in text)
+
+
+def _reason(error: Exception) -> str:
+    said = str(error)
+    if isinstance(error, KeyError | IndexError | TypeError | RecursionError) or not said:
+        return f"{type(error).__name__}: {said}"
+    return said

@@ -1,17 +1,19 @@
 """Flags that several verbs share. A configuration's flags come from its dataclass; they override its preset."""
 
+import math
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 
 from molyneux.backends.options import Generation, Running
 from molyneux.datasets.windows import Window
-from molyneux.errors import ConceptError
+from molyneux.errors import ConceptError, ConfigError
 from molyneux.images.choices import SOURCES, taught_controls
 from molyneux.images.config import Control
 from molyneux.inversion.config import InversionConfig
@@ -188,11 +190,16 @@ def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     """Give each setting without a flag the value of the chosen preset.
 
     A flag of another kind of update than the preset's (low-rank or not) replaces the preset's update as a whole.
+
+    Raises:
+        ConfigError: if a number is not whole where it must be, or not finite.
     """
     del app, commands
     path = _chosen(arguments, "--config")
     if path:
         _configure(arguments, Path(path))
+    for argument in arguments:
+        _check_numbers(argument)
     for group, choices in PRESETS.items():
         preset = choices.get(_chosen(arguments, f"--{group}-preset"))
         if preset is not None:
@@ -272,6 +279,35 @@ def _configure(arguments: ArgumentCollection, path: Path) -> None:
     for group, config in groups.items():
         if not _chosen(arguments, f"--{group}-preset"):
             _fill(arguments, group, config)
+
+
+def _check_numbers(argument: Argument) -> None:
+    """See that what is given for a number is one; a rounded half would be another setting than was asked for."""
+    kinds = list(_number_types(argument.hint))
+    for place, token in enumerate(argument.tokens if kinds else ()):
+        try:
+            value = float(token.value)
+        except ValueError:
+            # not a number in this notation: the parser says so, or knows it
+            continue
+        kind = kinds[place % len(kinds)]
+        if kind is int and not re.fullmatch(r"[+-]?[0-9]+", token.value.strip()):
+            raise ConfigError(f"{argument.name} is {token.value!r}: expected a whole number")
+        if kind is float and not math.isfinite(value):
+            raise ConfigError(f"{argument.name} is {token.value!r}: expected a finite number")
+
+
+def _number_types(hint: Any) -> Iterator[type]:
+    """The types of numbers that a flag takes, one after the other; none for a flag that takes no numbers alone.
+
+    >>> list(_number_types(int | None)), list(_number_types(tuple[tuple[float, int], ...])), list(_number_types(str))
+    ([<class 'int'>], [<class 'float'>, <class 'int'>], [])
+    """
+    if hint in (int, float):
+        yield hint
+    elif get_origin(hint) is not Literal:
+        for part in get_args(hint):
+            yield from _number_types(part)
 
 
 def _chosen(arguments: Iterable[Argument], flag: str) -> str:

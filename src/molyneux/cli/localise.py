@@ -16,7 +16,7 @@ def localise(
         str,
         Parameter(
             help="A folder with images/ and masks/, or another set of marked images that 'molyneux list datasets' "
-            "explains, as NAME:FOLDER or FOLDER."
+            "explains, as NAME:FOLDER or FOLDER; or any folder of images, for heat maps without scores."
         ),
     ],
     out: flags.Out,
@@ -28,6 +28,10 @@ def localise(
             help="What to look for; of several, the mean. Without one, what the set says is marked.",
         ),
     ] = (),
+    category: Annotated[
+        str | None,
+        Parameter(help="Of a set that names what is marked (COCO): whose masks a --text is scored against."),
+    ] = None,
     base: Annotated[str | None, Parameter(help="A second model, to show as 'before'.")] = None,
     control: flags.ControlModels = None,
     sam: Annotated[
@@ -51,6 +55,7 @@ def localise(
         images=images,
         out=out,
         texts=texts,
+        category=category,
         base=base,
         controls=control or {},
         sam=sam,

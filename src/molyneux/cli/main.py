@@ -27,6 +27,7 @@ from molyneux.cli.run import run as run_recipe
 from molyneux.cli.show_recipe import show
 from molyneux.cli.teach import teach
 from molyneux.errors import MolyneuxError
+from molyneux.foreign import printable
 
 USAGE = 2
 INTERRUPTED = 130
@@ -90,4 +91,4 @@ def run(arguments: Sequence[str]) -> int:
 
 def say(text: str) -> None:
     """One line on stderr."""
-    print("molyneux:", " ".join(text.split()), file=sys.stderr)
+    print("molyneux:", printable(text), file=sys.stderr)

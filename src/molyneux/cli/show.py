@@ -58,6 +58,7 @@ def print_scores(scores: Mapping[str, Any]) -> None:
         console.print(f"of what was known, kept: {percent(scores['known_retention'])}", highlight=False)
     if "protocol" in scores:
         console.print(protocol(scores["protocol"]), highlight=False, soft_wrap=True)
+        _print_notes(scores["protocol"])
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
 
@@ -162,6 +163,7 @@ def print_retrieval(scores: Mapping[str, Any]) -> None:
     if protocol["reranking"] is not None:
         told += f"; {protocol['reranking']['means']}"
     console.print(told, highlight=False, soft_wrap=True)
+    _print_notes(protocol)
 
 
 def print_captions(found: Mapping[str, Any]) -> None:
@@ -174,6 +176,7 @@ def print_captions(found: Mapping[str, Any]) -> None:
     if "scores" not in found:
         for path, text in found["captions"].items():
             print(f"{path}: {text}")
+        _print_notes(found["protocol"])
         return
     scores = found["scores"]
     columns = {key: scores[key] for key in ("before", "after") if key in scores} | scores["controls"]
@@ -193,6 +196,7 @@ def print_captions(found: Mapping[str, Any]) -> None:
         console.print(f"{label}: {reason}", highlight=False, soft_wrap=True)
     told = f"{found['protocol']['photos']} photos, {found['protocol']['references']} references; all times 100"
     console.print(told, highlight=False)
+    _print_notes(found["protocol"])
 
 
 def print_localised(scores: Mapping[str, Any]) -> None:
@@ -200,6 +204,10 @@ def print_localised(scores: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    if scores["after"] is None:
+        print(f"{scores['protocol']['images']} images; for research only")
+        _print_notes(scores["protocol"])
+        return
     table = Table(box=None, pad_edge=False)
     moments = [key for key in ("before", "after") if key in scores]
     for heading in ("", *(column for moment in moments for column in (moment, "minus gibberish"))):
@@ -221,6 +229,13 @@ def print_localised(scores: Mapping[str, Any]) -> None:
         f"{scores['protocol']['images']} images; chance is an energy ratio of 1, and to point right in "
         f"{percent(chance)}; for research only"
     )
+    _print_notes(scores["protocol"])
+
+
+def _print_notes(protocol: Mapping[str, Any]) -> None:
+    """What there is to say of the files, on stderr: which were left out, and why."""
+    for note in protocol.get("notes", ()):
+        print(f"molyneux: note: {note}", file=sys.stderr)
 
 
 def from_text(found: Mapping[str, Any]) -> str:

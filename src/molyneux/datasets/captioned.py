@@ -1,18 +1,20 @@
 """Photos with several captions each, as Flickr8k, Flickr30k and COCO come: for retrieval and captioning."""
 
-import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from molyneux.datasets.folders import photos_below
+from molyneux.datasets.folders import left_out_notes, listing_below
 from molyneux.errors import DataError
 from molyneux.files import leads_out
+from molyneux.foreign import LARGEST_ANNOTATIONS, read_json, read_table, shown
 
 LISTS = ("captions.csv", "captions.txt", "annotations.json", "dataset*.json", "annotations/captions_*.json")
 """What a list of captions is called: Flickr8k's tables, ours in COCO's layout, Karpathy's, and COCO's own."""
+
+TEST = "test"
+"""The split that is taken unless another is asked for."""
 
 IMAGES = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset")
 """Where beside a list its photos lie; else where the list does."""
@@ -31,6 +33,8 @@ class CaptionedPhotos:
     """Which part of the list this is, where it has parts."""
     left_out: int = 0
     """Photos below `root` for which no caption counts: the list has none, or they are of another split."""
+    notes: tuple[str, ...] = ()
+    """What there is to say of other files below `root` that were left out."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,18 +59,19 @@ class CaptionedPhotos:
         return dict(zip(self.names, self.captions, strict=True))
 
 
-def read_captioned(place: Path, split: str = "test", images: Path | None = None) -> CaptionedPhotos:
+def read_captioned(place: Path, split: str = TEST, images: Path | None = None) -> CaptionedPhotos:
     """The photos that a list of captions names, with their captions.
 
     Args:
         place: the list, or the folder in which one of `LISTS` lies. A table is read by `read_captions_csv`; JSON by
             `read_karpathy` where its photos have sentences, else by `read_coco_captions`.
-        split: of Karpathy's lists, which hold several.
+        split: of Karpathy's lists, which hold several; of other lists, which hold none, 'test' is all.
         images: the folder of photos; else one of `IMAGES` beside the list (of COCO's `captions_NAME.json` a folder
             NAME beside it or above), else the list's own folder.
 
     Raises:
-        DataError: if there is no such list or more than one, it cannot be read, or a photo is not there.
+        DataError: if there is no such list or more than one, it cannot be read, it has no such split, or a photo is
+            not there.
     """
     place = Path(place)
     path = _list_in(place) if place.is_dir() else place
@@ -75,12 +80,15 @@ def read_captioned(place: Path, split: str = "test", images: Path | None = None)
     root = Path(images) if images is not None else _images_of(path)
     if not root.is_dir():
         raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected the folder of the photos")
-    if path.suffix.lower() != ".json":
-        return read_captions_csv(path, root)
-    listed = _read_json(path).get("images")
+    table = path.suffix.lower() != ".json"
+    listed = None if table else _read_json(path).get("images")
     if isinstance(listed, list) and any(isinstance(entry, dict) and "sentences" in entry for entry in listed):
         return read_karpathy(path, root, split)
-    return read_coco_captions(path, root)
+    if split != TEST:
+        raise DataError(
+            f"{path} has no splits, and {split!r} is asked for: leave the split out, or give Karpathy's list"
+        )
+    return read_captions_csv(path, root) if table else read_coco_captions(path, root)
 
 
 def _list_in(folder: Path) -> Path:
@@ -104,16 +112,11 @@ def read_captions_csv(path: Path, images: Path) -> CaptionedPhotos:
     """A table with the header `image,caption` and a row for each caption (Flickr8k).
 
     Raises:
-        DataError: if the table or one of its photos is missing, or a row has no caption.
+        DataError: if the table or one of its photos is missing, a row has no caption, or it is no clean table: see
+            `foreign.read_table`.
     """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read the captions in {path}: {_reason(error)}") from error
-    if not rows or not {"image", "caption"} <= rows[0].keys():
-        raise DataError(f"{path} holds no captions: expected the header 'image,caption' and a row for each caption")
-    return _captioned(path, images, ((row["image"], row["caption"]) for row in rows))
+    rows = read_table(path, "the captions in", ("image", "caption"), limit=LARGEST_ANNOTATIONS)
+    return _captioned(path, images, ((row["image"], row["caption"]) for _, row in rows))
 
 
 def read_coco_captions(path: Path, images: Path) -> CaptionedPhotos:
@@ -127,6 +130,8 @@ def read_coco_captions(path: Path, images: Path) -> CaptionedPhotos:
     content = _read_json(path)
     try:
         names = {entry["id"]: entry["file_name"] for entry in content["images"]}
+        if len(names) != len(content["images"]):
+            raise DataError(f"{path} has two photos of one id: give each its own")
         entries = content.get("captions") or content["annotations"]
         pairs = [(names[entry["image_id"]], entry["caption"]) for entry in entries if "caption" in entry]
     except (KeyError, TypeError, AttributeError) as error:
@@ -158,7 +163,9 @@ def read_karpathy(path: Path, images: Path, split: str = "test") -> CaptionedPho
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not laid out as Karpathy's splits are: {error!r} is not to be found") from error
     if split not in splits:
-        raise DataError(f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(splits))}")
+        raise DataError(
+            f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(map(str, splits)))}"
+        )
     return replace(_captioned(path, images, pairs), split=split)
 
 
@@ -166,8 +173,10 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
     captions: dict[str, list[str]] = {}
     for name, caption in pairs:
         if not isinstance(name, str) or not isinstance(caption, str) or not name or not caption.strip():
-            raise DataError(f"{path}: expected a photo's name and a caption, got {name!r} and {caption!r}")
-        captions.setdefault(name, []).append(" ".join(caption.split()))
+            raise DataError(f"{path}: expected a photo's name and a caption, got {shown(name)} and {shown(caption)}")
+        if "\\" in name:
+            raise DataError(f"{path}: the photo's name {name!r} holds a backslash: write folders with forward slashes")
+        captions.setdefault(PurePosixPath(name).as_posix(), []).append(" ".join(caption.split()))
     if not captions:
         raise DataError(f"{path} holds no captions: expected one or more for each photo")
     root = Path(images)
@@ -179,23 +188,18 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
                 f"{path} names the photo {name!r}, which is not in {root}: "
                 "add it, take its captions out, or give the folder of the photos"
             )
+    listing = listing_below(root)
     return CaptionedPhotos(
         root=root,
         names=tuple(captions),
         captions=tuple(tuple(group) for group in captions.values()),
-        left_out=sum(path.relative_to(root).as_posix() not in captions for path in photos_below(root)),
+        left_out=sum(path.relative_to(root).as_posix() not in captions for path in listing.photos),
+        notes=left_out_notes(root, listing.left_out),
     )
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the captions in {path}: {_reason(error)}") from error
+    content = read_json(path, "the captions in", limit=LARGEST_ANNOTATIONS)
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}: expected an object with 'images'")
     return content
-
-
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())

@@ -1,16 +1,26 @@
 """A folder per class, `CLASS/IMAGE`: how ImageNet's validation photos and most small collections come."""
 
+import os
 import re
-from collections.abc import Collection, Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from molyneux.datasets.imagenet import ClassNames, name_of_wnid
-from molyneux.datasets.windows import SCANS, Window, is_scan
+from molyneux.datasets.names import name_key
+from molyneux.datasets.windows import SCANS, Kind, Window
 from molyneux.errors import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", *SCANS)
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", *SCANS
+)  # fmt: skip
 
+_LISTS = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".md", ".html", ".py")
+"""What lies beside photos and says something about them."""
+
+_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 
 WHOLE = Window()
 
@@ -36,11 +46,16 @@ class PhotoFolder:
     """How the DICOM and NIfTI files among them become images."""
     medical: bool = False
     """Whether what is computed on them is for research only."""
+    kinds: frozenset[Kind] = frozenset()
+    """What there is among them that a window is for, as far as their headers have been read (`photos.checked`)."""
+    notes: tuple[str, ...] = ()
+    """What there is to say of them: files that were left out, and why."""
 
     @property
     def scans(self) -> Window | None:
-        """The window, where there are DICOM or NIfTI files to look at through it."""
-        return self.window if any(is_scan(path.name) for path in self.paths) else None
+        """The window, where there are files to look at through it."""
+        deep = "deep" in self.kinds and self.window.window_center is not None
+        return self.window if deep or any(path.name.lower().endswith(SCANS) for path in self.paths) else None
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -61,12 +76,12 @@ class PhotoFolder:
         Raises:
             DataError: if no class has one of them.
         """
-        wanted = {" ".join(name.split()).casefold() for name in names}
-        if not wanted & {name.casefold() for name in self.names}:
+        wanted = {name_key(name) for name in names}
+        if not wanted & {name_key(name) for name in self.names}:
             raise DataError(f"{self.root} has no photos of any of {_listed(names)}: it has {_listed(self.names)}")
         kept = ((self.names[photo.label], photo.path) for photo in self.photos)
-        few = labelled(self.root, (pair for pair in kept if pair[0].casefold() in wanted))
-        return replace(few, window=self.window, medical=self.medical)
+        few = labelled(self.root, (pair for pair in kept if name_key(pair[0]) in wanted))
+        return replace(few, window=self.window, medical=self.medical, kinds=self.kinds, notes=self.notes)
 
 
 def labelled(root: Path, photos: Iterable[tuple[str, Path]]) -> PhotoFolder:
@@ -85,45 +100,75 @@ def read_folder(root: Path, only: Collection[str] | None = None, class_names: Cl
     """List the photos of a folder per class; with `only`, of the classes with these names (in any case).
 
     Sub-folders are read in sorted order. A WordNet id becomes the ImageNet class's name, as `class_names` has it;
-    underscores become spaces. Two WordNet ids with the same name (ImageNet has two such pairs) make one class.
-    Hidden files, and files that end with none of `SUFFIXES`, are ignored.
+    underscores become spaces, and names are in Unicode's composed form. Two WordNet ids with the same name (ImageNet
+    has two such pairs) make one class. What is left out, `notes` count: hidden files, files that end with none of
+    `SUFFIXES`, and photos beside the sub-folders or deeper within them.
 
     Raises:
         DataError: if the folder is missing or none, has no class sub-folders (or none of `only`), a class has
             no photos, or two sub-folders give the same name.
     """
     root = Path(root)
-    wanted = None if only is None else {" ".join(name.split()).casefold() for name in only}
+    wanted = None if only is None else {name_key(name) for name in only}
     found: list[tuple[str, Path]] = []
     spelled: dict[str, str] = {}
-    for folder in _class_folders(root):
-        if wanted is not None and (_known_name(folder.name, class_names) or "").casefold() not in wanted:
+    left_out: Counter[str] = Counter()
+    for folder in _class_folders(root, left_out):
+        if wanted is not None and name_key(_known_name(folder.name, class_names) or "") not in wanted:
             continue
         name = class_name(folder.name, class_names)
-        first = spelled.setdefault(name.casefold(), folder.name)
+        first = spelled.setdefault(name_key(name), folder.name)
         if first != folder.name and not (is_wnid(first) and is_wnid(folder.name)):
             raise DataError(f"{root}: the folders {first!r} and {folder.name!r} both mean {name!r}: rename one of them")
-        found.extend((name, path) for path in _photos_of(folder))
+        found.extend((name, path) for path in _photos_of(folder, left_out))
     if not found:
         raise DataError(
             f"{root} has no sub-folder for any of {_listed(only or ())}: expected one folder for each class"
         )
-    return labelled(root, found)
+    return replace(labelled(root, found), notes=left_out_notes(root, +left_out))
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The photos below a folder, and how many other files were left out, by reason."""
+
+    photos: tuple[Path, ...]
+    left_out: Mapping[str, int]
 
 
 def photos_below(root: Path) -> tuple[Path, ...]:
-    """All photos in a folder and its sub-folders, by path; hidden ones are ignored.
+    """All photos in a folder and its sub-folders, linked ones too, by path; hidden ones are left out.
 
     Raises:
         DataError: if the folder is missing or none, or there are no photos.
     """
+    return listing_below(root).photos
+
+
+def listing_below(root: Path) -> Listing:
+    """`photos_below`, and what was left out; errors as there."""
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected a folder of photos")
-    found = sorted(path for path in root.rglob("*") if _is_photo(path) and not _is_hidden(path.relative_to(root)))
-    if not found:
-        raise DataError(f"{root} has no photos: expected {', '.join(SUFFIXES)} files in it")
-    return tuple(found)
+    left_out: Counter[str] = Counter()
+    photos = [path for path in files_below(root) if not _reason(path, root, left_out)]
+    if not photos:
+        raise DataError(f"{root} has no photos: expected {', '.join(SUFFIXES)} files in it{_instead(left_out)}")
+    return Listing(tuple(sorted(photos)), +left_out)
+
+
+def left_out_notes(root: Path, left_out: Mapping[str, int]) -> tuple[str, ...]:
+    """What to say of files that were left out; nothing where there are none.
+
+    >>> left_out_notes(Path("photos"), {"hidden": 1, "of no format that is read (.heic)": 3})
+    ('4 files in photos are left out: 1 hidden, 3 of no format that is read (.heic)',)
+    """
+    count = sum(left_out.values())
+    if not count:
+        return ()
+    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items()))
+    files = "file in {} is" if count == 1 else "files in {} are"
+    return (f"{count} {files.format(root)} left out: {reasons}",)
 
 
 def class_name(folder: str, class_names: ClassNames = "openai") -> str:
@@ -144,7 +189,7 @@ def class_name(folder: str, class_names: ClassNames = "openai") -> str:
 def _known_name(folder: str, class_names: ClassNames) -> str | None:
     if is_wnid(folder):
         return name_of_wnid(folder, class_names)
-    return " ".join(folder.replace("_", " ").split()) or folder
+    return " ".join(unicodedata.normalize("NFC", folder).replace("_", " ").split()) or folder
 
 
 def is_wnid(folder: str) -> bool:
@@ -152,38 +197,81 @@ def is_wnid(folder: str) -> bool:
     return re.fullmatch(r"n\d{8}", folder) is not None
 
 
-def _class_folders(root: Path) -> list[Path]:
+def _class_folders(root: Path, left_out: Counter[str]) -> list[Path]:
     if not root.exists():
         raise DataError(f"no folder at {root}: expected a folder per class (CLASS/IMAGE)")
     if not root.is_dir():
         raise DataError(f"{root} is a file: expected a folder per class (CLASS/IMAGE)")
-    try:
-        entries = sorted(root.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot list {root}: {error.strerror or error}") from error
-    folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
+    folders = []
+    for entry in _entries(root):
+        if not entry.is_dir():
+            if not _reason(entry, root, left_out):
+                left_out["beside the folders of the classes"] += 1
+        elif entry.name.startswith((".", "__")):
+            left_out["hidden"] += sum(_is_photo(path) for path in files_below(entry))
+        else:
+            folders.append(entry)
     if not folders:
         raise DataError(f"{root} has no sub-folders: expected one for each class, with its photos (CLASS/IMAGE)")
     return folders
 
 
-def _photos_of(folder: Path) -> list[Path]:
+def _photos_of(folder: Path, left_out: Counter[str]) -> list[Path]:
+    photos = []
+    inside: Counter[str] = Counter()
+    for path in _entries(folder):
+        if path.is_dir():
+            inside["in a folder within a class"] += sum(_is_photo(one) for one in files_below(path))
+        elif not _reason(path, folder, inside):
+            photos.append(path)
+    if not photos:
+        raise DataError(
+            f"the class folder {folder} has no photos: expected {', '.join(SUFFIXES)} files in it{_instead(inside)}"
+        )
+    left_out.update(inside)
+    return photos
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        entries = sorted(folder.iterdir())
+        return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error.strerror or error}") from error
-    photos = [path for path in entries if _is_photo(path) and not _is_hidden(path.relative_to(folder))]
-    if not photos:
-        raise DataError(f"the class folder {folder} has no photos: expected {', '.join(SUFFIXES)} files in it")
-    return photos
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """All that is no folder below a folder; a linked folder is followed once."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place) / name for name in files)
+
+
+def _reason(path: Path, root: Path, left_out: Counter[str]) -> bool:
+    """Whether a file is no photo; why it is left out is counted, unless nobody would take it for one."""
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    if _is_photo(path):
+        left_out["hidden"] += hidden
+        return hidden
+    name = path.name.lower()
+    if name.endswith(SUFFIXES):
+        left_out["no regular file, or a link to nothing"] += 1
+    elif not hidden and not name.endswith(_LISTS) and name not in _OF_THE_SYSTEM:
+        left_out[f"of no format that is read ({path.suffix.lower() or 'no suffix'})"] += 1
+    return True
+
+
+def _instead(left_out: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items()) if number)
+    return f"; left out: {reasons}" if reasons else ""
 
 
 def _is_photo(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and path.is_file()
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _listed(names: Collection[str]) -> str:

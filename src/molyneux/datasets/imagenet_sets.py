@@ -7,6 +7,7 @@ from pathlib import Path
 from molyneux.datasets.folders import PhotoFolder, is_wnid, labelled, photos_below, read_folder
 from molyneux.datasets.imagenet import ClassNames, imagenet_wnids, name_of_wnid
 from molyneux.errors import DataError
+from molyneux.foreign import read_text
 
 CLASSES = 1000
 HUNDRED = 100
@@ -68,10 +69,7 @@ def _whole(photos: PhotoFolder, expected: int, found: int | None = None) -> Phot
 
 def _listed_classes(path: Path) -> Iterator[tuple[str, str]]:
     """A photo's file name without its suffix, and its class's WordNet id."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list {path}: {' '.join(str(error).split())}") from error
+    lines = read_text(path, "the list").split("\n")
     wnids = imagenet_wnids()
     known = set(wnids)
     number = 0

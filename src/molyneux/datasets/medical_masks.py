@@ -1,6 +1,5 @@
 """Medical images in which something is marked, in the layouts in which they are published. For research only."""
 
-import csv
 import functools
 import re
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from molyneux.datasets.folders import photos_below
 from molyneux.datasets.marked import Marked, MarkedSet, not_empty, of_files
 from molyneux.datasets.photos import read_photo
 from molyneux.errors import DataError
+from molyneux.foreign import LARGEST_ANNOTATIONS, read_table
 
 SIIM_TABLE = "train-rle.csv"
 BRATS_MASK = "-seg.nii.gz"
@@ -58,14 +58,12 @@ def read_siim(root: Path, side: int = 1024) -> MarkedSet:
     Source: Zawacki et al. (2019), SIIM-ACR Pneumothorax Segmentation.
     """
     path = root / SIIM_TABLE
+    runs: dict[str, list[str]] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(file)]
-        runs: dict[str, list[str]] = {}
-        for row in rows:
-            runs.setdefault(row["ImageId"].strip(), []).append(row["EncodedPixels"].strip())
-    except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no table of ImageId and EncodedPixels ({error!r})") from error
+        for _, row in read_table(path, "the runs in", ("ImageId", "EncodedPixels"), limit=LARGEST_ANNOTATIONS):
+            runs.setdefault(row["ImageId"], []).append(row["EncodedPixels"])
+    except DataError as error:
+        raise DataError(f"{path} is no table of ImageId and EncodedPixels: {error}") from error
     images = {found.stem: found for found in photos_below(root)}
     shown = sorted(name for name, codes in runs.items() if codes != ["-1"])
     missing = [name for name in shown if name not in images]

@@ -1,10 +1,12 @@
 """Lists of class names: ImageNet's, or a person's own file."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.errors import DataError
+from molyneux.foreign import read_text
 
 IMAGENET = "imagenet-1k"
 
@@ -24,19 +26,16 @@ def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]
         return imagenet_names(class_names)
     path = Path(spec)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DataError(
-            f"cannot read the names in {path}: {reason}; expected {IMAGENET!r} or a text file with one name a line"
-        ) from error
+        lines = read_text(path, "the names in").splitlines()
+    except DataError as error:
+        raise DataError(f"{error}; expected {IMAGENET!r} or a text file with one name a line") from error
     seen: dict[str, int] = {}
     names: list[str] = []
     for number, line in enumerate(lines, start=1):
-        name = " ".join(line.split())
+        name = " ".join(unicodedata.normalize("NFC", line).split())
         if not name:
             continue
-        earlier = seen.setdefault(name.casefold(), number)
+        earlier = seen.setdefault(name_key(name), number)
         if earlier != number:
             raise DataError(f"{path}: {name!r} stands on line {earlier} and on line {number}: remove one of them")
         names.append(name)
@@ -46,8 +45,8 @@ def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]
 
 
 def name_key(name: str) -> str:
-    """What two spellings of one name have in common: no case, no surplus space."""
-    return " ".join(name.split()).casefold()
+    """What two spellings of one name have in common: no case, no surplus space, Unicode's composed form."""
+    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
 
 
 def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:

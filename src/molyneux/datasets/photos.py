@@ -2,24 +2,30 @@
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from molyneux.datasets.folders import WHOLE
-from molyneux.datasets.scans import read_scan, scan_size
-from molyneux.datasets.windows import Window, is_scan
-from molyneux.errors import DataError
+from molyneux.datasets.folders import WHOLE, PhotoFolder
+from molyneux.datasets.scans import read_scan, scan_size, slice_count, windowed
+from molyneux.datasets.windows import Kind, Window, is_scan
+from molyneux.errors import ConfigError, DataError
 from molyneux.framing import LARGEST_PHOTO, Fit, Framing
 from molyneux.framing import square as square
 from molyneux.shapes import Images
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+
+_DARK = 2**14
+"""16-bit greys of a set that all lie below this are taken for values of fewer bits."""
+
+_FORMATS_SAID = "JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -37,36 +43,116 @@ _WARNING_FILTERS = threading.Lock()
 
 
 def read_photo(path: Path, window: Window = WHOLE) -> Image.Image:
-    """The image in a JPEG, PNG or WebP file as 8-bit RGB, upright as its EXIF orientation says.
+    """The image in a file of one of `FORMATS` as 8-bit RGB, upright as its EXIF orientation says.
 
-    DICOM files and NIfTI volumes are shown through `window` (`read_scan`).
-
-    Transparent parts become white, 16-bit greys are scaled, of an animation the first frame counts.
+    DICOM files and NIfTI volumes are shown through `window` (`read_scan`), and so are 16-bit greys where it is given;
+    else their 0 to 65535 becomes 0 to 255. Transparent parts become white. Of an animation the first frame counts.
 
     Raises:
-        DataError: if the file is missing, is no such image, is cut short, or has more than 25 megapixels;
-            the size is checked before anything is decoded.
+        DataError: if the file is missing, is no such image, is cut short, has several pages or values of 32 bits, or
+            more than 25 megapixels; the size is checked before anything is decoded.
     """
     if is_scan(Path(path).name):
         return read_scan(Path(path), window)
-    with _opened(Path(path)) as image:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        upright = _as_rgb(image)
+    with opened(Path(path)) as image:
+        turn = _TURNS.get(orientation(image))
+        upright = _as_rgb(Path(path), image, window)
         return upright if turn is None else upright.transpose(turn)
 
 
-def check_headers(paths: Iterable[Path]) -> None:
-    """Open every photo, decoding nothing.
+def turned(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Rows and columns as `read_photo` turns an image with that EXIF orientation.
+
+    >>> turned(np.array([[1, 2, 3]]), 6).tolist()
+    [[1], [2], [3]]
+    """
+    turns: Mapping[int, Callable[[np.ndarray], np.ndarray]] = {
+        2: lambda one: one[:, ::-1],
+        3: lambda one: one[::-1, ::-1],
+        4: lambda one: one[::-1],
+        5: lambda one: one.T,
+        6: lambda one: one[::-1].T,
+        7: lambda one: one[::-1, ::-1].T,
+        8: lambda one: one[:, ::-1].T,
+    }
+    return turns[orientation](values) if orientation in turns else values
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where nothing is said, or something else."""
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def check_headers(paths: Iterable[Path], window: Window = WHOLE) -> frozenset[Kind]:
+    """Open every photo, decoding nothing; what there is among them that a window is for.
 
     Raises:
-        DataError: naming the first that is missing, no image, or too large.
+        DataError: naming the first that is missing, no image, too large, or has no such slice.
     """
-    for path in map(Path, paths):
+    return frozenset(kind for path in map(Path, paths) for kind in _kinds(path, window))
+
+
+def checked(folder: PhotoFolder) -> PhotoFolder:
+    """The folder, once its photos' headers have been read, with what they show.
+
+    Raises:
+        DataError: as `check_headers`.
+    """
+    kinds = check_headers(folder.paths, folder.window)
+    dark = _dark_note(folder.paths) if "deep" in kinds and folder.window.window_center is None else ()
+    return replace(folder, kinds=kinds, notes=(*folder.notes, *dark))
+
+
+def check_window(window: Window, kinds: Iterable[Kind]) -> None:
+    """Raise ConfigError if a window or a slice is given, and nothing among the photos can be shown through it."""
+    found = set(kinds)
+    if window.window_center is not None and not found & {"scan", "deep"}:
+        raise ConfigError(
+            "--window-center and --window-width change nothing: none of the photos is a DICOM file, a NIfTI volume or "
+            "of 16-bit greys; leave them out"
+        )
+    if window.slice is not None and "volume" not in found:
+        raise ConfigError("--slice changes nothing: none of the photos has several slices; leave it out")
+
+
+def _kinds(path: Path, window: Window) -> Iterator[Kind]:
+    if not is_scan(path.name):
+        with opened(path) as image:
+            if is_deep(image):
+                yield "deep"
+        return
+    scan_size(path)
+    yield "scan"
+    count = slice_count(path)
+    if count > 1:
+        yield "volume"
+        if window.slice is not None and window.slice >= count:
+            raise DataError(f"{path} has {count} slices, counted from 0: there is no slice {window.slice}")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image has greys of 16 bits."""
+    return str(image.mode).startswith("I;16")
+
+
+def _dark_note(paths: Iterable[Path]) -> tuple[str, ...]:
+    """What to say of 16-bit greys that use little of their range."""
+    highest = count = 0
+    for path in paths:
         if is_scan(path.name):
-            scan_size(path)
             continue
-        with _opened(path):
-            pass
+        with opened(path) as image:
+            if is_deep(image):
+                count += 1
+                highest = max(highest, int(np.asarray(image).max()))
+    if highest >= _DARK:
+        return ()
+    width = 1 << max(1, highest.bit_length())
+    return (
+        f"images of 16-bit greys ({count}) hold no value above {highest} of 65535 and are shown nearly black: "
+        f"for values of {width.bit_length() - 1} bits give --window-center {width // 2} --window-width {width}",
+    )
 
 
 def photo_size(path: Path) -> tuple[int, int]:
@@ -77,10 +163,10 @@ def photo_size(path: Path) -> tuple[int, int]:
     """
     if is_scan(Path(path).name):
         return scan_size(Path(path))
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         width, height = image.size
         # the latter four orientations lie on a side
-        return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+        return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def load_batch(
@@ -126,18 +212,20 @@ def batches(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image, of which the header alone has been read; what goes wrong within is a DataError."""
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image in a file, of which the header alone has been read; what goes wrong within is a DataError."""
     if not path.is_file():
-        raise DataError(f"no photo at {path}: expected a JPEG, PNG or WebP file")
+        raise DataError(f"no photo at {path}: expected {_FORMATS_SAID}")
     try:
         with _open(path) as image:
             _check_size(path, image.size)
+            if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+                raise DataError(f"the photo {path} has {image.n_frames} pages: expected one; save each as a photo")
             yield image
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"cannot read the photo {path}: it is no JPEG, PNG or WebP image; remove it") from error
+        raise DataError(f"cannot read the photo {path}: it is no {_FORMATS_SAID}; remove it") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"the photo {path} has far more than {_MEGAPIXELS}: make it smaller") from error
     except Exception as error:  # decoders meet broken files with errors of every kind
@@ -163,9 +251,14 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         raise DataError(f"the photo {path} has {width} x {height} pixels: expected at least one; remove it")
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        deep = np.asarray(image).astype(np.float64) / 257
+def _as_rgb(path: Path, image: Image.Image, window: Window) -> Image.Image:
+    if image.mode in ("I", "F"):
+        raise DataError(
+            f"the photo {path} holds values of 32 bits, whose range nothing says: save it with 8 or 16 bits"
+        )
+    if is_deep(image):
+        values = np.asarray(image).astype(np.float64)
+        deep = values / 257 if window.window_center is None else windowed(values, *window.bounds)
         image = Image.fromarray(deep.round().clip(0, 255).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -176,7 +269,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _pixels(path: Path, size: int | tuple[int, int], crop: float, fit: Fit | Framing, window: Window) -> np.ndarray:
     if isinstance(size, tuple):
         return np.array(read_photo(path, window).resize(size[::-1], Image.Resampling.BICUBIC))
-    return np.array(square(read_photo(path), size, crop, fit))
+    return np.array(square(read_photo(path, window), size, crop, fit))
 
 
 def _as_images(pixels: Sequence[np.ndarray]) -> Images:

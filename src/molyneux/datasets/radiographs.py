@@ -1,6 +1,5 @@
 """Radiographs in the layouts in which they are published: CheXpert 5x200 and JSRT. For research only."""
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from molyneux.datasets.folders import PhotoFolder, labelled, photos_below
 from molyneux.errors import DataError
 from molyneux.files import leads_out
+from molyneux.foreign import read_bytes, read_json, said
 
 CHEXPERT_CLASSES = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 """The order in which CheXpert's five competition findings are scored."""
@@ -37,11 +37,10 @@ def read_chexpert(root: Path, per_class: int = PER_FINDING) -> PhotoFolder:
     root = Path(root)
     path = root / CHEXPERT_LIST
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = read_json(path, "the list")
         pairs = [(_finding(entry["label"]), entry["image_path"]) for entry in entries.values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-        raise DataError(f"cannot read the list {path}: {reason}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"cannot read the list {path}: {said(error)}") from error
     counts = Counter(name for name, _ in pairs)
     for name in CHEXPERT_CLASSES:
         if counts[name] != per_class:
@@ -83,7 +82,7 @@ def read_jsrt_malignancy(root: Path, counts: tuple[int, int] = (MALIGNANT, BENIG
     lists = [path for path in root.rglob("*") if path.name.casefold() == JSRT_LIST.casefold()]
     if len(lists) != 1:
         raise DataError(f"{root} holds {len(lists) or 'no'} {JSRT_LIST}: expected one")
-    text = lists[0].read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(lists[0], "the list").decode(errors="replace")
     said = {
         one[0].upper(): one[1].casefold()
         for one in re.findall(r"^\W*(JPCLN\d{3})\b.*\b(malignant|benign)\b", text, re.IGNORECASE | re.MULTILINE)

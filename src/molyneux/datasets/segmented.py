@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from molyneux.datasets.coco_instances import ANNOTATIONS, read_coco
-from molyneux.datasets.marked import MarkedSet, read_folders
-from molyneux.datasets.masks import MASKS
+from molyneux.datasets.folders import SUFFIXES, files_below
+from molyneux.datasets.marked import MarkedSet, read_folders, read_plain
+from molyneux.datasets.masks import IMAGES, MASKS
 from molyneux.datasets.medical_masks import BRATS_MASK, SIIM_TABLE, read_brats, read_busi, read_siim
 from molyneux.datasets.sets import data_set
 from molyneux.errors import DataError
@@ -19,11 +20,14 @@ READERS: Mapping[str, Callable[[Path], MarkedSet]] = {
     "unitochest": read_folders,
     "siim": read_siim,
     "brats23": read_brats,
+    "plain": read_plain,
 }
 
 
 def read_marked(marked: str | Path) -> MarkedSet:
     """The set that 'NAME:FOLDER' names, or a folder in whichever of the layouts its files show.
+
+    A folder that shows none is one of plain images, in which nothing is marked.
 
     Raises:
         DataError: naming what is missing, what was expected, and where the set can be had.
@@ -36,6 +40,8 @@ def read_marked(marked: str | Path) -> MarkedSet:
     try:
         return READERS[kind](root)
     except DataError as error:
+        if kind == "plain":
+            raise
         found = data_set(kind)
         assert found is not None
         raise DataError(
@@ -54,9 +60,14 @@ def _shown(root: Path) -> str:
         "busi": lambda: any(root.rglob("*_mask.*")),
     }
     found = next((name for name, sign in signs.items() if sign()), None)
-    if found is None:
+    if found is None and (root / IMAGES).is_dir():
+        raise DataError(
+            f"{root} holds {IMAGES}/, and neither {MASKS}/ nor {ANNOTATIONS} beside it: add one, or give "
+            f"{root / IMAGES} for heat maps without scores"
+        )
+    if found is None and not any(path.name.lower().endswith(SUFFIXES) for path in files_below(root)):
         raise DataError(
             f"{root} is in none of the layouts of marked images ({', '.join(READERS)}): expected images/ and masks/ "
             "with the same file names, or another that 'molyneux list datasets' explains"
         )
-    return found
+    return found or "plain"

@@ -38,7 +38,7 @@ class DataSet:
 
 _EVALUATE = "evaluate --known {0}:FOLDER"
 _LOCALISE = "localise --images {0}"
-_PAIRS = "images/ and masks/ with the same file names"
+_PAIRS = "images/ and masks/ with the same file names, the masks black and white"
 _CAPTIONED = "images/ and dataset_{0}.json (Karpathy), the photos where it says"
 
 
@@ -162,11 +162,19 @@ SETS: tuple[DataSet, ...] = (
         source="your own images",
     ),
     DataSet(
+        name="plain",
+        task="segmentation",
+        usage=_LOCALISE.format("FOLDER"),
+        what="any images without masks: heat maps and masks are made, and not scored",
+        layout="images in any sub-folders",
+        source="your own images",
+    ),
+    DataSet(
         name="coco-instances",
         task="segmentation",
         usage=_LOCALISE.format("FOLDER"),
         what="photos in which the instances of 80 categories are marked; what is sought is the category's name",
-        layout="images/ and annotations.json (instances_val2017.json), its marks as polygons or plain runs",
+        layout="images/ and annotations.json (instances_val2017.json), its marks as polygons or runs",
         source="cocodataset.org",
     ),
     DataSet(

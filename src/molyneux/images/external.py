@@ -13,8 +13,10 @@ from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import name_key
 from molyneux.datasets.photos import check_headers, load_batch
 from molyneux.datasets.sets import read_set
+from molyneux.datasets.windows import Kind
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import sha256
+from molyneux.images.choices import source_of
 from molyneux.images.config import ImageRequest
 from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages, description_only, resized
@@ -26,11 +28,18 @@ Readers = list[Callable[[], SyntheticImages]]
 def check_folder(request: ImageRequest, novel: PhotoFolder | None) -> None:
     """Raise DataError if a concept has no folder, an image's header cannot be read, or an image is also scored."""
     folder = _folder(request)
-    check_headers(folder.paths)
+    check_headers(folder.paths, folder.window)
     scored = {} if novel is None else {sha256(path): path for path in novel.paths}
     for path in folder.paths:
         if (twin := scored.get(sha256(path))) is not None:
             raise DataError(f"{path} would be taught on and is scored on, as {twin}: keep the two apart")
+
+
+def external_kinds(request: ImageRequest) -> frozenset[Kind]:
+    """What a window is for among the images of a folder, if they are to come from one; errors as for `check_folder`."""
+    if request.control is not None or source_of(request.images_from) != "external":
+        return frozenset()
+    return check_headers(_folder(request).paths, request.window)
 
 
 def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:

@@ -78,11 +78,14 @@ def work(name: str, running: Running, threads: int, digest: str, job: InversionJ
 
 
 def import_ray() -> Any:
-    """The library.
+    """The library. Without RAY_ADDRESS, a cluster that it starts listens on this machine's loopback alone.
 
     Raises:
         ConfigError: if it is not installed.
     """
+    if not os.environ.get("RAY_ADDRESS"):
+        # read when Ray is imported; despite its name it makes nodes listen on loopback anywhere
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
     except ImportError as error:

@@ -8,10 +8,11 @@ from molyneux.concepts import check_distinct
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names, without
-from molyneux.datasets.photos import check_headers
+from molyneux.datasets.photos import check_window, checked
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ModelError
 from molyneux.images.choices import CONTROLS
+from molyneux.images.external import external_kinds
 from molyneux.images.replay import depicted, replay_names
 from molyneux.images.sources import check_images, stand_in
 from molyneux.pipeline.settings import TeachSettings
@@ -42,7 +43,7 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     Raises:
         ConceptError: if a concept's name occurs twice.
         DataError: if a folder, a photo's header or a list of names or templates cannot be read, or names contradict.
-        ConfigError: if a template has no place for the name.
+        ConfigError: if a template has no place for the name, or nothing is to be seen through the window.
     """
     check_distinct(settings.concepts)
     class_names = settings.prompt_config.class_names
@@ -60,11 +61,13 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     if names is None and known is None:
         names = without(imagenet_names(class_names), settings.concept_names)
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
-    for folder in (novel, known):
-        check_headers(() if folder is None else folder.paths)
+    novel, known = (None if folder is None else checked(folder) for folder in (novel, known))
     if settings.show is not None:
         read_shown(settings.show, settings.concept_names)
     check_images(settings.image_request, novel)
+    shown = [*external_kinds(settings.image_request)]
+    shown += [kind for folder in (novel, known) if folder is not None for kind in folder.kinds]
+    check_window(settings.window, shown)
     bank = without(given or imagenet_names(class_names), settings.concept_names)
     return CheckedRequest(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 

@@ -18,8 +18,9 @@ from molyneux.backends.writers import Writer, endpoint_writer, local_writer
 from molyneux.concepts import LONGEST_NAME, read_descriptions
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import name_key, read_names
-from molyneux.errors import ConceptError, ConfigError, DataError
+from molyneux.errors import ConceptError, ConfigError
 from molyneux.files import write_text
+from molyneux.foreign import parse_yaml, printable, read_text
 from molyneux.runs.options import Progress, check_seed
 
 PLACE = "<class name>"
@@ -155,10 +156,7 @@ def read_prompt(path: Path | None = None) -> str:
     """
     if path is None:
         return resources.files("molyneux.pipeline").joinpath("description-prompt.txt").read_text("utf-8").strip()
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the prompt {path}: {' '.join(str(error).split())}") from error
+    text = read_text(path, "the prompt").strip()
     if PLACE not in text:
         raise ConfigError(f"the prompt in {path} has no place for the name: expected {PLACE!r} in it")
     return text
@@ -209,7 +207,8 @@ def _header(settings: DescribeSettings) -> str:
 
 
 def _cleaned(text: str) -> str:
-    clean = " ".join(text.split())
+    # what a model or an endpoint writes goes to a terminal too
+    clean = printable(text)
     return clean[1:-1].strip() if len(clean) > 1 and clean[0] + clean[-1] in ('""', "''", "“”") else clean
 
 
@@ -219,8 +218,8 @@ def _yaml(content: Mapping[str, str | Sequence[str]]) -> str:
 
 def _is(text: str, expected: Mapping[str, str | Sequence[str]]) -> bool:
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
+        found = parse_yaml(text)
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError):
         return False
     return isinstance(found, dict) and {name: _entry(entry) for name, entry in found.items()} == expected
 

@@ -9,6 +9,7 @@ from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
+from molyneux.images.choices import SOURCES, source_of
 from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig
 from molyneux.inversion.config import InversionConfig
 from molyneux.runs.options import check_seed
@@ -81,6 +82,8 @@ class TeachSettings:
             raise ConfigError(f"the control {self.control!r} makes images of its own: leave --images-from out")
         if self.adapter_only and not isinstance(self.teaching.update, LoRA):
             raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update.rank")
+        if self.generation != Generation() and not SOURCES[source_of(self.images_from)].is_generated:
+            raise ConfigError("--generation.* changes nothing without --images-from sdxl: give it, or leave them out")
 
     @property
     def concept_names(self) -> tuple[str, ...]:

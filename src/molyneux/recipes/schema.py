@@ -20,6 +20,7 @@ from molyneux.backends.options import Generation
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.errors import ConceptError, ConfigError
+from molyneux.foreign import LARGEST_YAML, parse_yaml, read_text
 from molyneux.inversion.config import InversionConfig
 from molyneux.recipes.settings import (
     captioning_of,
@@ -217,7 +218,7 @@ class Recipe(_Strict):
             content = _extended(path)
             recipe = Recipe(name=str(name), **content)
             recipe.check()
-        except (TypeError, ValueError, OSError, yaml.YAMLError, ConceptError) as error:
+        except (TypeError, ValueError, OSError, RecursionError, yaml.YAMLError, ConceptError) as error:
             raise ConfigError(f"the recipe {name} is not laid out as one: {_first(error)}") from error
         return recipe
 
@@ -394,7 +395,7 @@ def _concepts(path: Path) -> tuple[Concept, ...]:
 
 def _extended(path: Path) -> dict[str, Any]:
     """A file's content over that of the recipe that it `extends`; axes and expected numbers are replaced whole."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = parse_yaml(read_text(path, "the recipe", error=ConfigError, limit=LARGEST_YAML))
     if not isinstance(content, dict):
         raise ValueError(f"expected a mapping, got {type(content).__name__}")
     other = content.pop("extends", None)

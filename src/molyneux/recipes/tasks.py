@@ -19,7 +19,7 @@ from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import ClassNames, described_classes
 from molyneux.datasets.marked import MarkedSet
 from molyneux.datasets.names import name_key
-from molyneux.datasets.photos import check_headers
+from molyneux.datasets.photos import check_headers, checked
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
@@ -73,14 +73,17 @@ class Data:
             for name in experiment.data:
                 if isinstance(task, Classification) and (name, task.class_names) not in photos:
                     found = read_set(_layout(name, given[name], drawn), class_names=task.class_names)
-                    check_headers(found.paths)
-                    photos[name, task.class_names] = found
+                    photos[name, task.class_names] = checked(found)
                 elif isinstance(task, Retrieval | Captioning) and name not in captioned:
                     captioned[name] = read_captioned(given[name], task.split)
                     check_headers(captioned[name].paths)
                 elif isinstance(task, Localisation) and name not in marked:
                     where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
                     marked[name] = (where, read_marked(where))
+                    if not marked[name][1].is_marked:
+                        raise DataError(
+                            f"{given[name]} holds images without masks: {source} scores them, so add masks/"
+                        )
             if isinstance(task, Classification) and task.novel is not None and experiment.taught:
                 _check_depicted(experiment, photos[task.novel, task.class_names])
         return Data(photos, captioned, marked)

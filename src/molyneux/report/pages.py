@@ -12,6 +12,9 @@ from PIL import Image
 
 from molyneux.errors import DataError
 
+_FORMATS = ("JPEG", "PNG", "WEBP")
+"""What runs write; others would be given to whatever program reads them."""
+
 
 @cache
 def _templates() -> jinja2.Environment:
@@ -57,7 +60,7 @@ def embedded(path: Path, side: int) -> str:
         DataError: if the file is no image.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
             image = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is no image that can be read ({error}): run again, or remove it") from error

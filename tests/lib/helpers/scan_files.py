@@ -49,13 +49,16 @@ def write_nifti(path: Path, values: np.ndarray, affine: np.ndarray | None = None
 
 
 def by_pydicom(path: Path) -> np.ndarray:
-    """The windowed greys as pydicom's own functions give them, over the range of their output."""
+    """The greys as pydicom's own functions give them, over the range of their output."""
     data = pydicom.dcmread(path)
-    rescaled = pydicom.pixels.apply_rescale(data.pixel_array, data)
-    shown = pydicom.pixels.apply_windowing(rescaled, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a table for what a slope has made floats
+        shown = pydicom.pixels.apply_voi_lut(pydicom.pixels.apply_modality_lut(data.pixel_array, data), data)
+    if data.get("VOILUTSequence"):
+        return shown / (2.0 ** data.VOILUTSequence[0].LUTDescriptor[2] - 1) * 255
     slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
     low, high = 0.0, 2.0**data.BitsStored - 1
-    if data.PixelRepresentation:
+    if data.PixelRepresentation and not data.get("ModalityLUTSequence"):
         low, high = -(2.0 ** (data.BitsStored - 1)), 2.0 ** (data.BitsStored - 1) - 1
     low, high = low * slope + intercept, high * slope + intercept
     return (shown - low) / (high - low) * 255

@@ -145,7 +145,10 @@ def _may_follow(
 ) -> Float[Tensor, "n v"]:
     """The logits without what no caption holds at this place: start, padding, and an end that comes too early."""
     if not logits.isfinite().all():
-        raise ModelError(f"{model.name!r} continues a caption with values that are no numbers: teach it more gently")
+        raise ModelError(
+            f"{model.name!r} continues a caption with values that are no numbers: if it was taught, "
+            "teach it with a lower learning rate; else get its weights anew"
+        )
     start, end, padding = model.caption_specials
     barred = [start, padding, *([end] if place + 1 < config.shortest else [])]
     return logits.float().index_fill(-1, torch.tensor(barred, device=logits.device), -torch.inf)

@@ -140,6 +140,8 @@ class CaptionProtocol(Record):
     cider: str = ""
     java: str | None = None
     interval: Bootstrap | None = None
+    notes: Texts = ()
+    """What there is to say of other files: which were left out, and why."""
 
 
 class CaptionResult(Compared):

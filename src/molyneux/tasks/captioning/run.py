@@ -15,7 +15,7 @@ from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
-from molyneux.datasets.folders import photos_below
+from molyneux.datasets.folders import left_out_notes, listing_below
 from molyneux.datasets.photos import batches, check_headers
 from molyneux.errors import ConfigError
 from molyneux.files import GrowingFile, slug
@@ -43,6 +43,11 @@ from molyneux.tasks.classification.results import bootstrap
 
 _RANKED_BY: tuple[Literal["meteor", "cider"], ...] = ("meteor", "cider")
 """What says which captions gained most: as in the paper, or else what always is there."""
+
+
+_ONE_PHOTO = (
+    "CIDEr is 0 with one photo whatever the caption says: it weighs phrases by how few photos have them; score several",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +193,10 @@ def _photos(settings: CaptionSettings) -> CaptionedPhotos:
         return read_captioned(settings.references, settings.split, settings.images)
     assert settings.images is not None
     root = Path(settings.images)
-    paths = photos_below(root)
-    names = tuple(path.relative_to(root).as_posix() for path in paths)
-    return CaptionedPhotos(root=root, names=names, captions=((),) * len(names))
+    listing = listing_below(root)
+    names = tuple(path.relative_to(root).as_posix() for path in listing.photos)
+    notes = left_out_notes(root, listing.left_out)
+    return CaptionedPhotos(root=root, names=names, captions=((),) * len(names), notes=notes)
 
 
 def _result(
@@ -200,6 +206,7 @@ def _result(
     captions: Mapping[str, Mapping[str, str]],
 ) -> CaptionResult:
     model = models["after"]
+    notes = (*photos.notes, *(_ONE_PHOTO if settings.references is not None and len(photos) == 1 else ()))
     protocol: dict[str, Any] = {
         "task": "captioning",
         "photos": len(photos),
@@ -208,6 +215,7 @@ def _result(
         "photo_fit": model.photo_fit.fit,
         "captioning": asdict(settings.captioning),
         "seed": settings.seed,
+        **({"notes": notes} if notes else {}),
     }
     more: dict[str, Any] = {} if "before" not in captions else {"base_captions": captions["before"]}
     if settings.references is not None:

@@ -41,6 +41,8 @@ class PhotoFeatures:
     scans: Window | None = None
     """What DICOM and NIfTI files were looked at through, if there were any."""
     medical: bool = False
+    notes: tuple[str, ...] = ()
+    """What there is to say of the folder's files."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -92,6 +94,7 @@ def photo_features(
         crop_fraction=model.crop_fraction,
         scans=folder.scans,
         medical=folder.medical,
+        notes=folder.notes,
     )
 
 
@@ -160,5 +163,8 @@ def scores_from_features(model: DualEncoder, features: Features, texts: Float[Te
 def checked_scores(model: VisionLanguageModel, scores: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     """The scores; ModelError if one is not a number, as after a diverged training."""
     if not scores.isfinite().all():
-        raise ModelError(f"{model.name!r} scores photos with values that are no numbers: teach it more gently")
+        raise ModelError(
+            f"{model.name!r} scores photos with values that are no numbers: if it was taught, "
+            "teach it with a lower learning rate; else get its weights anew"
+        )
     return scores

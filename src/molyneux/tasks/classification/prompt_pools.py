@@ -6,13 +6,13 @@ of which nothing is run, or from a JSON file of the same layout.
 
 import ast
 import itertools
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from molyneux.errors import ConfigError, DataError
+from molyneux.foreign import read_json, read_text, said
 
 Pools = Mapping[str, Mapping[str, Sequence[str]]]
 """For each class, in order, the parts of its prompts, in order, each with the words to choose from."""
@@ -29,13 +29,12 @@ def read_pools(path: Path, variable: str = CHEXPERT_VARIABLE) -> dict[str, dict[
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = _assigned(text, variable) if path.suffix == ".py" else json.loads(text)
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-        raise DataError(
-            f"cannot read the pools in {path}: {reason}; expected JSON, or MedCLIP's constants.py"
-        ) from error
+        python = path.suffix == ".py"
+        what = "the pools in"
+        content = _assigned(read_text(path, what), variable) if python else read_json(path, what)
+    except (DataError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        reason = str(error) if isinstance(error, DataError) else f"cannot read the pools in {path}: {said(error)}"
+        raise DataError(f"{reason}; expected JSON, or MedCLIP's constants.py") from error
     if not _are_pools(content):
         raise DataError(f"{path} holds no pools: expected for each class its parts, and for each part a list of words")
     return {name: {part: list(words) for part, words in parts.items()} for name, parts in content.items()}

@@ -9,6 +9,7 @@ from typing import Literal
 from molyneux.arguments import check_texts
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.errors import ConfigError, DataError
+from molyneux.foreign import read_text
 
 PROMPTS = ("a photo of a {}.",)
 """What a class is called by, unless said otherwise."""
@@ -81,13 +82,9 @@ def read_templates(spec: str) -> tuple[str, ...]:
                 resources.files("molyneux.tasks.classification").joinpath("templates", f"{spec}.txt").read_text("utf-8")
             )
         else:
-            text = Path(spec).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise DataError(
-            f"cannot read the templates in {spec}: {reason}; expected {', '.join(TEMPLATES)} or a text file with one "
-            "a line"
-        ) from error
+            text = read_text(Path(spec), "the templates in")
+    except DataError as error:
+        raise DataError(f"{error}; expected {', '.join(TEMPLATES)} or a text file with one a line") from error
     lines = (" ".join(line.split()) for line in text.splitlines())
     return check_prompts(tuple(line for line in lines if line and not line.startswith("#")))
 

@@ -77,7 +77,11 @@ def protocol(
     photos = [one for one in (known, novel) if one is not None]
     scans = next((one.scans for one in photos if one.scans), None)
     medical = model.medical or any(one.medical for one in photos)
-    said = ({} if scans is None else {"scans": scans.said}) | ({"use": RESEARCH_ONLY} if medical else {})
+    said: dict[str, Any] = ({} if scans is None else {"scans": scans.said}) | (
+        {"use": RESEARCH_ONLY} if medical else {}
+    )
+    if notes := tuple(dict.fromkeys(note for one in photos for note in one.notes)):
+        said["notes"] = notes
     return Protocol(
         prompts=tuple(prompts),
         templates=templates_name(prompts),

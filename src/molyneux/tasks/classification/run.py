@@ -11,7 +11,7 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.datasets.names import read_names
-from molyneux.datasets.photos import check_headers
+from molyneux.datasets.photos import check_window, checked
 from molyneux.datasets.sets import read_set
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
@@ -51,7 +51,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     Raises:
         DataError: if a folder, a photo, pools or a list of names or templates cannot be read, or names contradict.
         ConceptError: if descriptions cannot be read.
-        ConfigError: if texts and names do not fit each other.
+        ConfigError: if texts and names do not fit each other, or nothing is to be seen through the window.
         ModelError: if a model cannot be loaded, or a name is too long for it.
     """
     prompt_config = settings.prompt_config
@@ -61,13 +61,12 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         None if photos is None else read_set(photos, class_names=prompt_config.class_names, window=settings.window)
         for photos in (settings.novel, settings.known)
     ]
-    novel, known = folders
+    novel, known = (None if folder is None else checked(folder) for folder in folders)
+    check_window(settings.window, (kind for folder in (novel, known) if folder is not None for kind in folder.kinds))
     labels = label_set(
         known=None if known is None else known.names, novel=() if novel is None else novel.names, names=names
     )
     described = class_texts(settings.texts, labels, prompts, prompt_config.ensemble)
-    for folder in folders:
-        check_headers(() if folder is None else folder.paths)
     running = asdict(settings.running)
     model = load(settings.model, **running)
     base = None if settings.base is None else load(settings.base, **running)

@@ -124,6 +124,8 @@ def _written(value: Any) -> str:
 
 def _tables(scores: LocaliseResult) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
     """For each stage its title, headings and rows."""
+    if scores.after is None:
+        return []
     columns = {} if scores.before is None else {"before": scores.before}
     columns |= {"after": scores.after} | {f"after, taught on {name}": one for name, one in scores.controls.items()}
     headings = ["mean"] if len(columns) == 1 else list(columns)

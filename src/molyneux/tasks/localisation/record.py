@@ -82,15 +82,19 @@ class LocaliseProtocol(Record):
     image: str
     metrics: Mapping[str, str]
     interval: Bootstrap
+    category: str | None = None
+    """Whose masks alone are taken, where the set names what is marked and a text is given."""
+    notes: Texts = ()
+    """What there is to say of other files and marks: which were left out, and why."""
 
 
 class LocaliseResult(Compared):
-    """`scores.json`."""
+    """`scores.json`. A set without masks has no numbers: `chance`, `before`, `after` and `change` are None."""
 
-    chance: Chance
+    chance: Chance | None
     protocol: LocaliseProtocol
     before: Seen | None = None
-    after: Seen
+    after: Seen | None
     change: Stages | None = None
     controls: Mapping[str, Seen]
 

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from molyneux.backends.options import Running
 from molyneux.backends.sam import Seen as SeenBySam
 from molyneux.backends.sam import Segmenter, load_segmenter
 from molyneux.datasets.marked import Marked, MarkedSet
+from molyneux.datasets.names import name_key
 from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
@@ -74,6 +76,8 @@ class LocaliseSettings:
     """A folder or a name on the hub; without one, the masks made of heat maps are the last ones."""
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    category: str | None = None
+    """What the set calls the masks that count, where it names what is marked; else the one that a text names."""
     gibberish: str = GIBBERISH
     limit: int = 0
     """How many images are taken, evenly over the set; 0 is all."""
@@ -93,6 +97,8 @@ class LocaliseSettings:
         """Plain data for YAML: everything that decides the result."""
         plain = asdict(self)
         del plain["out"], plain["batch"]
+        if self.category is None:
+            del plain["category"]
         return plain | {"images": str(self.images), "texts": list(self.texts), "controls": dict(self.controls)}
 
 
@@ -100,10 +106,13 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     """Heat maps, masks and their scores for a set of marked images; `settings.out` gets a report and a gallery.
 
     Every heat map and mask stands beside those of a text that means nothing. Images are squeezed to the model's
-    square, and maps are stretched back. Finished images are kept, so that an interrupted job goes on.
+    square, and maps are stretched back. Finished images are kept, so that an interrupted job goes on. Of a set that
+    names what is marked, the masks of one category count: `category`, or the one that a text names. Images without
+    masks get heat maps and masks, and no scores.
 
     Raises:
-        ConfigError: if there is nothing to look for, a model has no such block, or scipy is not installed.
+        ConfigError: if there is nothing to look for, the texts name no category of the set or several, a model has no
+            such block, or scipy is not installed.
         DataError: if the set is not there or not as expected, or nothing is marked in an image.
         ModelError: if a model cannot be loaded, cannot be explained, or a text is too long for it.
         OutputError: if `out` holds something else.
@@ -111,7 +120,7 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     resolved = settings.resolved()
     check_out(settings.out, resolved)
     image_library()
-    marked = read_marked(settings.images)
+    marked, category = _of_category(read_marked(settings.images), settings)
     items = _chosen(marked, settings.limit)
     for item in items:
         _texts(settings, item)
@@ -125,7 +134,7 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     segmenter = None if settings.sam is None else load_segmenter(settings.sam, settings.running.device)
     weights = {named[role]: weights_digest(model.native) for role, model in models.items()}
     folder = open_run(settings.out, resolved, weights, on_step)
-    run = LocaliseRun(settings, marked, items, models, targets, segmenter, folder.root)
+    run = LocaliseRun(settings, marked, items, models, targets, segmenter, folder.root, category)
     folder.run(run.stages(on_step))
     folder.finish()
     return read_record(LocaliseResult, folder.root / SCORES)
@@ -143,6 +152,7 @@ class LocaliseRun:
     """For each model what is looked for in each image, and last the text that means nothing."""
     segmenter: Segmenter | None
     root: Path
+    category: str | None = None
 
     def stages(self, on_step: Progress | None) -> Iterator[Stage]:
         """Maps and masks of every image, a batch at a time, then the scores of all."""
@@ -171,11 +181,19 @@ class LocaliseRun:
         """The numbers of all images, a table of them, and a gallery."""
         rows = [self.rows(item) for item in self.items]
         _write_table(self.root / TABLE, self.items, rows)
-        write_gallery(self.root, _scores(self.settings, self.marked, self.models, rows), self.gallery(rows))
+        write_gallery(self.root, self.result(rows), self.gallery(rows))
+
+    def result(self, rows: Sequence[Mapping[str, Row]]) -> LocaliseResult:
+        """What the rows come to."""
+        protocol = _protocol(self.settings, self.marked, self.models, len(rows), self.category)
+        return _scores(self.settings, self.marked, self.models, rows, protocol)
 
     def rows(self, item: Marked) -> dict[str, dict[str, float]]:
-        """A finished image's numbers, by 'ROLE ASKED STAGE'."""
+        """A finished image's numbers, by 'ROLE ASKED STAGE'; without a truth, the masks' shares of the image."""
         kept = load_file(self.root / self._file(item))
+        if item.truth is None:
+            masks = {name: value for name, value in kept.items() if value.dtype == torch.bool}
+            return {name: {"share": value.double().mean().item()} for name, value in masks.items()}
         true = item.truth()
         size = (true.shape[0], true.shape[1])
         found: dict[str, dict[str, float]] = {"image": {"mask_share": true.double().mean().item()}}
@@ -187,11 +205,15 @@ class LocaliseRun:
         return found
 
     def gallery(self, rows: Sequence[Mapping[str, Row]]) -> list[Shown]:
-        """The images with the best and the worst last mask; with a base, those that changed most, either way."""
+        """The images with the best and the worst last mask; with a base, those that changed most, either way.
+
+        Without masks to compare with, the first ones and the last.
+        """
         stage = "mask" if self.segmenter is None else "sam"
         moments = ["before", "after"] if "before" in self.models else ["after"]
         value = [
-            row[f"after text {stage}"]["dice"] - (row[f"before text {stage}"]["dice"] if len(moments) > 1 else 0.0)
+            row[f"after text {stage}"].get("dice", 0.0)
+            - (row[f"before text {stage}"].get("dice", 0.0) if len(moments) > 1 else 0.0)
             for row in rows
         ]
         order = sorted(range(len(rows)), key=lambda place: (-value[place], place))
@@ -232,14 +254,15 @@ class LocaliseRun:
     def _shown(self, place: int, rows: Mapping[str, Row], moments: Sequence[str], stage: str) -> Shown:
         item = self.items[place]
         kept = load_file(self.root / self._file(item))
-        image, true = item.image(), item.truth()
+        image = item.image()
         size = (image.height, image.width)
-        panels = [Panel("marked", true)]
+        panels = [] if item.truth is None else [Panel("marked", item.truth())]
         for moment in moments:
             label = f", {moment}" if len(moments) > 1 else ""
             mask = f"{moment} text {stage}"
             panels.append(Panel(f"heat{label}", heat(kept[f"{moment} text"][None], size)[0]))
-            panels.append(Panel(f"mask{label}, Dice {rows[mask]['dice']:.2f}", kept[mask]))
+            dice = f", Dice {rows[mask]['dice']:.2f}" if "dice" in rows[mask] else ""
+            panels.append(Panel(f"mask{label}{dice}", kept[mask]))
         panels.append(Panel("heat of no meaning", heat(kept["after gibberish"][None], size)[0]))
         return Shown(item.name, _texts(self.settings, item), image, tuple(panels))
 
@@ -249,7 +272,10 @@ class LocaliseRun:
 
 def _checked(item: Marked) -> Image.Image:
     """The image, once it is seen that its mask can be read."""
-    image, true = item.image(), item.truth()
+    image = item.image()
+    if item.truth is None:
+        return image
+    true = item.truth()
     if true.shape != (image.height, image.width):
         raise DataError(
             f"the mask of {item.name!r} has {true.shape[1]} x {true.shape[0]} pixels: expected its image's "
@@ -261,6 +287,49 @@ def _checked(item: Marked) -> Image.Image:
 def _chosen(marked: MarkedSet, limit: int) -> list[Marked]:
     count = len(marked) if limit == 0 else min(limit, len(marked))
     return [marked.items[place * len(marked) // count] for place in range(count)]
+
+
+def _of_category(marked: MarkedSet, settings: LocaliseSettings) -> tuple[MarkedSet, str | None]:
+    """The images whose marks are what is looked for, and what the set calls that; None where it does not matter.
+
+    Raises:
+        ConfigError: if the set names what is marked, and nobody says which of it is looked for.
+    """
+    known, asked = marked.categories, settings.category
+    listed = ", ".join(map(repr, known[:8])) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+    if asked is not None:
+        chosen = [name for name in known if name_key(name) == name_key(asked)]
+        if not chosen:
+            marks = f"marks {listed}" if known else "does not name what is marked"
+            raise ConfigError(f"{settings.images} {marks}, not the category {asked!r}: choose one of its own")
+    elif settings.texts and known:
+        chosen = sorted({name for text in settings.texts for name in _named(text, known)})
+        if len(chosen) != 1:
+            found = " and ".join(map(repr, chosen)) or "none of it"
+            raise ConfigError(
+                f"{settings.images} marks {listed}, and the text names {found}: say with a category (--category) whose "
+                "masks it is scored against"
+            )
+    else:
+        return marked, None
+    items = tuple(item for item in marked.items if item.sought in chosen)
+    others = len(marked) - len(items)
+    note = f"{others} of {len(marked)} marked images are left out: what is marked is no {chosen[0]!r}"
+    return replace(marked, items=items, notes=(*marked.notes, *([note] if others else []))), chosen[0]
+
+
+def _named(text: str, categories: Sequence[str]) -> list[str]:
+    """The categories that a text names as words of their own, without those within another's name."""
+    spans = {}
+    for name in categories:
+        words = r"\s+".join(map(re.escape, name_key(name).split()))
+        for match in re.finditer(rf"(?<!\w){words}(?!\w)", name_key(text)):
+            spans[match.span()] = name
+    return [
+        name
+        for (start, end), name in spans.items()
+        if not any(first <= start and end <= last and (first, last) != (start, end) for first, last in spans)
+    ]
 
 
 def _texts(settings: LocaliseSettings, item: Marked) -> tuple[str, ...]:
@@ -286,8 +355,25 @@ def _targets(model: Explainable, settings: LocaliseSettings, items: Sequence[Mar
 
 
 def _scores(
-    settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], rows: Sequence[Mapping[str, Row]]
+    settings: LocaliseSettings,
+    marked: MarkedSet,
+    models: Mapping[str, Explainable],
+    rows: Sequence[Mapping[str, Row]],
+    protocol: LocaliseProtocol,
 ) -> LocaliseResult:
+    if not marked.is_marked:
+        nothing: dict[str, Any] = {} if settings.base is None else {"before": None, "change": None}
+        return LocaliseResult(
+            version=1,
+            model=settings.model,
+            base=settings.base,
+            chance=None,
+            protocol=protocol,
+            after=None,
+            controls={},
+            **nothing,
+        )
+
     def of(role: str, asked: str, stage: str) -> list[Row]:
         return [row[f"{role} {asked} {stage}"] for row in rows]
 
@@ -312,7 +398,7 @@ def _scores(
         model=settings.model,
         base=settings.base,
         chance=Chance(energy_ratio=1.0, pointing=share),
-        protocol=_protocol(settings, marked, models, len(rows)),
+        protocol=protocol,
         after=one("after"),
         controls={name: one(f"control {name}") for name in settings.controls},
         **compared,
@@ -320,12 +406,20 @@ def _scores(
 
 
 def _protocol(
-    settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], images: int
+    settings: LocaliseSettings,
+    marked: MarkedSet,
+    models: Mapping[str, Explainable],
+    images: int,
+    category: str | None,
 ) -> LocaliseProtocol:
+    more: dict[str, Any] = {} if category is None else {"category": category}
+    notes = (*marked.notes, *(() if marked.is_marked else ("the images have no masks, so nothing is scored",)))
+    if notes:
+        more["notes"] = notes
     return LocaliseProtocol(
         set=str(settings.images),
         images=images,
-        marked_images=len(marked),
+        marked_images=len(marked) if marked.is_marked else 0,
         left_out=marked.left_out,
         texts=settings.texts or (f"{settings.template} (what the set says is marked)",),
         gibberish=settings.gibberish,
@@ -336,6 +430,7 @@ def _protocol(
         image="squeezed to the model's square; maps are stretched back to the image's size",
         metrics=MEANING,
         interval=bootstrap("bootstrap over images; of differences, paired"),
+        **more,
     )
 
 

@@ -16,7 +16,7 @@ from molyneux.backends.digest import state_digest
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import batches
 from molyneux.errors import ConfigError, ModelError
-from molyneux.records import Amount, Bootstrap, Compared, Count, Record
+from molyneux.records import Amount, Bootstrap, Compared, Count, Record, Texts
 from molyneux.tasks.classification.features import OnStep, checked_scores
 from molyneux.tasks.classification.matches import match_rows
 from molyneux.tasks.classification.results import bootstrap
@@ -78,6 +78,8 @@ class RetrievalProtocol(Record):
     reranking: Shared | None
     ranks: str
     interval: Bootstrap
+    notes: Texts = ()
+    """What there is to say of other files: which were left out, and why."""
 
 
 class ControlRetrieval(RetrievalScores):
@@ -187,6 +189,7 @@ def retrieve(
         reranking=None if reranking is None else search.said(model),
         ranks="0 is best; ties count against the model; of a photo's captions the best counts",
         interval=bootstrap("bootstrap over photos, a photo's captions together; of changes, paired"),
+        **({"notes": photos.notes} if photos.notes else {}),
     )
     compared: dict[str, Any] = {}
     if before is not None:
