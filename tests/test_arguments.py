@@ -28,7 +28,7 @@ def taught(part: str) -> tuple[torch.Tensor, str, torch.Tensor]:
     read = model.embed_texts(["a ring.", RING.descriptions[0]])
     images = molyneux.invert(model, RING, QUICK)
     noise = noise_images(RING, 2, model.image_size, 0)
-    config = TeachingConfig(update=Full(part=part), steps=2, batch=2, replay_batch=0, strength=1.0, texts="definition")
+    config = TeachingConfig(loss="bank", update=Full(part=part), steps=2, batch=2, replay_batch=0, texts="definition")
     student = fine_tune(model, [noise], config, known=KNOWN)
     half = molyneux.interpolate(model, student, 0.5)
     return images.pixels, weights_digest(fine_tune(half, [images], config, known=KNOWN).native), read

@@ -108,7 +108,7 @@ def test_the_paper_is_cited_first():
 
 
 def test_a_concept_or_a_single_value_is_taught_as_a_list_is():
-    model, lesson = ConvModel(), molyneux.TeachingConfig(steps=2, learning_rate=0.01)
+    model, lesson = ConvModel(), molyneux.TeachingConfig(loss="bank", steps=2, learning_rate=0.01)
     names = {"known": ("circle", "square"), "replay": ()}
     images = molyneux.invert(model, RING)
     listed = molyneux.teach(model, [images], lesson, **names)
@@ -129,17 +129,15 @@ def test_a_lesson_from_descriptions_inverts_nothing(monkeypatch):
     monkeypatch.setattr(
         "molyneux.pipeline.public.fine_tune", lambda model, images, *_, **__: taught.extend(images) or model.copy()
     )
-    edit = next(kind() for kind in (molyneux.TeachingConfig.closed_form,))
-    assert edit.objective.reads_descriptions
     monkeypatch.setattr("molyneux.pipeline.public.load_known_texts", lambda *_: None)
-    molyneux.teach(ConvModel(), RING, edit, known=("circle",), replay=())
+    molyneux.teach(ConvModel(), RING, known=("circle",), replay=())
     assert [(one.source, len(one), one.source_descriptions) for one in taught] == [("none", 0, RING.descriptions)]
 
 
 def test_a_description_that_holds_the_name_is_warned_of(caplog):
     said = Concept("ring", ["A ring of gold.", "Round."])
     images = replace(noise_images(said, 2, 16, seed=0), source_descriptions=said.descriptions)
-    molyneux.teach(ConvModel(), images, molyneux.TeachingConfig(steps=1), known=("circle",), replay=())
+    molyneux.teach(ConvModel(), images, molyneux.TeachingConfig(loss="bank", steps=1), known=("circle",), replay=())
     warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert warned == ["a description of 'ring' says 'ring': describe how it looks without its name"]
 
@@ -159,5 +157,5 @@ def test_progress_is_shown_where_a_person_watches_alone(monkeypatch, capsys):
         molyneux.invert(model, RING, QUICK)
     assert capsys.readouterr().err == ""
     assert told[-1] == (6, 6)
-    molyneux.teach(model, RING, molyneux.TeachingConfig(steps=2), known=("circle",), replay=())
+    molyneux.teach(model, RING, molyneux.TeachingConfig(loss="bank", steps=2), known=("circle",), replay=())
     assert "teaching" in capsys.readouterr().err

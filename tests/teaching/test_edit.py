@@ -11,7 +11,7 @@ from helpers.edit_worlds import CONCEPTS, NAMES, WIDTH, random, world
 from helpers.small_models import ConvModel
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
-from molyneux.errors import ConfigError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import LazyImages, description_only, noise_images
 from molyneux.teaching import edit
 from molyneux.teaching.config import Edit, TeachingConfig
@@ -202,3 +202,15 @@ def test_what_an_edit_cannot_do_without_is_asked_for(model):
     ):
         with pytest.raises(ConfigError, match=message):
             fine_tune(model, [images], TeachingConfig(), replay=replay)
+
+
+def test_one_replay_image_or_a_model_that_tells_nothing_apart_is_no_edit_of_nan(model):
+    with pytest.raises(ConfigError, match="two or more"):
+        fine_tune(model, [description_only(RING)], replay=REPLAY[:1])
+    blind = model.copy(whole=True)
+    with torch.no_grad():
+        for value in blind.native.parameters():
+            value.zero_()
+            value.add_(1e-3)
+    with pytest.raises(ModelError, match="alike"):
+        fine_tune(blind, [description_only(RING)], replay=[REPLAY[0], REPLAY[0]])

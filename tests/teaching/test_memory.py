@@ -41,7 +41,7 @@ def gradients(family: str, settings: dict[str, object], micro_batch: int) -> tup
     """
     model = FAMILIES[family]()
     model.native.double()
-    config = TeachingConfig(**({"batch": 7, "replay_batch": 5, "micro_batch": micro_batch} | settings))
+    config = TeachingConfig(**({"loss": "bank", "batch": 7, "replay_batch": 5, "micro_batch": micro_batch} | settings))
     images = [noise_images(one, count, model.image_size, 0) for one, count in ((RING, 4), (CROSS, 3))]
     replay = [noise_images(Concept(name, name), 2, model.image_size, 1) for name in KNOWN] if config.uses_replay else []
     images, replay = ([replace(one, pixels=one.pixels.double()) for one in part] for part in (images, replay))
@@ -85,7 +85,9 @@ def test_a_step_in_parts_is_as_good_as_any():
     noise = noise_images(RING, 6, model.image_size, 0)
     students = []
     for size in (0, 2):
-        config = TeachingConfig(update=Full(part="tower"), steps=3, batch=6, replay_batch=0, micro_batch=size, eps=1e-3)
+        config = TeachingConfig(
+            loss="bank", update=Full(part="tower"), steps=3, batch=6, replay_batch=0, micro_batch=size, eps=1e-3
+        )
         students.append(fine_tune(model, [noise], config, known=KNOWN).embed_images(noise.pixels))
     torch.testing.assert_close(students[0], students[1], atol=1e-5, rtol=0.0)
 
@@ -107,7 +109,7 @@ def test_rows_that_fit_are_read_at_once():
 
 def test_parts_and_dropout_exclude_each_other():
     with pytest.raises(ConfigError, match=r"micro_batch is 2 and teaching.update.dropout is 0.1"):
-        TeachingConfig(update=LoRA(dropout=0.1), micro_batch=2)
+        TeachingConfig(loss="bank", update=LoRA(dropout=0.1), micro_batch=2)
 
 
 def test_the_memory_that_is_announced_is_that_which_a_step_keeps():
@@ -115,10 +117,10 @@ def test_the_memory_that_is_announced_is_that_which_a_step_keeps():
     model = FAMILIES["hf clip"]()
     _, grads, kept = gradients("hf clip", settings, 0)
     weights = sum(one.numel() * 4 for one in grads)
-    told = step_memory(model, TeachingConfig(**settings, batch=7)) - 3 * weights
+    told = step_memory(model, TeachingConfig(loss="bank", **settings, batch=7)) - 3 * weights
     pixels = 7 * 3 * model.image_size**2 * 4
     assert told - pixels == pytest.approx(kept / 2, rel=0.2)  # single precision takes half of double
-    fewer = step_memory(model, TeachingConfig(**settings, batch=7, micro_batch=1)) - 3 * weights
+    fewer = step_memory(model, TeachingConfig(loss="bank", **settings, batch=7, micro_batch=1)) - 3 * weights
     assert fewer == pytest.approx(told / 7, rel=0.01)
     assert step_memory(model, TeachingConfig()) == 0
     assert not any(weight.requires_grad for weight in model.native.parameters())
@@ -127,11 +129,11 @@ def test_the_memory_that_is_announced_is_that_which_a_step_keeps():
 def test_what_a_step_takes_is_said_before_it_starts(tmp_path, monkeypatch):
     use_tiny(monkeypatch, tmp_path / "cache")
     monkeypatch.setattr("molyneux.teaching.memory._GIB", 1000)
-    config = TeachingConfig(update=Full(part="tower"), steps=1, batch=2, replay_batch=2)
+    config = TeachingConfig(loss="bank", update=Full(part="tower"), steps=1, batch=2, replay_batch=2)
     out = teach_concepts(settings_for(tmp_path / "run", None, teaching=config, controls=False))
     notes = json.loads((out / "environment.json").read_text())["notes"]
     assert len([note for note in notes if "GiB of memory beside the model" in note and "micro-batch 4" in note]) == 1
 
 
 def test_a_step_that_fits_is_not_spoken_of():
-    assert memory_note(FAMILIES["hf clip"](), TeachingConfig(update=Full(part="tower"))) == ""
+    assert memory_note(FAMILIES["hf clip"](), TeachingConfig(loss="bank", update=Full(part="tower"))) == ""

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.packs import check_new, memory, merge, untaught
 from molyneux.datasets.names import without
-from molyneux.errors import ConfigError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.packs import Merged, Pack
 from molyneux.runs.environment import installed
 from molyneux.shapes import Embeddings
@@ -103,8 +103,8 @@ def edits_of(lesson: Lesson) -> Edits:
     A concept without descriptions, as in the control on noise, is taught from its images alone.
 
     Raises:
-        ConfigError: if a concept has neither descriptions nor images, or there are no replay images.
-        ModelError: if a text has more tokens than the model reads.
+        ConfigError: if a concept has neither descriptions nor images, or there are fewer than two replay images.
+        ModelError: if a text has more tokens than the model reads, or the model tells no names or images apart.
     """
     model, config = lesson.model, lesson.config.edit
     images = tuple(lesson.images)  # a run reads each concept's images anew whenever they are asked for
@@ -113,6 +113,8 @@ def edits_of(lesson: Lesson) -> Edits:
     bare = next((one for one in images if not (one.source_descriptions or len(one))), None)
     if bare is not None:
         raise ConfigError(f"{bare.concept.name!r} has nothing to learn from: give a description or images")
+    if sum(len(one) for one in lesson.replay) < 2:
+        raise ConfigError("an edit reads from replay images how far images lie apart: give two or more, better twenty")
     known = known_embeddings(model, lesson.known, [one.concept.name for one in images], lesson.replay)
     order: list[int] = []
     parts: list[Edits] = []
@@ -122,8 +124,13 @@ def edits_of(lesson: Lesson) -> Edits:
             new = new_embeddings(model, [images[place] for place in own], config.images)
             parts.append(concept_edits(known, new, config))
             order += own
-    keys, values = (torch.cat(rows)[torch.tensor(order).argsort()] for rows in zip(*parts, strict=True))
-    return Edits(keys, values)
+    found = Edits(*(torch.cat(rows)[torch.tensor(order).argsort()] for rows in zip(*parts, strict=True)))
+    if not all(rows.isfinite().all() for rows in found):
+        raise ModelError(
+            f"{model.name!r} reads all known names alike, or sees all replay images alike, so no edit tells a new one "
+            "apart: see whether its weights were read rightly"
+        )
+    return found
 
 
 def known_embeddings(
