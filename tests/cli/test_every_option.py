@@ -244,11 +244,10 @@ LOW_RANK = {
     "--teaching.update.rank": "2",
     "--teaching.learning-rate": "0.02",
 }
-TOWER = {"--teaching.update.part": "tower", "--teaching.loss": "anchors"}
-COCA = {"--model": "tiny:coca", "--teaching.loss": "captioning", "--teaching.update.part": "tower"}
+TOWER = {"--teaching.loss": "anchors"}
+COCA = {"--model": "tiny:coca", "--teaching.loss": "captioning"}
 VILT = {
     "--model": "tiny:vilt",
-    "--teaching.update.part": "tower",
     "--novel": False,
     "--known": False,
     "--names": False,
@@ -260,7 +259,10 @@ EDIT = {
     "--known": False,
     "--novel": False,
     "--no-fresh": True,
-    "--teaching.replay-batch": "2",
+    "--images-from": "inversion",
+    "--teaching.steps": False,
+    "--teaching.learning-rate": False,
+    "--teaching.replay-batch": False,
 }
 REPLAY = {"--teaching.replay-batch": "2"}
 MANY = {"--names": "many.txt"}
@@ -270,7 +272,7 @@ BASES: dict[str, Flags] = {
     "teach": {
         "ring": "ring", "--description": "A round band of one colour with a hole.", "--model": "tiny", "--quiet": True,
         "--inversion.images": "2", "--inversion.steps": "6", "--inversion.trace-every": "3", "--teaching.steps": "4",
-        "--teaching.replay-batch": "0", "--novel": "novel", "--known": "known", "--names": "names.txt",
+        "--teaching.loss": "bank", "--teaching.learning-rate": "0.01", "--teaching.replay-batch": "0", "--novel": "novel", "--known": "known", "--names": "names.txt",
         "--no-controls": True,
     },
     "invert": {
@@ -309,7 +311,8 @@ CASES: dict[str, dict[str, Case]] = {
         "--controls": Case(True),
         "--no-fresh": Case(True, {"--novel": False, "--known": False, "--names": False}),
         "--adapter-only": Case(True, LOW_RANK),
-        "--max-forgetting": Case("0.000001", REPLAY),
+        "--config": Case("config.yaml"),
+        "--show": Case("taught"),
         "--class-names": Case("wordnet", {"--known": "wnids", "--names": False}),
         "--templates": Case("templates.txt"),
         "--ensemble": Case("max", {"--templates": "templates.txt"}),
@@ -318,10 +321,12 @@ CASES: dict[str, dict[str, Case]] = {
         "--generation.steps": Case("3", SDXL),
         "--generation.guidance": Case("1.5", SDXL),
         "--generation.size": Case("16", SDXL),
-        "--teaching-preset": Case("edit", {"--novel": False, "--known": False, "--names": False, "--no-fresh": True}),
+        "--teaching-preset": Case(
+            "paper", {"--teaching.loss": "bank", "--teaching.learning-rate": False, "--teaching.steps": "2"}
+        ),
         "--teaching.loss": Case("anchors"),
         "--teaching.update.part": Case("projection"),
-        "--teaching.update.blocks": Case("2", {"--teaching.update.part": "blocks", "--teaching.loss": "anchors"}),
+        "--teaching.update.blocks": Case("2", {"--teaching.update.part": "blocks"}),
         "--teaching.update.rank": Case("3", LOW_RANK),
         "--teaching.update.alpha": Case("90", LOW_RANK),
         "--teaching.update.dropout": Case("0.5", LOW_RANK),
@@ -336,10 +341,6 @@ CASES: dict[str, dict[str, Case]] = {
         "--teaching.betas": Case("0.5 // 0.6", TOWER),
         "--teaching.eps": Case("1"),
         "--teaching.texts": Case("definition"),
-        "--teaching.center": Case("0", REPLAY),
-        "--teaching.no-mixup": Case(True),
-        "--teaching.text-anchor": Case("0"),
-        "--teaching.conse-anchor": Case("0"),
         "--teaching.contrastive": Case("symmetric", COCA),
         "--teaching.contrastive-weight": Case("3", COCA),
         "--teaching.caption-weight": Case("3", COCA),
@@ -354,10 +355,11 @@ CASES: dict[str, dict[str, Case]] = {
             f"--teaching.edit.{name}": Case("0.9", EDIT)
             for name in (
                 "width", "ridge", "name-view", "description", "name", "images", "key-shrinkage", "value-shrinkage",
-                "forget-name", "price", "stand-in-name", "gain",
+                "price", "stand-in-name", "strength",
             )
         },
         "--teaching.edit.key-images": Case("0.9", EDIT),
+        "--teaching.edit.forget-name": Case("0.4", EDIT),
         **INVERSION, **WINDOWS, **RUNNING,
     },
     "invert": {
@@ -467,6 +469,7 @@ ELSEWHERE = {
     "--out": "where results go",
     "--json": "how they are printed",
     "--quiet": "progress",
+    "--teaching.micro-batch": "the same gradients with less memory: tests/teaching/test_memory.py",
     "--executor": "the same pixels elsewhere: tests/images/test_ray.py",
     "describe --class-names": "tests/pipeline/test_describe.py",
     "--finished": "where finished rows are kept: tests/tasks/retrieval",

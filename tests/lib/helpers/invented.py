@@ -57,6 +57,7 @@ from molyneux.teaching.objectives.base import Objective, shown
 from molyneux.teaching.updates import start_update
 
 SIDE = 24
+PULLED = tuple(flag for flag in QUICK if not flag.startswith("--teaching.loss"))
 
 
 class Pull(Objective):
@@ -116,7 +117,7 @@ def main(root: Path) -> None:
 
     photos = write_photos(root / "photos")
     teach = (
-        *("teach", RING.name, "--description", RING.descriptions[0], "--model", "invented:NAME", "--quiet", *QUICK),
+        *("teach", RING.name, "--description", RING.descriptions[0], "--model", "invented:NAME", "--quiet", *PULLED),
         *("--novel", photos / "novel", "--known", photos / "known", "--names", photos / "names.txt"),
         *("--teaching.loss", "pull"),
     )
