@@ -272,7 +272,8 @@ BASES: dict[str, Flags] = {
     "teach": {
         "ring": "ring", "--description": "A round band of one colour with a hole.", "--model": "tiny", "--quiet": True,
         "--inversion.images": "2", "--inversion.steps": "6", "--inversion.trace-every": "3", "--teaching.steps": "4",
-        "--teaching.loss": "bank", "--teaching.learning-rate": "0.01", "--teaching.replay-batch": "0", "--novel": "novel", "--known": "known", "--names": "names.txt",
+        "--teaching.loss": "bank", "--teaching.learning-rate": "0.01", "--teaching.replay-batch": "0",
+        "--novel": "novel", "--known": "known", "--names": "names.txt",
         "--no-controls": True,
     },
     "invert": {
