@@ -43,6 +43,8 @@ def test_the_sources_of_a_direction_have_the_weights_of_their_settings():
     alone = directions(description=0.0, name=0.0, images=0.0)
     expected = normalize(alone + Edit().description * described + Edit().name * named, dim=1)
     torch.testing.assert_close(directions(images=0.0), expected)
+    for source in ("description", "name", "images"):
+        assert not torch.allclose(directions(), directions(**{source: 0.0}), atol=1e-3)
 
 
 def test_what_all_images_share_gets_no_answer():

@@ -117,8 +117,8 @@ def recognition(outcome: ConceptResult, teaching: str, *, several: bool = False,
     """In how many photos, or drawings, the model now finds the concept, and in how many before.
 
     >>> found = {"target_recall": SharePair(before=0.0, after=13 / 30), "photos": 30}
-    >>> recognition(NO_RESULT.model_copy(update=found), "Taught from words alone")
-    'Taught from words alone, the model now recognises it in 13 of 30 real photos (before: 0).'
+    >>> recognition(NO_RESULT.model_copy(update=found), "Taught from its description alone")
+    'Taught from its description alone, the model now recognises it in 13 of 30 real photos (before: 0).'
     """
     recall, it = outcome.target_recall, "them" if several else "it"
     kind = "drawing" if drawn else "real photo"

@@ -109,7 +109,7 @@ class LocaliseResult(Compared):
 
 
 class Card(Record):
-    """An image of the gallery, with what was looked for and its pictures: what each shows, and its file's name."""
+    """An image of the gallery, with what was looked for and the images of its row: what each shows, and its file."""
 
     name: str
     texts: Texts
