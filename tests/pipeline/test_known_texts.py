@@ -106,3 +106,13 @@ def test_names_that_have_descriptions_are_compared_alone_if_they_are_enough():
     many = list(described_classes())[:25]
     assert list(known_texts(fresh(), [*many, "left atrium"])) == many
     assert len(known_texts(fresh(), [*many[:19], "left atrium"])) == len(described_classes()) + 1
+
+
+def test_reading_is_told_as_it_goes_and_not_where_nothing_is_read(cache):
+    told = []
+    load_known_texts(fresh(), (), TeachingConfig(), on_step=lambda *step: told.append(step))
+    assert told[0][1] < told[-1][1] == told[-1][2] == len(set(TEXTS))
+    assert "once for this model" in told[0][0]
+    told.clear()
+    load_known_texts(fresh(), (), TeachingConfig(), on_step=lambda *step: told.append(step))
+    assert told == []

@@ -47,7 +47,8 @@ def test_teaching_takes_the_names_and_images_that_a_whole_run_would(monkeypatch)
     images = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
     replay = (images.shown_as(Concept("goldfish", "A thing.")),)
 
-    def replay_images(model, *, taught):
+    def replay_images(model, *, taught, on_step):
+        assert on_step is None
         assert taught == ["tench"]
         return replay
 

@@ -32,7 +32,7 @@ from molyneux.runs.stage import Stage, StageFolder
 from molyneux.synthetic import SyntheticImages
 
 FILE = "replay.safetensors"
-STAGE = "replay images"
+STAGE = "replay images, once for this model"
 _FORMAT = "molyneux-replay-1"
 
 

@@ -8,17 +8,25 @@ from safetensors.torch import load, save
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
+from molyneux.backends.long_text import TEXTS_AT_ONCE
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import OutputError
 from molyneux.files import write_bytes
 from molyneux.images.replay import cache_folder
+from molyneux.runs.options import Progress
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.descriptions import known_texts
 
 ROWS = "rows"
 
 
-def load_known_texts(model: VisionLanguageModel, names: Sequence[str], config: TeachingConfig) -> None:
+READING = "known names and descriptions, once for this model"
+"""What progress calls it."""
+
+
+def load_known_texts(
+    model: VisionLanguageModel, names: Sequence[str], config: TeachingConfig, on_step: Progress | None = None
+) -> None:
     """Give the model the embeddings of known names and their descriptions, if the lesson compares with them.
 
     They are read from the cache folder, under the model's weights and the texts, or computed and written there. A
@@ -38,6 +46,12 @@ def load_known_texts(model: VisionLanguageModel, names: Sequence[str], config: T
             return
     except (OSError, KeyError, SafetensorError):
         pass
+    # in batches of texts of about one length, as a tower reads them fastest
+    ordered = sorted(texts, key=lambda text: (len(text), text))
+    for start in range(0, len(ordered), TEXTS_AT_ONCE):
+        model.embed_texts(ordered[start : start + TEXTS_AT_ONCE])
+        if on_step is not None:
+            on_step(READING, min(start + TEXTS_AT_ONCE, len(ordered)), len(ordered))
     rows = model.embed_texts(texts)
     try:
         write_bytes(path, save({ROWS: rows.cpu().contiguous()}))

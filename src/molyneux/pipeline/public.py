@@ -17,7 +17,7 @@ from molyneux.inversion.invert import invert
 from molyneux.pipeline.describe import names_used
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.runs.options import check_seed
-from molyneux.runs.progress import counting
+from molyneux.runs.progress import counting, shown
 from molyneux.synthetic import SyntheticImages, description_only
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import check_ability, fine_tune
@@ -77,11 +77,13 @@ def teach(
     for concept in concepts:
         warn_of_name(concept)
     started = time.perf_counter()
-    if replay is None:
-        replay = replay_images(dual_encoder(source, "replay"), taught=taught) if config.uses_replay else ()
     bank = without(imagenet_names(), taught) if known is None else known
+    with shown() as told:
+        if replay is None:
+            used = config.uses_replay
+            replay = replay_images(dual_encoder(source, "replay"), taught=taught, on_step=told) if used else ()
+        load_known_texts(source, bank, config, told)
     values = _as_images(model, given, seed, inverts=config.needs_images)
-    load_known_texts(source, bank, config)
     with counting("teaching", on_step) as told:
         student = fine_tune(model, values, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=told)
     student.learned(concepts)

@@ -215,7 +215,7 @@ class TeachRun:
     ) -> DualEncoder | Matcher:
         """A model taught on `images`."""
         config = self.settings.teaching
-        load_known_texts(self.source, self.request.bank, config)
+        load_known_texts(self.source, self.request.bank, config, self.on_step)
         shared = self.shared(what)
         said = memory_note(self.base, config)
         if said and said.split(",")[0] not in "\n".join(self.folder.notes):
