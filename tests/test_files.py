@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -101,7 +103,7 @@ def test_a_file_is_old_or_whole(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", fails)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(OutputError, match="disk full"):
             write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -129,3 +131,57 @@ def test_a_digest_is_that_of_the_content(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("digest") / "file"
     write_bytes(path, content)
     assert sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["empty", "link", "here"])
+def test_an_empty_folder_of_any_kind_is_filled_and_stays_itself(tmp_path, monkeypatch, kind):
+    place = tmp_path / "empty"
+    place.mkdir()
+    target = {"empty": place, "link": tmp_path / "link", "here": Path()}[kind]
+    if kind == "link":
+        target.symlink_to(place)
+    if kind == "here":
+        monkeypatch.chdir(place)
+    before = place.stat().st_ino
+    with new_folder(target) as folder:
+        (folder / "a").mkdir()
+        (folder / "a" / "b.txt").write_text("b")
+    assert place.stat().st_ino == before
+    assert [path.name for path in place.iterdir()] == ["a"]
+    assert (place / "a" / "b.txt").read_text() == "b"
+    assert target.is_symlink() == (kind == "link")
+
+
+def test_what_a_killed_process_left_goes_once_it_is_old(tmp_path):
+    old, fresh, other = (tmp_path / name for name in (".run-abcd1234", ".run-efgh5678", ".runs-abcd1234"))
+    for folder in (old, fresh, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (1, 1))
+    with new_folder(tmp_path / "run") as folder:
+        (folder / "x").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run-efgh5678", ".runs-abcd1234", "run"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "make room, and repeat"), (errno.EFBIG, "make room"), (errno.EIO, "choose another folder")],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, code, words):
+    def full(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("os.fsync", full)
+    (tmp_path / "x.json").write_text("old")
+    with pytest.raises(OutputError, match=words):
+        write_bytes(tmp_path / "x.json", b"new")
+    assert (tmp_path / "x.json").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(OutputError, match=words), new_folder(tmp_path / "run"):
+        full()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_path_that_is_too_long_says_so(tmp_path):
+    with pytest.raises(OutputError, match="shorter path"):
+        write_bytes(tmp_path / ("x" * 300), b"")

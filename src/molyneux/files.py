@@ -1,11 +1,13 @@
 """Writing so that nothing on disk is ever half there, and names that are safe as paths."""
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from molyneux.errors import OutputError
+
+_STALE = 600
+"""Seconds without a change after which nobody is writing a temporary folder any more."""
 
 
 def slug(text: str) -> str:
@@ -44,32 +49,65 @@ def leads_out(name: str) -> bool:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`; on success it takes the name `target`, on failure it goes.
+    """Yield a temporary folder; on success its content is at `target`, on failure it goes.
 
+    `target` may be an empty folder: a mount point, a link or '.' too, since its content moves in and it stays itself.
     What is in it gets the permissions of plain new files, whichever library wrote it (safetensors' are private).
 
     Raises:
-        OutputError: if `target` exists and is not empty, or its parent cannot be written to.
+        OutputError: if `target` exists and is not empty, it cannot be written to, or there is no room.
     """
     target = Path(target)
+    _clear_leftovers(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"{target} already exists and is not empty: choose another folder or remove it")
+    inside = target.exists()
+    place = target if inside else target.parent
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        place.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name or 'new'}-", dir=place))
     except OSError as error:
-        raise OutputError(f"cannot write into {target.parent}: {error.strerror or error}") from error
+        raise OutputError(_cannot_write(f"into {place}", error)) from error
     try:
         yield temporary
         mask = _umask()
         for path in (temporary, *temporary.rglob("*")):
             path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-        if target.exists():
-            target.rmdir()
-        temporary.replace(target)
+        if inside:
+            for path in sorted(temporary.iterdir()):
+                path.replace(target / path.name)
+            temporary.rmdir()
+        else:
+            temporary.replace(target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OutputError(_cannot_write(target, error)) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what a process that was killed was writing beside `target`, once nobody can be writing it any more."""
+    name = re.compile(rf"\.{re.escape(target.name or 'new')}-[a-z0-9_]{{8}}")
+    for place in (target.parent, target):
+        try:
+            found = [path for path in place.iterdir() if name.fullmatch(path.name)]
+            stale = [path for path in found if time.time() - path.lstat().st_mtime > _STALE]
+        except OSError:  # there is no such folder
+            continue
+        for path in stale:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _cannot_write(path: Path | str, error: OSError) -> str:
+    """One line that says what is in the way, and what to do about it."""
+    said = f"cannot write {path}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{said}: make room, and repeat the command, which goes on from what is there"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{said}: choose a folder with a shorter path"
+    return f"{said}: choose another folder"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -78,19 +116,28 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
-    """`write_bytes` for content that comes piece by piece, of which one is held at a time."""
+    """`write_bytes` for content that comes piece by piece, of which one is held at a time.
+
+    Raises:
+        OutputError: if it cannot be written, or there is no room.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(_cannot_write(path, error)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             for piece in pieces:
                 file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())  # or a rename could be on disk before what it names
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise OutputError(_cannot_write(path, error)) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

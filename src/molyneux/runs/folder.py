@@ -1,5 +1,6 @@
 """A run's folder: new, to be continued, or taken; a marker tells a run that is not finished."""
 
+import errno
 import json
 import os
 import re
@@ -61,6 +62,7 @@ class RunFolder(StageFolder):
         self.threads: int = marker.get("threads") or threads()
         """Of the process that began the run: sums in another order end in other last digits."""
         self._inner = 0.0
+        self._lock = _locked(self.work)
 
     def use(self, weights: Mapping[str, str]) -> None:
         """Keep the digests of the weights that the run uses, by model.
@@ -101,6 +103,9 @@ class RunFolder(StageFolder):
 
     def finish(self) -> None:
         """Remove what only an unfinished run needs, the marker last."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         shutil.rmtree(self.work, ignore_errors=True)
         for hidden in sorted(self.root.rglob(".*")):
             # what a killed process was writing under a temporary name
@@ -142,6 +147,30 @@ def open_run(
         )
     folder.use(weights)
     return folder
+
+
+def _locked(work: Path) -> int | None:
+    """A lock on a run, until the process ends or closes this file descriptor; None where there are no such locks.
+
+    Raises:
+        OutputError: if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    work.mkdir(exist_ok=True)
+    file = os.open(work / "lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return None  # a file system without locks
+        raise OutputError(
+            f"another process is working on the run in {work.parent}: wait for it to end, or choose another folder"
+        ) from error
+    return file
 
 
 def threads() -> int:
