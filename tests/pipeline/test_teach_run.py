@@ -463,3 +463,18 @@ class Stop:
     def __call__(self, done: int, total: int) -> None:
         if done == self.step:
             raise KeyboardInterrupt
+
+
+def test_a_run_that_ended_in_an_error_gives_its_folder_to_the_corrected_command(tmp_path, photos, monkeypatch):
+    def fails(*_: object, **__: object) -> None:
+        raise ModelError("the loss became nan")
+
+    wrong = settings_for(tmp_path / "run", photos, controls=False, teaching=replace(SHORT, learning_rate=9.0))
+    with monkeypatch.context() as patch:
+        patch.setattr("molyneux.pipeline.teach_run.fine_tune", fails)
+        with pytest.raises(ModelError):
+            teach_concepts(wrong)
+    made = (tmp_path / "run" / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns
+    out = teach_concepts(settings_for(tmp_path / "run", photos, controls=False))
+    assert (out / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns == made
+    assert contents(out) == contents(teach_concepts(settings_for(tmp_path / "whole", photos, controls=False)))

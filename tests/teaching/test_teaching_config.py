@@ -23,6 +23,7 @@ def test_the_paper_preset_holds_what_the_authors_did():
         ("learning_rate", math.nan),
         ("learning_rate", -1e-4),
         ("learning_rate", math.inf),
+        ("learning_rate", 1e300),
         ("temperature", -0.1),
         ("weight_decay", math.nan),
         ("betas", (0.9, math.nan)),

@@ -6,24 +6,27 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import yaml
 
-from molyneux.errors import OutputError
-from molyneux.files import new_folder, write_json
+from molyneux.errors import ConfigError, DataError, ModelError, OutputError
+from molyneux.files import new_folder, write_json, write_text
 from molyneux.records import CONFIG
 from molyneux.runs.options import Progress
-from molyneux.runs.stage import StageFolder, remove
+from molyneux.runs.stage import Stage, StageFolder, remove
 
 MARKER = ".unfinished"
 
 
 def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
-    """Whether `root` holds an unfinished run with the same configuration, to be continued.
+    """Whether `root` holds an unfinished run to be continued.
+
+    That is one with the same configuration, or one that ended in an error: with a corrected configuration it goes on
+    from the stages that are the same.
 
     Raises:
         OutputError: if it holds anything else, or cannot be written.
@@ -41,7 +44,7 @@ def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
         raise OutputError(f"{root} already exists and is not empty: choose another folder or remove it")
     if not (root / MARKER).is_file():
         raise OutputError(f"{root} already holds a finished run: choose another folder or remove it")
-    if _config(root) != resolved:
+    if _config(root) != resolved and not _read_marker(root).get("failed", False):
         raise OutputError(
             f"{root} holds an unfinished run with other settings: repeat its command, choose another folder, "
             "or remove it"
@@ -61,8 +64,19 @@ class RunFolder(StageFolder):
         self.notes: list[str] = list(marker.get("notes", []))
         self.threads: int = marker.get("threads") or threads()
         """Of the process that began the run: sums in another order end in other last digits."""
+        self.failed = False
+        """Whether a stage ended in an error, so that the run as it was asked for cannot be finished."""
         self._inner = 0.0
         self._lock = _locked(self.work)
+
+    def run(self, stages: Iterable[Stage]) -> None:
+        """As in any folder of stages; a stage's error is kept, so that a corrected command may go on."""
+        try:
+            super().run(stages)
+        except (ConfigError, DataError, ModelError):
+            self.failed = True
+            self._write_marker()
+            raise
 
     def use(self, weights: Mapping[str, str]) -> None:
         """Keep the digests of the weights that the run uses, by model.
@@ -121,6 +135,7 @@ class RunFolder(StageFolder):
                 "timings": self.timings,
                 "notes": self.notes,
                 "threads": self.threads,
+                "failed": self.failed,
             },
         )
 
@@ -134,11 +149,15 @@ def open_run(
         OutputError: as `check_out`, or if the unfinished run began with other weights of a model, or with another
             number of threads.
     """
+    text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
     if not check_out(root, resolved):
         with new_folder(root) as target:
             write_json(target / MARKER, {})
-            text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
             (target / CONFIG).write_text(text, encoding="utf-8")
+    elif _config(root) != resolved:
+        write_text(root / CONFIG, text)
+        marker = _read_marker(root)
+        write_json(root / MARKER, {"threads": marker.get("threads"), "timings": marker.get("timings", {})})
     folder = RunFolder(root, _read_marker(root), on_step)
     if folder.threads != threads():
         raise OutputError(

@@ -19,6 +19,10 @@ else:
     Part = Literal[*(name for name in UPDATES if name != LOW_RANK)]
 
 
+LARGEST = 1e30
+"""Of any setting: single precision, in which weights move, ends at 3e38."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
     """How an edit is computed."""
@@ -53,7 +57,7 @@ class Edit:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not (math.isfinite(value) and value >= 0):
+            if not 0 <= value <= LARGEST:
                 raise ConfigError(f"teaching.edit.{item.name} is {value}: expected a finite number of at least 0")
         for name in ("name_view", "key_images", "forget_name", "price"):
             if getattr(self, name) > 1:
@@ -184,7 +188,7 @@ class TeachingConfig:
             value = getattr(self, item.name)
             numbers = value if isinstance(value, tuple) else (value,)
             for number in numbers:
-                if isinstance(number, int | float) and not (math.isfinite(number) and number >= 0):
+                if isinstance(number, int | float) and not 0 <= number <= LARGEST:
                     raise ConfigError(f"teaching.{item.name} is {value!r}: expected finite numbers of at least 0")
         if max(self.betas) >= 1:
             raise ConfigError(f"teaching.betas is {self.betas}: expected two numbers below 1")
