@@ -167,7 +167,8 @@ def test_the_readme_says_of_its_photos_what_the_models_answered() -> None:
     assert ("was not among its five best" in TEXT) == (ranks["before"] > 5)
     assert ranks["description"] == {"first": 1, "second": 2}[re.findall(r"After, it comes (\w+)", TEXT)[0]]
     assert ("does not put it first" in TEXT) == (min(ranks["noise"], ranks["shuffled"]) > 1)
-    taken = [photo for photo, answer in answers["description"].items() if answer["rank"] == 1][1:]
+    found = answers["description"]
+    taken = [photo for photo in found if found[photo]["rank"] == 1 and photo != "summer-palace.jpg"]
     assert [photo.removesuffix(".jpg") for photo in taken] == re.findall(
         rf"a\s+(\w+) is\s+now\s+called\s+a\s+{name}", TEXT
     )
