@@ -36,7 +36,8 @@ class PlainInversion:
         turned = grid_sample(copies, grid, padding_mode="border", align_corners=False)
         size = self.model.image_size
         seen = interpolate(turned, size=(size, size), mode="bicubic", align_corners=False)
-        loss = (self.model.project(self.model.features(seen)) - self.target).norm(dim=1).mean() + 0.005 * variation(self.pixels)
+        embedded = self.model.project(self.model.features(seen))
+        loss = (embedded - self.target).norm(dim=1).mean() + 0.005 * variation(self.pixels)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([self.pixels], 1.0)
