@@ -39,6 +39,15 @@ def test_a_card_has_the_numbers_the_price_the_controls_and_the_citation(tmp_path
     assert str(tmp_path) not in text
 
 
+def test_the_strength_on_a_card_is_that_of_its_lesson(tmp_path):
+    settings = read_record(RunSettings, write_run(tmp_path / "run") / "config.yaml")
+    lesson = {"loss": "edit", "edit": {"strength": 0.4}, "strength": 1.0}
+    edited = card(lineage(), settings.model_copy(update={"teaching": lesson}))
+    assert "- lesson: loss `edit`, strength 0.4\n- images: none;" in edited
+    trained = card(lineage(), settings.model_copy(update={"teaching": lesson | {"loss": "bank"}}))
+    assert "- lesson: loss `bank`, strength 1.0\n- images: inversion;" in trained
+
+
 def test_the_header_names_a_base_that_is_on_the_hub():
     assert front_matter(card(lineage()))["pipeline_tag"] == "zero-shot-image-classification"
     assert "base_model" not in front_matter(card(lineage()))

@@ -77,7 +77,7 @@ def _header(lineage: Lineage) -> str:
 def _about(lineage: Lineage) -> Iterator[str]:
     names = ", ".join(plain(one.name) for one in lineage.concepts)
     yield f"# {plain(lineage.base)}, taught {names}" if names else f"# {plain(lineage.base)}"
-    what = f"A copy of `{lineage.base}` ({lineage.family})"
+    what = f"A copy of `{lineage.base}`" + (f" ({lineage.family})" if lineage.family != lineage.base else "")
     if not names:
         yield f"{what}, saved by Molyneux. It was taught nothing."
         return
@@ -97,10 +97,12 @@ def _recipe(settings: RunSettings | None) -> Iterator[str]:
     if settings is None:
         return
     teaching = settings.teaching
-    images = settings.images_from if settings.images_from is not None else "the default of its lesson"
-    images = images if images in ("the default of its lesson", "none", "inversion") else "other images than inversion's"
+    loss, edit = teaching.get("loss"), teaching.get("edit")
+    strength = edit.get("strength") if loss == "edit" and isinstance(edit, dict) else teaching.get("strength")
+    images = settings.images_from or ("none" if loss == "edit" else "inversion")
+    images = images if images in ("none", "inversion") else "other images than inversion's"
     facts = [
-        f"lesson: loss `{teaching.get('loss')}`, strength {teaching.get('strength')}",
+        f"lesson: loss `{loss}`, strength {strength}",
         f"images: {images}; seed {settings.seed}",
     ]
     if settings.control is not None:

@@ -234,6 +234,12 @@ def model_folder(folder: Path) -> Path:
     return inner if (Path(folder) / SCORES).is_file() and inner.is_dir() else Path(folder)
 
 
+def model_named(name: str) -> str:
+    """What a name of a model stands for: the taught model's folder if it is that of a run, else the name as it is."""
+    is_folder = name != "mini" and Path(name).is_dir()
+    return str(model_folder(Path(name))) if is_folder else name
+
+
 def read_packs(folder: Path) -> tuple[Pack, ...]:
     """The packs of a run's folder, with the scores that the run measured, or of a taught model's folder.
 

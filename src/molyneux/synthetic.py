@@ -190,7 +190,7 @@ def _data_uri(image: Image.Image) -> str:
 
 
 def description_only(concept: Concept) -> SyntheticImages:
-    """No images, only the descriptions: an embedding map can be learned from those alone."""
+    """No images, only the descriptions: an edit is computed from those alone."""
     nothing = torch.zeros(0, 3, 1, 1)
     return SyntheticImages(
         concept=concept,

@@ -31,6 +31,17 @@ def test_a_folder_is_loaded_with_and_without_its_loaders_name(saved):
     assert torch.equal(plain.embed_texts(["a ring."]), named.embed_texts(["a ring."]))
 
 
+def test_a_runs_folder_stands_for_the_model_that_it_taught(saved, tmp_path, monkeypatch):
+    for run in (tmp_path / "run", tmp_path / "mini"):
+        run.mkdir()
+        (run / "model").symlink_to(saved)
+        (run / "scores.json").write_text("{}")
+    assert load(tmp_path / "run").name == str(tmp_path / "run" / "model")
+    # a run that is called like the default model does not take its place
+    monkeypatch.chdir(tmp_path)
+    assert load("mini").name == "mini"
+
+
 def test_a_name_on_the_hub_is_fetched_by_the_hubs_client(monkeypatch, saved):
     asked = []
 

@@ -57,6 +57,24 @@ def run(molyneux, tmp_path) -> Path:
     return tmp_path / "run"
 
 
+def test_a_configuration_gives_its_replay_images_too(molyneux, run, tmp_path):
+    config = (run / "config.yaml").read_text()
+    (tmp_path / "more.yaml").write_text(config.replace("count: 20", "count: 9"))
+    again = ("teach", "--config", tmp_path / "more.yaml", "--quiet", "--out")
+    assert molyneux(*again, tmp_path / "again").code == 0
+    assert "count: 9" in (tmp_path / "again" / "config.yaml").read_text()
+    (tmp_path / "more.yaml").write_text(config.replace("count: 20", "count: 1"))
+    check_refused(molyneux(*again, tmp_path / "one"), "replay.count is 1", "two")
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_run_without_photos_says_that_nothing_was_measured(molyneux, tmp_path):
+    texts = ("--long-text", "truncate", "--model", "tiny", "--quiet")
+    ended = molyneux("teach", "ring", "--description", CONCEPTS["ring"], "--out", tmp_path / "run", *texts)
+    assert ended.out.startswith("recognition was not measured: photos for --novel and --known would")
+    assert "protocol" not in ended.out
+
+
 def test_a_concept_goes_from_one_model_to_another_and_out_again(molyneux, run, tmp_path):
     ended = molyneux("pack", run, "--out", tmp_path / "packs", "--json")
     assert (ended.code, ended.err) == (0, "")

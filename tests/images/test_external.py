@@ -107,8 +107,12 @@ def test_words_alone_teach_without_a_image_and_so_do_their_controls(tmp_path, mo
     assert set(scores["controls"]) == {"noise", "shuffled", "description_prompt"}
     page = (out / "report.html").read_text()
     assert "Taught from its description alone" in page or len(concepts) > 1
-    assert "No image was made: taught on the description’s own embedding in the shared space." in page
+    assert "No image was made: an edit was computed from the description." in page
     assert "no synthetic images" not in page
+    assert "The synthetic images are computed" not in page
+    assert "trace_every" not in page
+    assert "edit.strength" in page
+    assert "weight_decay" not in page
     assert "no trace was kept" not in page
     assert weights_digest(load_tiny(out / "model").native) != weights_digest(load_tiny("tiny").native)
     alone = settings_for(tmp_path / "alone", None, concepts=concepts, teaching=TeachingConfig())

@@ -18,6 +18,7 @@ from molyneux.backends.options import LongText, Precision
 from molyneux.backends.packs import recall
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError
+from molyneux.packs import model_named
 from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import imported
 
@@ -49,7 +50,8 @@ def load(
     A folder that a model taught by edits was saved in tells which packs are merged into it (`model.packs`).
 
     Args:
-        name: 'mini'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME' or
+        name: 'mini'; a folder that Molyneux or the model's own library saved; the folder of a run, for the model that
+            it taught; or LOADER:NAME: 'hf:ORG/NAME' or
             'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
         device: where the weights go: 'cpu', 'cuda', 'mps', or 'auto' for the first of cuda, mps and cpu that is there.
@@ -67,18 +69,19 @@ def load(
     check_precision(precision)
     place = named_device(device)
     started = time.perf_counter()
+    name = model_named(str(name))
     with quiet_hub():
-        model = _read(str(name))
+        model = _read(name)
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
-    folder = _folder_of(str(name))
+    folder = _folder_of(name)
     if folder is not None:
         recall(model, folder)
     model.place_on(place)
     model.long_text, model.precision = long_text, precision
-    known = _lineage(str(name))
+    known = _lineage(name)
     model.family = known.family if known else family_of(model)
     if known:
         model.base = known.base

@@ -25,6 +25,7 @@ from molyneux.teaching.config import TeachingConfig
 
 if TYPE_CHECKING:
     from molyneux.concepts import Concept
+    from molyneux.images.config import ReplayConfig
 
     _InversionPreset = str
     _TeachingPreset = str
@@ -72,7 +73,7 @@ _WINDOW = Group(
 _RUNNING = Group("Running the model", sort_key=9)
 _GENERATION = Group("Generation", help="With --images-from sdxl: how images are made.", sort_key=10)
 _INVERSION = Group("Inversion", help="How descriptions become images.", sort_key=10)
-_TEACHING = Group("Teaching", help="How images become weights.", sort_key=11)
+_TEACHING = Group("Teaching", help="How a model is taught.", sort_key=11)
 
 Name = Annotated[str | None, Parameter(help="The concept's name.")]
 Descriptions = Annotated[
@@ -89,7 +90,7 @@ ConceptFile = Annotated[
 ]
 Model = Annotated[
     str,
-    Parameter(help="'mini', a folder that holds a saved model, or a name that 'molyneux list models' explains."),
+    Parameter(help="'mini', the folder of a saved model or of a run, or a name that 'molyneux list models' explains."),
 ]
 Out = Annotated[Path, Parameter(help="A new folder for the results, or that of the same run to continue it.")]
 Seed = Annotated[
@@ -103,7 +104,10 @@ Novel = Annotated[str | None, Parameter(help=f"Photos of the new concepts to sco
 Known = Annotated[str | None, Parameter(help=f"Photos of known classes, {_LAYOUT}")]
 Names = Annotated[
     str | None,
-    Parameter(help="The known names: 'imagenet-1k', or a text file with one per line; else --known's classes."),
+    Parameter(
+        help="The known names: 'imagenet-1k', or a text file with one per line; else --known's classes, else "
+        "ImageNet's."
+    ),
 ]
 ControlModels = Annotated[
     dict[str, str] | None,
@@ -119,7 +123,7 @@ TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[
     str | None,
     Parameter(
-        help="What the images to teach on come from; by default inversion where the lesson needs images, else none. "
+        help="Where the images to teach on come from; by default inversion where the lesson needs images, else none. "
         + " ".join(f"{kind.flag}: {kind.help}." for kind in SOURCES.values() if kind.flag)
     ),
 ]
@@ -239,6 +243,16 @@ def configured_concepts(
     from molyneux.records import RunSettings, read_record
 
     return check_distinct(Concept(one.name, one.descriptions) for one in read_record(RunSettings, config).concepts)
+
+
+def configured_replay(config: Path | None) -> "ReplayConfig":
+    """What a run's configuration says of replay images, for which there are no flags; else the default."""
+    from molyneux.images.config import ReplayConfig
+    from molyneux.recipes.settings import replay_of
+    from molyneux.records import RunSettings, read_record
+
+    found = None if config is None else read_record(RunSettings, config).replay
+    return ReplayConfig() if found is None else replay_of(found)
 
 
 def warn_of_names(concepts: "Iterable[Concept]") -> None:

@@ -68,9 +68,8 @@ def remove(
     """Take concepts out of a model that learned them by edits; without the last it is the untaught model to the bit."""
     from molyneux.backends.load import load
     from molyneux.backends.packs import remove as removed
-    from molyneux.packs import model_folder
 
-    save(removed(load(model_folder(model)), names), out, as_json)
+    save(removed(load(model), names), out, as_json)
 
 
 def read_files(paths: tuple[Path, ...]) -> "list[Pack]":

@@ -27,14 +27,15 @@ def print_next(*command: str) -> None:
     print(f"next: molyneux {shlex.join(command)}")
 
 
-def print_scores(scores: Mapping[str, Any]) -> None:
-    """A row for each concept, and what happened to the known classes."""
+def print_scores(scores: Mapping[str, Any]) -> bool:
+    """A row for each concept, and what happened to the known classes; whether anything was measured."""
     from rich.console import Console
     from rich.table import Table
 
     # names may hold brackets
     console = Console(markup=False)
-    if any(concept["photos"] for concept in scores["concepts"].values()):
+    measured = any(concept["photos"] for concept in scores["concepts"].values())
+    if measured:
         table = Table(box=None, pad_edge=False)
         for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "images"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
@@ -53,14 +54,17 @@ def print_scores(scores: Mapping[str, Any]) -> None:
         ("known_accuracy_joint", "with the new names among them"),
     ):
         if (written := change(scores[key], percent)) != MISSING:
+            measured = True
             console.print(f"{label}: {written}", highlight=False)
     if scores.get("known_retention") is not None:
         console.print(f"of what was known, kept: {percent(scores['known_retention'])}", highlight=False)
-    if "protocol" in scores:
+    measured = measured or bool(scores.get("text_only"))
+    if measured and "protocol" in scores:
         console.print(protocol(scores["protocol"]), highlight=False, soft_wrap=True)
         _print_notes(scores["protocol"])
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
+    return measured
 
 
 def protocol(said: Mapping[str, Any]) -> str:

@@ -68,14 +68,14 @@ def teach(
     found = flags.configured_concepts(name, description, concepts, config)
     flags.warn_of_names(found)
 
-    from molyneux.packs import model_folder
+    from molyneux.packs import model_named
     from molyneux.pipeline.settings import TeachSettings
     from molyneux.pipeline.teach_run import read_scores, teach_concepts
 
     settings = TeachSettings(
         concepts=found,
         out=out,
-        model=str(model_folder(Path(model))) if Path(model).is_dir() else model,
+        model=model_named(model),
         seed=seed,
         novel=novel,
         known=known,
@@ -90,6 +90,7 @@ def teach(
         teaching=teaching,
         prompt_config=prompt_config,
         window=window,
+        replay=flags.configured_replay(config),
         running=flags.placed(running),
         executor=executor,
         adapter_only=adapter_only,
@@ -100,6 +101,7 @@ def teach(
     if as_json:
         print_json(scores)
         return
-    print_scores(scores)
+    if not print_scores(scores):
+        print("recognition was not measured: photos for --novel and --known would measure it")
     print(f"report: {out / 'report.html'}")
     print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", model)

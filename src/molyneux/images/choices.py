@@ -72,9 +72,9 @@ SOURCES: dict[str, SourceKind] = {
     ),
     "none": SourceKind(
         label="Taught from its description alone",
-        about="No image was made: taught on the description’s own embedding in the shared space.",
+        about="No image was made: an edit was computed from the description.",
         flag="none",
-        help="no images: learn from the embeddings of the descriptions",
+        help="no images: learn from the descriptions alone",
         images="external:no_images",
         check="external:check_no_images",
         has_images=False,

@@ -48,18 +48,19 @@ def teach(
         model: one with the ability that `config.loss` needs; the default loss needs separate image and text
             embeddings.
         images: of each concept, as `invert` makes them, or the concept itself: then `invert` is called first, with
-            this seed, unless the lesson learns from descriptions alone (the preset 'edit').
+            this seed, unless the lesson can do without images, as the default can.
         config: Molyneux's own defaults if None.
-        known: names that the model knows, as negatives; ImageNet's if None.
-        replay: synthetic images of known classes, on which the model's answers are kept. If None, the model's own
-            set, which ships with it or is made the first time and cached; () for none.
+        known: names that the model knows, which the new ones have to beat; ImageNet's if None.
+        replay: synthetic images of known classes. An edit reads from them where images lie, and needs two at least; a
+            contrastive loss keeps the model's answers on them, and takes () for none. If None, the model's own set,
+            which ships with it or is made the first time and cached.
         seed: decides the order and choice of images.
         adapter: with a low-rank update, a folder to be made for the adapter, in peft's layout.
         on_step: called after each step of the lesson with (steps done, steps in all).
 
     Raises:
-        ConceptError: if the model has a pack of one of the names, and is to be taught by an edit.
-        ConceptError: if two concepts have one name.
+        ConceptError: if two concepts have one name, or an edit is to teach a name that the model has a pack of.
+        ConfigError: if the loss lacks the replay images or known names that it needs.
         ModelError: if the model lacks the ability, or a text has more tokens than it reads.
         OutputError: if replay images cannot be cached.
     """

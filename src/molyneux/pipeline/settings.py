@@ -47,7 +47,7 @@ class TeachSettings:
     known: str | Path | None = None
     """Photos of known classes, likewise, to measure forgetting."""
     names: str | None = None
-    """The known names: 'imagenet-1k' or a file; by default the classes of `known`, without those ImageNet's."""
+    """The known names: 'imagenet-1k' or a file; by default the classes of `known`, or ImageNet's if there are none."""
     drawn: bool = False
     """Whether the novel images are drawings; scores and report then say so."""
     control: Control | None = None
@@ -80,6 +80,8 @@ class TeachSettings:
         check_seed(self.seed)
         if self.images_from is not None and self.control is not None:
             raise ConfigError(f"the control {self.control!r} makes images of its own: leave --images-from out")
+        if self.teaching.objective.merges and self.replay.count < 2:
+            raise ConfigError("replay.count is 1: an edit needs two replay images, better twenty")
         if self.adapter_only and not isinstance(self.teaching.update, LoRA):
             raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update.rank")
         if self.generation != Generation() and not SOURCES[source_of(self.images_from)].is_generated:

@@ -9,16 +9,34 @@ from pydantic import TypeAdapter, ValidationError
 
 from molyneux.backends.options import Generation
 from molyneux.errors import ConfigError
+from molyneux.images.config import ReplayConfig
 from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline.settings import PRESETS
 from molyneux.tasks.captioning.config import CaptioningConfig
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
 
-_KINDS = (InversionConfig, TeachingConfig, CaptioningConfig, SaliencyConfig, MaskConfig, Generation, Full, LoRA)
+_KINDS = (
+    InversionConfig,
+    TeachingConfig,
+    CaptioningConfig,
+    SaliencyConfig,
+    MaskConfig,
+    Generation,
+    ReplayConfig,
+    Full,
+    LoRA,
+)
 
 SettingsT = TypeVar(
-    "SettingsT", InversionConfig, TeachingConfig, CaptioningConfig, SaliencyConfig, MaskConfig, Generation
+    "SettingsT",
+    InversionConfig,
+    TeachingConfig,
+    CaptioningConfig,
+    SaliencyConfig,
+    MaskConfig,
+    Generation,
+    ReplayConfig,
 )
 
 
@@ -57,6 +75,11 @@ def masks_of(given: Any) -> MaskConfig:
 def generation_of(given: Any) -> Generation:
     """The same for images of a text-to-image model, of which there are no presets."""
     return _resolved("generation", Generation, given)
+
+
+def replay_of(given: Any) -> ReplayConfig:
+    """The same for replay images, of which there are no presets."""
+    return _resolved("replay", ReplayConfig, given)
 
 
 def _resolved(group: str, kind: type[SettingsT], given: Any) -> SettingsT:

@@ -29,6 +29,7 @@ from molyneux.report import phrases
 from molyneux.report.figures import Row, change_chart, time_chart, trace_chart
 from molyneux.report.folder import Run, Taught, read_run
 from molyneux.report.pages import embedded, fill
+from molyneux.teaching.choices import OBJECTIVES
 
 WIDE, PHONE = 720, 340
 """Every chart is drawn for both widths, in CSS pixels; the page shows the one that fits."""
@@ -75,6 +76,7 @@ def render(run: Run) -> str:
         concepts=[_ConceptView.of(run, concept) for concept in run.concepts],
         controls=list(taught_controls().values()),
         settings=[(name, list(_flat(values))) for name, values in _settings(run).items() if values],
+        made_images=any(_has_images(concept) for concept in run.concepts),
         use=run.scores.protocol.use if run.scores else "",
         timings=[(name, phrases.duration(seconds)) for name, seconds in timings],
         total_time=phrases.duration(math.fsum(seconds for _, seconds in timings)),
@@ -89,8 +91,8 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
     """Everything else worth printing, by heading."""
     found: dict[str, Mapping[str, Any]] = {
         "Generation": run.settings.generation or {},
-        "Inversion": run.settings.inversion,
-        "Teaching": run.settings.teaching,
+        "Inversion": run.settings.inversion if any(_has_images(concept) for concept in run.concepts) else {},
+        "Teaching": _used(run.settings.teaching),
         "Evaluation": run.settings.evaluation.as_dict(),
     }
     if run.scores:
@@ -102,6 +104,18 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
         found |= {"Weights": environment.weights, "Versions": environment.versions}
         found["Machine"] = environment.machine.as_dict()
     return found
+
+
+def _has_images(concept: Taught) -> bool:
+    """Whether the concept was taught with images, or may have been."""
+    return concept.images is None or SOURCES[concept.images.source].has_images
+
+
+def _used(teaching: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of teaching that its loss reads."""
+    loss = teaching.get("loss")
+    edits = loss in OBJECTIVES and OBJECTIVES[loss].merges
+    return {key: value for key, value in teaching.items() if key == "loss" or (key == "edit") == edits}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +186,7 @@ class _ConceptView:
             verdict=_verdict(run, concept),
             images=[embedded(path, IMAGE_SIDE) for path in concept.files],
             about_images=_about_images(run, concept),
-            without_images=concept.images is not None and not SOURCES[concept.images.source].has_images,
+            without_images=not _has_images(concept),
             trace=_both(trace_chart, concept.images.trace if concept.images else ()),
             lines=_computed(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),

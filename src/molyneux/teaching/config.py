@@ -28,9 +28,9 @@ class Edit:
     """How an edit is computed."""
 
     width: float = 0.5
-    """Of the Gaussian kernel, over unit vectors; the distance of two unrelated texts is 1.4."""
+    """Width of the regression's Gaussian kernel, over unit vectors; the distance of two unrelated texts is 1.4."""
     ridge: float = 0.3
-    """Of the regression, in units of the kernel at distance 0."""
+    """Ridge of the regression, in units of the kernel at distance 0."""
     name_view: float = 0.1
     """Share of the name in the text that is compared with known texts; the rest is the description."""
     description: float = 0.15
@@ -125,7 +125,7 @@ class LoRA:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachingConfig:
-    """How images become weights. The defaults are Molyneux's own; the paper's are in `paper`."""
+    """How a model is taught. The defaults are Molyneux's own; the paper's are in `paper`."""
 
     loss: Loss = "edit"
     """For models with separate embeddings: 'edit', which has no loss but a closed form; 'bank', Eq. 2 with a fixed bank

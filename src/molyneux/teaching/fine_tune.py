@@ -40,15 +40,17 @@ def fine_tune(
     adapter: Path | None = None,
     on_step: OnStep | None = None,
 ) -> ModelT:
-    """A new model that sees the images as their concepts' texts; the given one stays as it is.
+    """A new model that has learned the concepts; the given one stays as it is.
 
     Args:
         model: one with the ability that the loss needs.
-        images: one value per concept.
+        images: one value per concept; for an edit it may hold descriptions alone.
         config: Molyneux's own defaults if None.
-        known: names that the model knows already. Prompts with them are negatives (losses 'bank' and 'matching'),
-            and distillation compares replay images with them.
-        replay: images of known classes, on which the untaught model's answers are kept; contrastive losses only.
+        known: names that the model knows already. An edit raises the new names beside them (ImageNet's if there are
+            none). Prompts with them are negatives (losses 'bank' and 'matching'), and distillation compares replay
+            images with them.
+        replay: images of known classes. An edit needs two or more, to know where images lie; contrastive losses keep
+            the untaught model's answers on them.
         seed: decides the order and choice of images, and where a low-rank update starts.
         adapter: with a low-rank update, a folder to be made for the adapter, in peft's layout.
         on_step: called after each step with (steps done, steps in all).

@@ -17,6 +17,7 @@ from molyneux.backends.division import Chain, convolutional
 from molyneux.backends.packs import recall
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
+from molyneux.packs import model_named
 
 WIDTH = 8
 LONGEST = 30
@@ -149,6 +150,7 @@ class ConvModel(Explainable):
 def load_tiny(name: str | Path, *, device: str = "cpu", precision: str = "fp32", long_text: str = "error") -> ConvModel:
     """What the backends' `load` does, for 'tiny' and the folders that it was saved in."""
     assert device == "cpu"
+    name = model_named(str(name))
     model = _read(name)
     model.precision, model.long_text = precision, long_text
     recall(model, Path(name))
