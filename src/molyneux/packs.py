@@ -42,7 +42,7 @@ _PACK, _MERGED = "molyneux_pack", "molyneux_base"
 _SHOWN = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Pack:
     """A concept as an edit of one model's shared space: v' = v + value * (key . v), v before it is normalised."""
 
@@ -62,6 +62,9 @@ class Pack:
     """How: settings of the edit, strength, source of images, version of Molyneux."""
     scores: Mapping[str, Any] = field(default_factory=dict)
     """What a run measured of the concept; empty if nothing did."""
+
+    def __repr__(self) -> str:
+        return f"<pack of {self.name!r} for {self.base_name} {short(self.base)}, {len(self.key)} dimensions>"
 
     @property
     def file_name(self) -> str:

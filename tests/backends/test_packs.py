@@ -292,3 +292,11 @@ def test_a_model_knows_the_concepts_of_its_packs_by_name():
     assert {one.name for one in taught.concepts} == {first.name, second.name}
     assert [one.name for one in remove(taught, [first.name]).concepts] == [second.name]
     assert remove(taught, [first.name, second.name]).concepts == ()
+
+
+def test_one_pack_and_one_name_need_no_list():
+    model = FAMILIES["hf clip"]()
+    pack = pack_for(model, "okapi", 0)
+    taught = apply(model, pack)
+    assert repr(taught.packs[0]) == f"<pack of 'okapi' for {model.name} {pack.base[:12]}, {len(pack.key)} dimensions>"
+    assert remove(taught, "okapi").packs == ()

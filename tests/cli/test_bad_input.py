@@ -218,6 +218,7 @@ def test_a_folder_for_results_that_cannot_be_written_or_is_taken(molyneux, tmp_p
         (["--seed", "-1"], ("seed",)),
         (["--seed", "abc"], ("--seed", "abc")),
         (["--inversion.stepz", "3"], ("--inversion.stepz", "--inversion.steps")),
+        (["--images-from", "none", "--inversion.steps", "3"], ("no images are made", "--images-from inversion")),
         (["--control", "magic"], ("magic", "noise")),
         (["--teaching-preset", "magic"], ("magic", "paper")),
         (["surplus"], ("surplus",)),

@@ -16,7 +16,7 @@ _ROUNDING = 3e-7
 """Relative: what another machine's sums may differ by, once rounded to single precision."""
 
 
-def apply(model: VisionLanguageModel, packs: Iterable[Pack]) -> DualEncoder:
+def apply(model: VisionLanguageModel, packs: Pack | Iterable[Pack]) -> DualEncoder:
     """A copy of the model that knows the concepts of these packs too; the given one stays as it is.
 
     The changes of all packs, those that were merged before included, are summed in double precision in the order of
@@ -26,7 +26,7 @@ def apply(model: VisionLanguageModel, packs: Iterable[Pack]) -> DualEncoder:
         ConceptError: if the model has a pack of one of the names, or two packs share a name.
         ModelError: if the model has no separate embeddings, or a pack is for another one.
     """
-    model, packs = dual_encoder(model, "a pack"), tuple(packs)
+    model, packs = dual_encoder(model, "a pack"), (packs,) if isinstance(packs, Pack) else tuple(packs)
     check_new(model, (pack.name for pack in packs))
     merged = memory(model)
     for pack in packs:
@@ -34,14 +34,14 @@ def apply(model: VisionLanguageModel, packs: Iterable[Pack]) -> DualEncoder:
     return with_packs(model, replace(merged, packs=(*merged.packs, *packs)))
 
 
-def remove(model: VisionLanguageModel, names: Iterable[str]) -> DualEncoder:
+def remove(model: VisionLanguageModel, names: str | Iterable[str]) -> DualEncoder:
     """A copy of the model without the packs of these names; without the last pack it is the untaught model to the bit.
 
     Raises:
         ConceptError: if the model has no pack of one of the names.
         ModelError: if the model has no separate embeddings.
     """
-    model, names = dual_encoder(model, "a pack"), tuple(names)
+    model, names = dual_encoder(model, "a pack"), (names,) if isinstance(names, str) else tuple(names)
     there = [pack.name for pack in model.packs]
     for name in names:
         if name not in there:

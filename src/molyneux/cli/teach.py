@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
 from molyneux.cli.show import print_json, print_next, print_scores
+from molyneux.errors import ConfigError
+from molyneux.inversion.config import InversionConfig
 
 
 def teach(
@@ -95,6 +97,10 @@ def teach(
         executor=executor,
         adapter_only=adapter_only,
     )
+    if inversion != InversionConfig() and control is None and not settings.image_request.source.has_images:
+        raise ConfigError(
+            "--inversion.* changes nothing where no images are made: add --images-from inversion, or leave them out"
+        )
     with flags.continuable(out), progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
     scores = read_scores(out).as_dict()
