@@ -102,4 +102,4 @@ def teach(
         return
     print_scores(scores)
     print(f"report: {out / 'report.html'}")
-    print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", model)
+    print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", settings.model)
