@@ -56,5 +56,4 @@ style: install
 
 bench: install
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py
-	@OMP_NUM_THREADS=1 $(BIN)/python bench/teaching_quality.py
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/speed.py
