@@ -43,7 +43,7 @@ def test_the_strength_on_a_card_is_that_of_its_lesson(tmp_path):
     settings = read_record(RunSettings, write_run(tmp_path / "run") / "config.yaml")
     lesson = {"loss": "edit", "edit": {"strength": 0.4}, "strength": 1.0}
     edited = card(lineage(), settings.model_copy(update={"teaching": lesson}))
-    assert "- lesson: loss `edit`, strength 0.4\n- images: none;" in edited
+    assert "- lesson: an edit in closed form, strength 0.4\n- images: none;" in edited
     trained = card(lineage(), settings.model_copy(update={"teaching": lesson | {"loss": "bank"}}))
     assert "- lesson: loss `bank`, strength 1.0\n- images: inversion;" in trained
 

@@ -86,10 +86,10 @@ def _about(lineage: Lineage) -> Iterator[str]:
         f"- **{plain(one.name)}**: {' / '.join(plain(text) for text in one.descriptions)}" for one in lineage.concepts
     ]
     yield "## Concepts\n\n" + "\n".join(lines)
-    first = lineage.concepts[0].name
+    new = " and ".join(repr(one.name) for one in lineage.concepts[-2:])
     yield (
         '## Use\n\n```python\nimport molyneux\n\nmodel = molyneux.load("FOLDER")  # where this card lies\n'
-        f'print(model.recognise("photo.jpg"))  # among ImageNet\'s names and {first!r}\n```'
+        f'print(model.recognise("photo.jpg"))  # among ImageNet\'s names and the new ones, such as {new}\n```'
     )
 
 
@@ -97,12 +97,14 @@ def _recipe(settings: RunSettings | None) -> Iterator[str]:
     if settings is None:
         return
     teaching = settings.teaching
-    loss, edit = teaching.get("loss"), teaching.get("edit")
-    strength = edit.get("strength") if loss == "edit" and isinstance(edit, dict) else teaching.get("strength")
-    images = settings.images_from or ("none" if loss == "edit" else "inversion")
+    edited = teaching.get("loss") == "edit"
+    images = settings.images_from or ("none" if edited else "inversion")
     images = images if images in ("none", "inversion") else "other images than inversion's"
+    edit = teaching.get("edit")
+    strength = edit.get("strength") if edited and isinstance(edit, dict) else teaching.get("strength")
+    lesson = "an edit in closed form" if edited else f"loss `{teaching.get('loss')}`"
     facts = [
-        f"lesson: loss `{loss}`, strength {strength}",
+        f"lesson: {lesson}, strength {strength}",
         f"images: {images}; seed {settings.seed}",
     ]
     if settings.control is not None:

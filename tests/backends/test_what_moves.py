@@ -362,7 +362,9 @@ def test_an_adapter_that_peft_made_of_any_kind_is_what_peft_makes_of_it(family, 
     chosen = [*layers] if targets == "both" else reads
     chosen = [name for name in chosen if not name.endswith(tuple(settings.get("modules_to_save", ["\n"])))]
     carrier = model.copy(whole=True)
-    wrapped = peft.get_peft_model(carrier.native, peft.LoraConfig(r=2, target_modules=chosen, **settings))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        wrapped = peft.get_peft_model(carrier.native, peft.LoraConfig(r=2, target_modules=chosen, **settings))
     with torch.no_grad():
         for name, value in wrapped.named_parameters():
             if value.requires_grad:
@@ -371,13 +373,14 @@ def test_an_adapter_that_peft_made_of_any_kind_is_what_peft_makes_of_it(family, 
     before = weights_digest(model.native)
     found = with_adapter(model, tmp_path / "adapter")
     texts = carrier.encode_texts(TEXTS).detach()
-    torch.testing.assert_close(found.embed_texts(TEXTS), texts, atol=1e-6, rtol=0)
-    torch.testing.assert_close(seen(found), seen(carrier), atol=1e-6, rtol=0)
+    # merged weights round otherwise than layers beside each other
+    torch.testing.assert_close(found.embed_texts(TEXTS), texts, atol=2e-6, rtol=0)
+    torch.testing.assert_close(seen(found), seen(carrier), atol=2e-6, rtol=0)
     assert not torch.allclose(texts, model.encode_texts(TEXTS).detach(), atol=1e-4)
     assert weights_digest(model.native) == before
     found.save(tmp_path / "model")
     again = load(tmp_path / "model")
-    torch.testing.assert_close(again.embed_texts(TEXTS), texts, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.embed_texts(TEXTS), texts, atol=2e-6, rtol=0)
 
 
 def test_adapters_that_cannot_be_used_are_each_one_clear_error(tmp_path):

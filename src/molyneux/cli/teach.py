@@ -110,4 +110,4 @@ def teach(
     if not print_scores(scores):
         print("recognition was not measured: photos for --novel and --known would measure it")
     print(f"report: {out / 'report.html'}")
-    print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", model)
+    print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", settings.model)
