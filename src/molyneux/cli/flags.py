@@ -80,7 +80,13 @@ ControlModels = Annotated[
         help="Models taught on what cannot help, to show beside: --control.noise FOLDER --control.shuffled FOLDER.",
     ),
 ]
-CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
+CaptionSplit = Annotated[
+    str,
+    Parameter(
+        help="Which photos: a split of Karpathy's lists; of other lists 'train-half' or 'test-half' (by file name), "
+        "else all."
+    ),
+]
 PromptFlags = Annotated[PromptConfig, Parameter(name="*", group=_WORDING)]
 TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[

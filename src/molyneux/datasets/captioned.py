@@ -1,6 +1,7 @@
 """Photos with several captions each, as Flickr8k, Flickr30k and COCO come: for retrieval and captioning."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,10 @@ LISTS = ("captions.csv", "captions.txt", "annotations.json", "dataset*.json", "a
 
 IMAGES = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset")
 """Where beside a list its photos lie; else where the list does."""
+
+
+HALVES = ("train-half", "test-half")
+"""The parts of a list without splits of its own, by `half_of`. The head of `mini` was trained on Flickr8k's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +60,32 @@ class CaptionedPhotos:
         return dict(zip(self.names, self.captions, strict=True))
 
 
+def half_of(name: str) -> str:
+    """Which of `HALVES` a photo is in: the first where the first byte of its file name's SHA-256 is even.
+
+    Args:
+        name: the photo's path; only the file name counts.
+
+    >>> half_of("images/1000268201_693b08cb0e.jpg") == half_of("1000268201_693b08cb0e.jpg")
+    True
+    """
+    return HALVES[hashlib.sha256(name.rpartition("/")[2].encode()).digest()[0] % 2]
+
+
 def read_captioned(place: Path, split: str = "test", images: Path | None = None) -> CaptionedPhotos:
     """The photos that a list of captions names, with their captions.
 
     Args:
         place: the list, or the folder in which one of `LISTS` lies. A table is read by `read_captions_csv`; JSON by
             `read_karpathy` where its photos have sentences, else by `read_coco_captions`.
-        split: of Karpathy's lists, which hold several.
+        split: of Karpathy's lists, which hold several; of the other lists one of `HALVES`, and all photos for any
+            other word.
         images: the folder of photos; else one of `IMAGES` beside the list (of COCO's `captions_NAME.json` a folder
             NAME beside it or above), else the list's own folder.
 
     Raises:
-        DataError: if there is no such list or more than one, it cannot be read, or a photo is not there.
+        DataError: if there is no such list or more than one, it cannot be read, a photo is not there, or none is of
+            that half.
     """
     place = Path(place)
     path = _list_in(place) if place.is_dir() else place
@@ -76,11 +95,26 @@ def read_captioned(place: Path, split: str = "test", images: Path | None = None)
     if not root.is_dir():
         raise DataError(f"{root} is {'a file' if root.exists() else 'not there'}: expected the folder of the photos")
     if path.suffix.lower() != ".json":
-        return read_captions_csv(path, root)
+        return _half(read_captions_csv(path, root), split)
     listed = _read_json(path).get("images")
     if isinstance(listed, list) and any(isinstance(entry, dict) and "sentences" in entry for entry in listed):
         return read_karpathy(path, root, split)
-    return read_coco_captions(path, root)
+    return _half(read_coco_captions(path, root), split)
+
+
+def _half(photos: CaptionedPhotos, split: str) -> CaptionedPhotos:
+    if split not in HALVES:
+        return photos
+    kept = [index for index, name in enumerate(photos.names) if half_of(name) == split]
+    if not kept:
+        raise DataError(f"none of the {len(photos)} photos in {photos.root} is of the {split}: expected more photos")
+    return replace(
+        photos,
+        names=tuple(photos.names[index] for index in kept),
+        captions=tuple(photos.captions[index] for index in kept),
+        split=split,
+        left_out=photos.left_out + len(photos) - len(kept),
+    )
 
 
 def _list_in(folder: Path) -> Path:
