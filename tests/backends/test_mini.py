@@ -1,3 +1,5 @@
+import json
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -6,12 +8,15 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import normalize
 
+from helpers.sample_folder import SAMPLES, needs_samples
 from molyneux.backends import mini
 from molyneux.backends.mini import TEXT, VISION, build_towers, load_mini, published_file
 from molyneux.backends.open_clip import OpenClipModel
-from molyneux.datasets.imagenet import imagenet_wnids
+from molyneux.datasets.captioned import half_of, read_captioned
+from molyneux.datasets.imagenet import imagenet_names, imagenet_wnids
 from molyneux.datasets.photos import load_batch
 from molyneux.errors import ModelError
+from molyneux.tasks.classification.zero_shot import evaluate
 
 HEAD = Path(str(resources.files("molyneux"))) / "models" / "mini" / mini.HEAD
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "imagenet1k-sample"
@@ -112,3 +117,85 @@ def test_the_published_classifier_on_our_trunk_names_three_of_four_photos(towers
         features = torch.cat([towers.features(load_batch(photos[i : i + 25], 224)) for i in range(0, 100, 25)])
     found = (features @ weight.T + bias).argmax(dim=1)
     assert (found == torch.arange(0, 1000, 10)).float().mean() > 0.75
+
+
+@pytest.fixture(scope="module")
+def record() -> dict:
+    path = HEAD.parent / "training-data.json"
+    if not path.is_file():
+        pytest.skip("the head that is shipped was trained before this record was kept")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def naming(record: dict, text: str) -> set[str]:
+    tables = (record["names"], record["near"])
+    return {k for table in tables for k, words in table.items() if re.search(rf"\b(?:{words})\b", text, re.IGNORECASE)}
+
+
+@pytest.mark.parametrize(
+    ("concept", "words"),
+    [
+        ("okapi", "Two okapis"),
+        ("octopus", "octopi and an Octopus"),
+        ("helicopter", "a copter, a chopper"),
+        ("scissors", "a scissor"),
+        ("kangaroo", "kangaroos"),
+        ("menorah", "two candelabra"),
+        ("sunflower", "sun flowers"),
+        ("pigeon", "white doves"),
+        ("mandolin", "a mandoline"),
+        ("wheelchair", "a wheel chair"),
+        ("metronome", "metronomes"),
+        ("chandelier", "chandeliers"),
+        ("ceiling fan", "a fan that hangs from the ceiling"),
+        ("minaret", "minarets"),
+        ("headphones", "white earphones"),
+        ("stapler", "a staple gun"),
+        ("stegosaurus", "a stegosaur"),
+        ("wrench", "wrenches and a spanner"),
+        ("buddha statue", "a Buddhist shrine"),
+        ("lotus flower", "water-lilies"),
+        ("ewer", "a jug"),
+        ("joshua tree", "Joshua trees"),
+    ],
+)
+def test_what_the_head_must_not_read_is_found_in_any_number_and_synonym(record, concept, words):
+    assert concept in record["names"]
+    assert all(naming(record, word) == {concept} for word in re.split(", | and ", words))
+
+
+@pytest.mark.parametrize("text", ["A dog runs on the beach", "children in the snow", "a fan at a game", "a red chair"])
+def test_other_captions_are_read(record, text):
+    assert not naming(record, text)
+
+
+def test_the_head_was_trained_on_one_half_of_flickr8k(record):
+    photos = record["flickr8k-1k"]
+    assert {half_of(name) for name in photos["read"]} == {"train-half"}
+    assert len(photos["read"]) + len(photos["left_out"]) == photos["train-half"]
+    assert photos["train-half"] + photos["test-half"] == photos["photos"] == 1000
+
+
+@pytest.mark.real_data
+@needs_samples
+@pytest.mark.parametrize("name", ["flickr8k-1k", "coco-mini"])
+def test_no_photo_that_was_read_has_a_caption_that_names_a_concept(record, name):
+    lists = [SAMPLES / f"novel-concepts{part}" / "concepts.json" for part in ("", "-2")]
+    concepts = [concept for path in lists for concept in json.loads(path.read_text(encoding="utf-8"))]
+    assert set(concepts) == set(record["names"])
+    photos = read_captioned(SAMPLES / name)
+    said = photos.as_references()
+    read = record[name]["read"]
+    assert len(read) == len(set(read)) > 100
+    for photo in read:
+        text = " ".join(said[photo]).lower()
+        assert not naming(record, text)
+        assert not [concept for concept in concepts if concept.rstrip("s") in text]
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@needs_samples
+def test_the_head_names_six_of_ten_photos_that_it_was_not_trained_on():
+    found = evaluate(load_mini(), known=SAMPLES / "imagenet1k-sample", names=imagenet_names())
+    assert found.after.known_accuracy > 0.6

@@ -6,7 +6,14 @@ import pytest
 from PIL import Image
 
 from helpers.sample_folder import SAMPLES, needs_samples
-from molyneux.datasets.captioned import read_captioned, read_captions_csv, read_coco_captions, read_karpathy
+from molyneux.datasets.captioned import (
+    HALVES,
+    half_of,
+    read_captioned,
+    read_captions_csv,
+    read_coco_captions,
+    read_karpathy,
+)
 from molyneux.errors import DataError
 
 
@@ -48,6 +55,28 @@ def test_a_table_gives_each_photo_its_captions_in_order(folder):
     assert found.owners == (0, 0, 1)
     assert found.paths == (folder / "images" / "b.jpg", folder / "images" / "a.jpg")
     assert found.as_references() == {"b.jpg": ("A hat, red.", "Hat"), "a.jpg": ("A cup",)}
+
+
+def test_a_list_without_splits_falls_into_two_halves_by_file_name(folder):
+    Image.new("RGB", (8, 8)).save(folder / "images" / "val2014" / "d.jpg")
+    (folder / "captions.csv").write_text("image,caption\nb.jpg,Hat\nval2014/d.jpg,A dog\na.jpg,A cup\nb.jpg,Red\n")
+    first, second = (read_captioned(folder, half) for half in HALVES)
+    # SHA-256 of a.jpg: 50..., of b.jpg: 7a..., of d.jpg: 53...
+    assert (first.names, first.captions) == (("b.jpg", "a.jpg"), (("Hat", "Red"), ("A cup",)))
+    assert (second.names, second.captions) == (("val2014/d.jpg",), (("A dog",),))
+    assert (first.split, second.split) == HALVES
+    assert (first.left_out, second.left_out) == (2, 3)  # c.jpg has no caption
+    whole = read_captioned(folder)
+    assert set(whole.names) == {*first.names, *second.names}
+    assert whole.split is None
+    assert [half_of(name) for name in whole.names] == [HALVES[name == "val2014/d.jpg"] for name in whole.names]
+
+
+def test_a_half_without_photos_is_named(folder):
+    (folder / "captions.csv").write_text("image,caption\nb.jpg,Hat\n")
+    other = next(half for half in HALVES if half != half_of("b.jpg"))
+    with pytest.raises(DataError, match=f"none of the 1 photos .* is of the {other}"):
+        read_captioned(folder, other)
 
 
 @pytest.mark.parametrize("key", ["annotations", "captions"])

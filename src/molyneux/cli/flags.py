@@ -117,7 +117,13 @@ ControlModels = Annotated[
         f"{' '.join(f'--control.{name} FOLDER' for name in taught_controls())}.",
     ),
 ]
-CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
+CaptionSplit = Annotated[
+    str,
+    Parameter(
+        help="Which photos: a split of Karpathy's lists; of other lists 'train-half' or 'test-half' (by file name), "
+        "else all."
+    ),
+]
 PromptFlags = Annotated[PromptConfig, Parameter(name="*", group=_WORDING)]
 TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[

@@ -1,8 +1,9 @@
 """Photos with several captions each, as Flickr8k, Flickr30k and COCO come: for retrieval and captioning."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from molyneux.datasets.folders import left_out_notes, listing_below
@@ -18,6 +19,9 @@ TEST = "test"
 
 IMAGES = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset")
 """Where beside a list its photos lie; else where the list does."""
+
+HALVES = ("train-half", "test-half")
+"""Parts of a list without splits of its own, by `half_of`. `scripts/train_mini_head.py` reads Flickr8k's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,19 +63,32 @@ class CaptionedPhotos:
         return dict(zip(self.names, self.captions, strict=True))
 
 
+def half_of(name: str) -> str:
+    """Which of `HALVES` a photo is in: the first where the first byte of its file name's SHA-256 is even.
+
+    Args:
+        name: the photo's path; only the file name counts.
+
+    >>> half_of("images/1000268201_693b08cb0e.jpg") == half_of("1000268201_693b08cb0e.jpg")
+    True
+    """
+    return HALVES[hashlib.sha256(name.rpartition("/")[2].encode()).digest()[0] % 2]
+
+
 def read_captioned(place: Path, split: str = TEST, images: Path | None = None) -> CaptionedPhotos:
     """The photos that a list of captions names, with their captions.
 
     Args:
         place: the list, or the folder in which one of `LISTS` lies. A table is read by `read_captions_csv`; JSON by
             `read_karpathy` where its photos have sentences, else by `read_coco_captions`.
-        split: of Karpathy's lists, which hold several; of other lists, which hold none, 'test' is all.
+        split: of Karpathy's lists, which hold several; of other lists, which hold none, 'test' is all, and each of
+            `HALVES` is a half.
         images: the folder of photos; else one of `IMAGES` beside the list (of COCO's `captions_NAME.json` a folder
             NAME beside it or above), else the list's own folder.
 
     Raises:
-        DataError: if there is no such list or more than one, it cannot be read, it has no such split, or a photo is
-            not there.
+        DataError: if there is no such list or more than one, it cannot be read, it has no such split, a photo is not
+            there, or none is of that half.
     """
     place = Path(place)
     path = _list_in(place) if place.is_dir() else place
@@ -84,11 +101,26 @@ def read_captioned(place: Path, split: str = TEST, images: Path | None = None) -
     listed = None if table else _read_json(path).get("images")
     if isinstance(listed, list) and any(isinstance(entry, dict) and "sentences" in entry for entry in listed):
         return read_karpathy(path, root, split)
-    if split != TEST:
+    if split not in (TEST, *HALVES):
         raise DataError(
-            f"{path} has no splits, and {split!r} is asked for: leave the split out, or give Karpathy's list"
+            f"{path} has no splits, and {split!r} is asked for: leave the split out, take one of {', '.join(HALVES)}, "
+            "or give Karpathy's list"
         )
-    return read_captions_csv(path, root) if table else read_coco_captions(path, root)
+    photos = read_captions_csv(path, root) if table else read_coco_captions(path, root)
+    return _half(photos, split) if split in HALVES else photos
+
+
+def _half(photos: CaptionedPhotos, split: str) -> CaptionedPhotos:
+    kept = [index for index, name in enumerate(photos.names) if half_of(name) == split]
+    if not kept:
+        raise DataError(f"none of the {len(photos)} photos in {photos.root} is of the {split}: expected more photos")
+    return replace(
+        photos,
+        names=tuple(photos.names[index] for index in kept),
+        captions=tuple(photos.captions[index] for index in kept),
+        split=split,
+        left_out=photos.left_out + len(photos) - len(kept),
+    )
 
 
 def _list_in(folder: Path) -> Path:

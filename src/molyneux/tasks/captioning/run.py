@@ -64,7 +64,7 @@ class CaptionSettings:
     references: Path | None = None
     """A list of what people wrote, as `read_captioned` takes it; its photos alone are captioned then."""
     split: str = "test"
-    """Of Karpathy's lists."""
+    """Of Karpathy's lists; of the other lists 'train-half' or 'test-half', else all photos."""
     out: Path | None = None
     """A new folder for captions, scores and a page with the samples that gained most, or that of the same run to
     continue it."""

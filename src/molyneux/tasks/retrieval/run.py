@@ -28,7 +28,7 @@ class RetrieveSettings:
     controls: Mapping[str, str] = field(default_factory=dict)
     """Models taught on what cannot help, such as noise, by what that is; scored in the same way."""
     split: str = "test"
-    """Of Karpathy's lists, which name several; the other lists have no splits."""
+    """Of Karpathy's lists, which name several; of the other lists 'train-half' or 'test-half', else all photos."""
     rerank_with: str | None = None
     """A model of the other kind; the one that embeds chooses each query's best, the other puts them in order."""
     top: int = 64
