@@ -131,6 +131,18 @@ def test_people_read_lines(molyneux, run, tmp_path):
     assert CONCEPTS["ring"] in row
 
 
+def test_what_was_taught_before_is_among_the_answers(molyneux, run, tmp_path):
+    photos = tmp_path / "photos"
+    scoring = ("--novel", photos / "novel", "--known", photos / "known", "--names", photos / "names.txt")
+    teach(molyneux, "cross", tmp_path / "both", "--base", run, *scoring)
+    found = [json.loads((folder / "scores.json").read_text()) for folder in (run, tmp_path / "both")]
+    assert [one["protocol"]["known_names"] for one in found] == [
+        ["circle", "square", "triangle"],
+        ["circle", "square", "triangle", "ring"],
+    ]
+    assert list(found[1]["concepts"]) == ["cross"]
+
+
 def test_a_folder_of_packs_is_applied_at_once(molyneux, run, tmp_path):
     teach(molyneux, "cross", tmp_path / "both", "--base", run)
     molyneux("pack", tmp_path / "both", "--out", tmp_path / "packs")

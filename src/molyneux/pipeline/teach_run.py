@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_ability(base, settings.teaching)
     if settings.teaching.objective.merges:
         check_new(base, settings.concept_names)
+    # what the model learned before is among the answers it can give
+    request = replace(request, labels=request.labels.beside([concept.name for concept in base.concepts]))
     left_out = check_texts(base, settings, request)
     run = TeachRun(settings, request, base, on_step, left_out)
     if not (settings.out / SCORES).exists():

@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.division import Chain, convolutional
 from molyneux.backends.packs import recall
+from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.packs import model_named
@@ -154,6 +155,7 @@ def load_tiny(name: str | Path, *, device: str = "cpu", precision: str = "fp32",
     model = _read(name)
     model.precision, model.long_text = precision, long_text
     recall(model, Path(name))
+    model.concepts = tuple(Concept(pack.name, pack.descriptions) for pack in model.packs)
     return model
 
 

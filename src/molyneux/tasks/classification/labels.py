@@ -24,6 +24,16 @@ class LabelSet:
         """Known names, then novel ones: the columns of every score matrix here."""
         return self.known + self.novel
 
+    def beside(self, names: Sequence[str]) -> "LabelSet":
+        """With further known names, such as those of concepts taught before; a name that is there stays one.
+
+        >>> LabelSet(known=("tench",), novel=("okapi",)).beside(("Okapi", "moongate")).known
+        ('tench', 'moongate')
+        """
+        there = {name_key(name) for name in self.all}
+        added = [name for key, name in _distinct(names).items() if key not in there]
+        return LabelSet(known=(*self.known, *added), novel=self.novel)
+
 
 def label_set(
     *,
