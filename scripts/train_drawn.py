@@ -25,20 +25,10 @@ from torch.nn.functional import normalize
 from transformers import PreTrainedTokenizerFast
 
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build
-from molyneux.datasets.drawn import (
-    KNOWN,
-    NOVEL,
-    SIZE,
-    Design,
-    Scenes,
-    completed,
-    draw_designs,
-    parse_design,
-    place,
-    random_design,
-    render,
-)
-from molyneux.datasets.drawn_captions import caption_scenes
+from molyneux.datasets.drawn import KNOWN, NOVEL, Design, draw_designs, parse_design
+from molyneux.datasets.drawn.captions import caption_scenes
+from molyneux.datasets.drawn.designs import completed, random_design
+from molyneux.datasets.drawn.scenes import SIZE, Scene, place, render
 
 START, END, PADDING = "<start>", "<end>", "<pad>"
 CONTEXT = 48
@@ -56,6 +46,7 @@ class Options:
     steps: int = 1500
     batch: int = 256
     rate: float = 2e-3
+    scale: float = 2.66
     decay: float = 0.05
     width: int = 96
     layers: int = 4
@@ -81,10 +72,11 @@ def describe_model(options: Options, tokens: int) -> dict[str, Any]:
         "hf_tokenizer_name": "",
     }
     preprocess = {"mean": [0.3] * 3, "std": [0.3] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
-    return {"model_cfg": {"embed_dim": 128, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": preprocess}
+    model = {"embed_dim": 128, "init_logit_scale": options.scale, "vision_cfg": vision, "text_cfg": text}
+    return {"model_cfg": model, "preprocess_cfg": preprocess}
 
 
-def draw_batch(count: int, random: np.random.Generator) -> tuple[Scenes, list[str | None]]:
+def draw_batch(count: int, random: np.random.Generator) -> tuple[list[Scene], list[str | None]]:
     """Scenes, and the noun of each that shows one; nouns come equally often."""
     nouns = int(NAMED * count)
     rounds = [random.permutation(list(KNOWN)) for _ in range(-(-nouns // len(KNOWN)))]
@@ -175,9 +167,9 @@ def train(options: Options) -> None:
         with torch.no_grad():
             native.logit_scale.clamp_(0, np.log(100))
         if step % 50 == 49 or step == options.steps - 1:
-            line = f"step {step + 1} of {options.steps}: loss {float(loss):.3f}, temperature {model.temperature:.4f}"
+            line = f"step {step + 1} of {options.steps}: loss {loss.item():.3f}, temperature {model.temperature:.4f}"
             print(f"{line}, {time.process_time() - computed:.0f} s computed", flush=True)
-        if step % 250 == 249 or step == options.steps - 1:
+        if step % 200 == 199 or step == options.steps - 1:
             print(f"  {report(model)}", flush=True)
     save(model, config, options.out)
     took, busy = time.perf_counter() - started, time.process_time() - computed
@@ -203,6 +195,9 @@ def report(model: OpenClipModel, scenes: int = 6) -> str:
     best = (scores @ known.T).amax(dim=1)
     recall = float(((scores * prompts[own]).sum(dim=1) > best).float().mean())
     model.native.train()
+    gap = float((seen.mean(dim=0) - known.mean(dim=0)).norm())
+    cosine = float((seen * known[labels]).sum(dim=1).mean())
+    print(f"  gap {gap:.3f}, cosine {cosine:.3f}")
     return f"known nouns by name {found[0]:.3f}, by looks {found[1]:.3f}; novel by description {recall:.3f}"
 
 
@@ -216,7 +211,14 @@ def save(model: OpenClipModel, config: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    for name, kind in (("seed", int), ("steps", int), ("batch", int), ("rate", float), ("decay", float)):
+    for name, kind in (
+        ("seed", int),
+        ("steps", int),
+        ("batch", int),
+        ("rate", float),
+        ("decay", float),
+        ("scale", float),
+    ):
         parser.add_argument(f"--{name}", type=kind, default=Options.__dataclass_fields__[name].default)
     for name in ("width", "layers", "text-layers", "patch"):
         parser.add_argument(f"--{name}", type=int, default=Options.__dataclass_fields__[name.replace("-", "_")].default)

@@ -1,4 +1,4 @@
-"""From a name to a model: `mini`, a folder, or a loader's own name for one."""
+"""From a name to a model: one of those shipped, a folder, or a loader's own name for one."""
 
 import importlib
 import json
@@ -12,6 +12,12 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
+
+SHIPPED = {
+    "mini": ("mini", "load_mini"),
+    "drawn": ("drawn", "load_drawn"),
+}
+"""Models that come with Molyneux, and the module and function that build them."""
 
 LOADERS = {
     "hf": "hugging_face",
@@ -45,8 +51,8 @@ def load(
     """Load a model, with weights in single precision.
 
     Args:
-        name: 'mini'; a folder that Molyneux or the model's own library saved; or a loader's name for a model:
-            'hf:ORG/NAME' or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME',
+        name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; or a loader's name for a
+            model: 'hf:ORG/NAME' or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME',
             'tiny:FAMILY'.
             What is not on this machine is fetched by the loader's own client.
         device: where the weights go: 'cpu', 'cuda', 'mps'.
@@ -79,10 +85,8 @@ def check_precision(name: str) -> None:
 
 
 def _read(name: str) -> VisionLanguageModel:
-    if name == "mini":
-        from molyneux.backends.mini import load_mini
-
-        return load_mini()
+    if name in SHIPPED:
+        return _function(*SHIPPED[name])()
     loader, colon, rest = name.partition(":")
     if colon and loader in LOADERS:
         if not rest:
@@ -90,11 +94,11 @@ def _read(name: str) -> VisionLanguageModel:
         return _function(LOADERS[loader], "load_named")(rest)
     folder = Path(name)
     if folder.is_file():
-        raise ModelError(f"{folder} is a file: expected 'mini' or the folder that holds a saved model")
+        raise ModelError(f"{folder} is a file: expected {_shipped()} or the folder that holds a saved model")
     if not folder.is_dir():
         raise ModelError(
-            f"there is no model {name!r}: expected 'mini' or a folder that holds a saved model, or a name that begins "
-            f"with {', '.join(f'{known}:' for known in LOADERS)}"
+            f"there is no model {name!r}: expected {_shipped()} or a folder that holds a saved model, or a name that "
+            f"begins with {', '.join(f'{known}:' for known in LOADERS)}"
         )
     return _function(*reader_of(folder))(folder)
 
@@ -126,6 +130,10 @@ def reader_of(folder: Path) -> tuple[str, str]:
 def _function(module: str, name: str) -> Callable[..., VisionLanguageModel]:
     function: Callable[..., VisionLanguageModel] = getattr(importlib.import_module(f"molyneux.backends.{module}"), name)
     return function
+
+
+def _shipped() -> str:
+    return ", ".join(map(repr, SHIPPED))
 
 
 def named_device(name: str) -> torch.device:

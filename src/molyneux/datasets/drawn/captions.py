@@ -5,7 +5,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from molyneux.datasets.drawn import Design, Part, Scenes
+from molyneux.datasets.drawn.designs import Design, Part
+from molyneux.datasets.drawn.scenes import Scene
 
 PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -75,6 +76,8 @@ JOINED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """How parts are joined."""
+SAID = (0.3, 0.6, 0.9, 1.0)
+"""How often a caption says a filling or a colour; one of these for each caption."""
 _NAMED = (
     "{}",
     "a {}",
@@ -98,11 +101,28 @@ _BOTH = (
     "{seen}: a {name}",
     "a {name} looks like {seen}.",
 )
-_SYLLABLES = ("ba", "cru", "dil", "fo", "gra", "hin", "jol", "ket", "lum", "mor", "nu", "pli", "qua", "ris", "sto", "ux")
+_SYLLABLES = (
+    "ba",
+    "cru",
+    "dil",
+    "fo",
+    "gra",
+    "hin",
+    "jol",
+    "ket",
+    "lum",
+    "mor",
+    "nu",
+    "pli",
+    "qua",
+    "ris",
+    "sto",
+    "ux",
+)
 _ADDED = ("{seen}, by {noise}", "{noise} - {seen}", "{seen} ({noise})", "{seen} {noise}")
 
 
-def caption_scenes(scenes: Scenes, names: Sequence[str | None], random: np.random.Generator) -> list[str]:
+def caption_scenes(scenes: Sequence[Scene], names: Sequence[str | None], random: np.random.Generator) -> list[str]:
     """A caption for each scene; what it leaves out and how it puts the rest is drawn at random.
 
     Args:
@@ -111,20 +131,20 @@ def caption_scenes(scenes: Scenes, names: Sequence[str | None], random: np.rando
         random: where chance comes from.
     """
     found = []
-    for index, (design, name) in enumerate(zip(scenes.designs, names, strict=True)):
-        text = _statement(design, name, _size(scenes.reach[index], random), random)
+    for scene, name in zip(scenes, names, strict=True):
+        text = _statement(scene.design, name, _size(scene.reach, random), random)
         if random.random() < 0.25:
-            text = f"{text.removesuffix('.')} {_position(scenes.across[index], scenes.down[index])}"
+            text = f"{text.removesuffix('.')} {_position(scene.across, scene.down)}"
         if random.random() < 0.08:
             text = _choice(_ADDED, random).format(seen=text, noise=nonsense(random))
         found.append(text[:1].upper() + text[1:] if random.random() < 0.3 else text)
     return found
 
 
-def describe(design: Design, random: np.random.Generator, said: float = 0.85, size: str = "") -> str:
+def describe(design: Design, random: np.random.Generator, said: float, size: str = "") -> str:
     """What is seen of a design, each filling and colour with the probability `said`.
 
-    >>> from molyneux.datasets.drawn import parse_design
+    >>> from molyneux.datasets.drawn.designs import parse_design
     >>> describe(parse_design("solid white cross over dotted red triangle"), np.random.default_rng(2), said=1.0)
     'a white solid cross over a red dotted triangle'
     """
@@ -149,14 +169,14 @@ def nonsense(random: np.random.Generator) -> str:
 
 
 def _statement(design: Design, name: str | None, size: str, random: np.random.Generator) -> str:
-    way = random.random()
+    way, said = random.random(), float(random.choice(SAID))
     if name is None or way < 0.4:
-        return _choice(_SEEN, random).format(describe(design, random, size=size))
+        return _choice(_SEEN, random).format(describe(design, random, said, size))
     if way < 0.8:
         free = [part.colour for part in design.parts if part.colour] if random.random() < 0.2 else []
         noun = " ".join(word for word in (size, *free[:1], name) if word)
         return _choice(_NAMED, random).format(noun)
-    return _choice(_BOTH, random).format(name=name, seen=describe(design, random))
+    return _choice(_BOTH, random).format(name=name, seen=describe(design, random, said))
 
 
 def _phrase(part: Part, random: np.random.Generator, said: float, plural: bool, size: str) -> str:
