@@ -1,4 +1,4 @@
-"""What every family must keep, over tiny random models of the real architectures, and over `mini`.
+"""What every family must keep, over tiny random models of the real architectures, and over `drawn` and `mini`.
 
 A family takes part by a module `helpers/families_NAME.py`: FAMILIES says how its models are made, and VENDOR,
 how its library alone reads a saved folder and embeds images and texts (for a model without embeddings: how well
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def present() -> tuple[dict[str, Callable[[], VisionLanguageModel]], dict[str, C
 
 
 FAMILIES, VENDOR = present()
+FAMILIES["drawn"], VENDOR["drawn"] = partial(load, "drawn"), VENDOR["open_clip-vit"]
 
 
 @pytest.fixture(scope="module", params=[*FAMILIES, pytest.param("mini", marks=pytest.mark.slow)])

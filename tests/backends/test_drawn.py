@@ -79,7 +79,7 @@ def test_training_shows_no_novel_concept_and_names_none(script):
     novel = [parse_design(one.looks) for one in NOVEL]
     for _ in range(8):
         scenes, names = script.draw_batch(256, random)
-        assert not any(one.allows(design) for one in novel for design in scenes.designs)
+        assert not any(one.allows(scene.design) for one in novel for scene in scenes)
         for text in script.caption_scenes(scenes, names, random):
             assert not any(one.name in text.lower() for one in NOVEL)
 
@@ -87,10 +87,10 @@ def test_training_shows_no_novel_concept_and_names_none(script):
 def test_training_is_repeatable_and_lowers_the_loss(script, tmp_path):
     states = []
     for run in ("first", "second"):
-        options = script.Options(out=tmp_path / run, steps=3, batch=32, width=32, layers=1, text_layers=1)
+        options = script.Options(out=tmp_path / run, steps=12, batch=32, width=32, layers=1, text_layers=1)
         losses = script.train(options)
         states.append(load_file(tmp_path / run / WEIGHTS))
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
-    assert losses[-1] < losses[0]
-    assert load(tmp_path / "first").temperature == pytest.approx(0.07, abs=0.005)
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert load(tmp_path / "first").temperature == pytest.approx(0.02, rel=0.1)

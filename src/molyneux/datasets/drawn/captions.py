@@ -149,8 +149,15 @@ def describe(design: Design, random: np.random.Generator, said: float, size: str
     'a white solid cross over a red dotted triangle'
     """
     many = design.layout in ("two", "three", "pile")
+    largest = 1 if design.layout in ("in", "around") else 0
     parts = [
-        _phrase(part, random, said, plural=many or (design.layout == "around" and index == 0), size=size * (not index))
+        _phrase(
+            part,
+            random,
+            said,
+            plural=many or (design.layout == "around" and index == 0),
+            size=size if index == largest else "",
+        )
         for index, part in enumerate(design.parts)
     ]
     if design.layout == "around" and random.random() < 0.4:
