@@ -1,15 +1,26 @@
 # make demo    teach a concept from words alone, and print where the report is
 # make test    everything that must hold: style, types, rooms, tests, doctests
 # make check   the same without the tests: seconds, not minutes
-# make bench   the numbers of the README (long)
+# make bench   the numbers of the docs (long)
+# make ... PYTHON=python3.12    the same with that Python, in a virtual environment of its own, .venv-3.12
 
-PYTHON ?= python3
 JOBS ?= 2
 
-BIN := .venv/bin
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print(*sys.version_info[:2], sep=".")')
+ifeq ($(VENV),.venv-)
+$(error '$(PYTHON)' does not run: expected PYTHON=PROGRAM with a Python of 3.11 or newer)
+endif
+endif
+
+BIN := $(VENV)/bin
 # one thread a process: small images gain nothing from more, and sums stay the same
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
@@ -18,17 +29,17 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
 
-install: .venv/.installed
+install: $(VENV)/.installed
 
-.venv/.installed: pyproject.toml
-	@test -x $(BIN)/python || { echo "Making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
-	@echo "Installing Molyneux with what it needs into .venv (minutes the first time):"
-	@PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[dev]' \
-	  | sed -u -n -E 's/^Collecting ([^ ]+) \(from molyneux.*/  \1/p; s/^Installing collected.*/  unpacking/p'
+$(VENV)/.installed: pyproject.toml
+	@scripts/install.sh $(VENV) $(PYTHON) dev
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.demo: pyproject.toml
+	@scripts/install.sh $(VENV) $(PYTHON) mini
 	@touch $@
-	@echo "Installed."
 
-demo: install
+demo: $(VENV)/.demo
 	@$(BIN)/molyneux demo
 
 test: style

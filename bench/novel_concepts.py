@@ -1,4 +1,4 @@
-"""What teaching from words gains and costs: every concept, one at a time and all at once, beside its controls.
+"""What teaching from descriptions gains and costs: every concept, one at a time and all at once, beside its controls.
 
     python bench/novel_concepts.py --data ../shared/data --seeds 3
     python bench/novel_concepts.py --data ../shared/data --seeds 1 --no-paper     # Molyneux's default alone
@@ -8,15 +8,17 @@ cached in bench/cache by model, settings, concept and seed, rows by all these an
 continued and its parts shared among processes. Writes results.json, table.md and, with matplotlib,
 plot.png into --out.
 
-Rows: Molyneux's default, and the same at other strengths (shares of its change, so that it can be compared with
-others at equal price); the same on the images alone, without the points of the shared space that their words stand
-for, and on these alone; the same on noise, which has no words, and on another concept's images and words; the
-description as prompt without teaching; the same teaching on ten real photos (the upper line; those ten are left out of
-its score); and the paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. The paper's
-recipe moves the whole tower, so its photos must be embedded anew for each run: it is scored on --paper-known known
-photos, evenly spread, and compared with the same model before teaching on the same photos. Its images have
---paper-steps steps; those of --paper-full have 5,000 as well, in rows of their own, to show what the other steps would
-change.
+Rows:
+
+- Molyneux's default, and the same at other strengths, so that it can be compared with others at equal price;
+- the same on the images alone, without the text and ConSE anchors, and on these anchors alone;
+- the controls: the same on noise, which has no description; on another concept's images and description; and the
+  description as prompt, without teaching;
+- the same on ten real photos, the upper line; those ten are left out of its score;
+- the paper's recipe (`InversionConfig.paper`, `TeachingConfig.paper`) at each learning rate. It moves the whole tower,
+  so photos must be embedded anew for each run. It is scored on --paper-known known photos, evenly spread, and compared
+  with the same model before teaching on the same photos. Its images have --paper-steps steps; those of --paper-full
+  have 5,000 as well, in rows of their own, to show what the other steps would change.
 
 The settings of Molyneux's default were chosen on the six concepts of TUNED; the table gives all twelve and the
 other six.
@@ -63,7 +65,7 @@ from molyneux.teaching.updates import EmbeddingMap
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4, 2e-4, 3e-4)
 KindT = TypeVar("KindT")
 HELD_OUT = 10
-ROOMS = ("backends", "datasets", "evaluation", "inversion", "teaching")
+ROOMS = ("backends", "datasets", "images", "inversion", "tasks", "teaching")
 TUNED = ("okapi", "octopus", "kangaroo", "pigeon", "wheelchair", "chandelier")
 STRENGTHS = (0.2, 0.4, 0.6, 0.85, 0.88, 1.0)
 
@@ -149,11 +151,11 @@ def default_rows(
     rest = without_first(bench.novel, HELD_OUT)
     rows: list[Row] = []
     without_descriptions = replace(config, text_anchor=0.0, conse_anchor=0.0)
-    worded = replace(config, text_anchor=1e6, conse_anchor=1e6)
+    anchors = replace(config, text_anchor=1e6, conse_anchor=1e6)
     sources = (
         ("ours", own, config, bench.novel),
         ("images alone", own, without_descriptions, bench.novel),
-        ("words alone", own, worded, bench.novel),
+        ("anchors alone", own, anchors, bench.novel),
         ("shuffled", shuffled, config, bench.novel),
         ("noise", noise, config, bench.novel),
         ("ten real photos", real, config, rest),
@@ -289,7 +291,7 @@ def by_concept(rows: Sequence[Row], field: str = "recall") -> dict[str, list[flo
 def table(rows: Sequence[Row]) -> str:
     """Means over concepts and seeds, a line per method, with the recall of the concepts that nothing was tuned on."""
     lines = [
-        "| taught on | concepts | target recall | 95 % over concepts and seeds | of the six not tuned on "
+        "| taught on | concepts | target recall | 95 % over concepts and seeds | recall, the six not tuned on "
         "| known accuracy lost | false positives | runs |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -309,7 +311,7 @@ def gap_table(rows: Sequence[Row]) -> str:
     """How much more recall than with each control, concept by concept and seed by seed."""
     lines = ["| ours less | gap in target recall | 95 % over concepts and seeds |", "|---|---|---|"]
     alone = {(one.method, one.concept, one.seed): one.recall for one in rows if not one.together}
-    for control in ("images alone", "words alone", "shuffled", "noise", "description as prompt"):
+    for control in ("images alone", "anchors alone", "shuffled", "noise", "description as prompt"):
         gaps: dict[str, list[float]] = {}
         for (method, concept, seed), recall in alone.items():
             other = alone.get((control, concept, 0 if control == "description as prompt" else seed))
@@ -397,7 +399,8 @@ def main() -> None:
         settings = (asdict(config), asdict(inversion), seed)
         rows += kept(bench, Row, __file__, settings, partial(default_rows, bench, config, inversion, seed, novel))
         say(table(rows))
-    notes = {"similarity of features to real photos', ours": similarity(bench, bench.concepts, inversion, 0)}
+    similar = "similarity of features to those of real photos"
+    notes = {f"{similar}, ours": similarity(bench, bench.concepts, inversion, 0)}
     if options.paper:
         some = evenly(read_folder(options.data / "imagenet1k-sample"), options.paper_known)
         full = tuple(concept for concept in bench.concepts if concept.name in options.paper_full)
@@ -410,7 +413,7 @@ def main() -> None:
                     make = partial(paper_rows, bench, concept, paper, seed, PAPER_RATES, options.data, some)
                     parts = (asdict(paper), concept, seed, PAPER_RATES, options.paper_known)
                     rows += kept(bench, Row, __file__, parts, make)
-            key = f"similarity of features to real photos', paper, {paper.steps} steps, {len(concepts)} concepts"
+            key = f"{similar}, paper, {paper.steps} steps, {len(concepts)} concepts"
             notes[key] = similarity(bench, concepts, paper, 0)
     write(options.out, rows, notes, vars(options))
     print((options.out / ("results.json" if options.json else "table.md")).read_text(encoding="utf-8"))
@@ -480,7 +483,7 @@ def write(out: Path, rows: Sequence[Row], notes: dict[str, float], options: dict
     (out / "results.json").write_text(
         json.dumps({"options": settings, "notes": notes, "rows": [asdict(one) for one in rows]}, indent=1)
     )
-    methods = ["description as prompt", "ours", "images alone", "words alone", "shuffled", "noise", "ten real photos"]
+    methods = ["description as prompt", "ours", "images alone", "anchors alone", "shuffled", "noise", "ten real photos"]
     lines = [
         table(rows),
         "",

@@ -12,7 +12,7 @@ against `InversionConfig.paper()` with 5,000 steps and `TeachingConfig.paper()`.
 is measured in each of the canvas's three sides, and multiplied with the steps that side lasts. Both run on Molyneux's
 code; against a plain implementation see (c). What is done once for a model is not in it: texts of known classes are
 read in the first round alone, of which a median takes no notice, and `mini` ships its replay images.
-`text_only_ratio`: the same against teaching from words without images (`--images-from words`), which teaches less.
+`text_only_ratio`: the same against teaching without images (`--images-from none`), which teaches less.
 `step_over_limit` (b): one step of Molyneux's default inversion against forward and backward of the frozen tower alone,
 same batch and side, as its library computes them, in the faster of the two memory layouts.
 `finished_images_ratio` (c): seconds per finished image of a plain implementation (plain_inversion.py, 3,400 steps)
@@ -259,8 +259,8 @@ def ray_ratio(model: DualEncoder, steps: int) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The ratios and what is asked of them, then the times behind them."""
-    lines = ["| | measured | asked |", "|---|---|---|"]
+    """The ratios and their targets, then the times behind them."""
+    lines = ["| | measured | target |", "|---|---|---|"]
     for key, meaning in MEANING.items():
         value = found[key]
         written = value if isinstance(value, str) else f"{value:.3g}" if value >= 100 else f"{value:.2f}"

@@ -1,14 +1,14 @@
 """What each choice in teaching gains and costs: one table over twelve concepts and three seeds.
 
     python bench/teaching_quality.py --data ../shared/data
-    python bench/teaching_quality.py --only positives --seeds 1      # one group of variants
+    python bench/teaching_quality.py --only examples --seeds 1      # one group of variants
 
 Every variant differs from Molyneux's default in what its name says, and is taught one concept at a time. A variant
 that changes more than the projection is scored on --few known photos, evenly spread, and compared with the same model
-before teaching on the same photos. "At 0.01" is the recall at the strength of the change (`interpolate`) where neither
-known accuracy lost nor false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth
-at equal price. Beside the single concepts: all twelve at once, and one after the other with the earlier ones kept by
-replay of their own images. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
+before teaching on the same photos. "At price 0.01" is the recall at the strength where neither known accuracy lost nor
+false positives exceed 0.01 on average, read off the curve of strengths: what a variant is worth at equal price. Beside
+the single concepts: all twelve at once, and one after the other with the earlier ones kept by replay of their own
+images. Writes results.json and tables.md into --out, and --page (docs/teaching-quality.md).
 
 Inverted images are cached as in `novel_concepts.py`, whose settings of data, seeds and tuned concepts hold here.
 """
@@ -50,10 +50,14 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.85, 1.0)
 
 PAGE = """# What each choice in teaching gains and costs
 
-Made by `python bench/teaching_quality.py`; its docstring says what is measured and how. The model is `mini`, the photos
-are those of the README's table. The first table has a line for each variant: what it gives at equal price, then what it
-gives and costs at the default's strength. The second shows how well the forecast of `--max-forgetting` held, the third
-what happens when concepts are taught one after the other.
+Made by `python bench/teaching_quality.py`, whose docstring says how. The model is `mini`; concepts and photos are those
+of [numbers.md](numbers.md). The [glossary](glossary.md) defines the terms.
+
+- The first table has one line for each variant of the default. "Recall at price 0.01" is the target recall at the
+  strength where neither known accuracy lost nor false positives exceed 0.01. The columns after it are taken at the
+  default's strength. "Six not tuned on": the six concepts that no setting was chosen on.
+- The second table shows how well the forecast of `--max-forgetting` held.
+- The third table shows what happens when concepts are taught one after the other.
 """
 
 
@@ -83,30 +87,30 @@ def variants() -> Iterator[Variant]:
     yield Variant(group="default", name="default")
     yield Variant(group="default", name="noise images (control)", source="noise")
     for texts in ("definition", "names"):
-        yield Variant(group="positives", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
-    yield Variant(group="positives", name="twice the images", source="mixed")
-    yield Variant(group="positives", name="three descriptions in place of one", source="told")
-    yield Variant(group="positives", name="no mixtures of images", teaching=replace(default, mixup=False))
-    words = {
+        yield Variant(group="examples", name=f"texts: {texts} alone", teaching=replace(default, texts=texts))
+    yield Variant(group="examples", name="twice the images", source="mixed")
+    yield Variant(group="examples", name="three descriptions in place of one", source="told")
+    yield Variant(group="examples", name="no mixtures of images", teaching=replace(default, mixup=False))
+    anchors = {
         "the images alone": (0.0, 0.0),
-        "without the consensus of names": (default.text_anchor, 0.0),
-        "without the description's own embedding": (0.0, default.conse_anchor),
-        "the description's own embedding alone": (1e6, 0.0),
-        "the consensus of names alone": (0.0, 1e6),
-        "both of these, no images": (1e6, 1e6),
+        "without the ConSE anchor": (default.text_anchor, 0.0),
+        "without the text anchor": (0.0, default.conse_anchor),
+        "the text anchor alone": (1e6, 0.0),
+        "the ConSE anchor alone": (0.0, 1e6),
+        "both anchors, no images": (1e6, 1e6),
     }
-    for name, (relaxed, consensus) in words.items():
-        changed = replace(default, text_anchor=relaxed, conse_anchor=consensus)
-        yield Variant(group="words", name=name, teaching=changed)
-    for contrast in (0.0, 2.0):
-        changed = replace(default, contrast=contrast)
-        yield Variant(group="positives", name=f"contrast with replay images {contrast:g}", teaching=changed)
+    for name, (text, conse) in anchors.items():
+        changed = replace(default, text_anchor=text, conse_anchor=conse)
+        yield Variant(group="anchors", name=name, teaching=changed)
+    for center in (0.0, 2.0):
+        changed = replace(default, center=center)
+        yield Variant(group="examples", name=f"centring {center:g}", teaching=changed)
     yield Variant(group="negatives", name="authors' loss, no bank", teaching=replace(default, loss="anchors"))
     for nearest in (20, 100):
-        yield Variant(group="negatives", name=f"the {nearest} names nearest to the text", nearest=nearest)
+        yield Variant(group="negatives", name=f"the {nearest} names nearest to the description", nearest=nearest)
     yield Variant(
         group="negatives",
-        name="random words, without consensus",
+        name="random words, without the ConSE anchor",
         bank="random",
         teaching=replace(default, conse_anchor=0.0),
     )
@@ -115,7 +119,7 @@ def variants() -> Iterator[Variant]:
         yield Variant(group="negatives", name=f"temperature {temperature:g}", teaching=changed)
     yield Variant(group="replay", name="no replay", teaching=replace(default, replay_batch=0, center=0.0))
     yield Variant(group="replay", name="20 replay images", replay=20)
-    yield Variant(group="replay", name="the 20 of them nearest to the text", replay=20, neighbours="chosen")
+    yield Variant(group="replay", name="the 20 of them nearest to the description", replay=20, neighbours="chosen")
     yield Variant(group="replay", name="20 images of nearest known classes added", replay=100, neighbours="added")
     for weight in (0.3, 3.0):
         yield Variant(group="replay", name=f"replay weight {weight:g}", teaching=replace(default, replay_weight=weight))
@@ -213,7 +217,7 @@ def images(bench: Bench, variant: Variant, place: int, seed: int) -> SyntheticIm
     if variant.source == "told":
         more = json.loads((Path(__file__).parent / "paraphrases.json").read_text())[concept.name]
         told = Concept(concept.name, (*concept.descriptions, *more))
-        return replace(own, concept=told, words=told.descriptions)
+        return replace(own, concept=told, source_descriptions=told.descriptions)
     return own
 
 
@@ -286,8 +290,8 @@ def at_budget(own: Sequence[Point]) -> float:
 
 def table(found: Sequence[Point], groups: dict[str, str], kept: float) -> str:
     lines = [
-        "| group | variant | recall at price 0.01 | of the six not tuned on | recall | 95 % over concepts and seeds "
-        "| known accuracy lost | false positives | seeds |",
+        "| group | variant | recall at price 0.01 | the same, the six not tuned on | recall "
+        "| 95 % over concepts and seeds | known accuracy lost | false positives | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(one.variant for one in found):
@@ -313,8 +317,8 @@ def table(found: Sequence[Point], groups: dict[str, str], kept: float) -> str:
 def forecasts(bench: Bench, seeds: Sequence[int]) -> str:
     """How well the forecast of `--max-forgetting` held."""
     lines = [
-        "| promised | forecast: forgotten | known accuracy lost | forecast: captured | false positives | recall "
-        "| runs within the promise |",
+        "| budget | forecast: known accuracy lost | known accuracy lost | forecast: false positives | false positives "
+        "| recall | runs within the budget |",
         "|---|---|---|---|---|---|---|",
     ]
     for budget in (0.005, 0.01, 0.02):
@@ -342,7 +346,8 @@ def forecasts(bench: Bench, seeds: Sequence[int]) -> str:
 def many(bench: Bench, seeds: Sequence[int]) -> str:
     """Twelve concepts at once, and one after the other: joint accuracy over all 1,010 names after each step."""
     lines = [
-        "| taught so far | known accuracy | the same, joint | recall of all so far, joint | recall of the first |",
+        "| taught so far | known accuracy | known accuracy, joint | recall of all so far, joint "
+        "| recall of the first |",
         "|---|---|---|---|---|",
     ]
     kept: dict[int, list[tuple[float, ...]]] = {}
@@ -406,7 +411,7 @@ def main() -> None:
         new = points(bench, variant, own, options.data, options.few)
         found += new
         say(f"{variant.group}, {variant.name}: {at_budget(new):.3f} at the price of {BUDGET:g}")
-    parts = [table(found, groups, TeachingConfig().interpolate)] if found else []
+    parts = [table(found, groups, TeachingConfig().strength)] if found else []
     if not options.only or "forecast" in options.only:
         parts.append(forecasts(bench, seeds))
     if not options.only or "many" in options.only:

@@ -1,7 +1,8 @@
-"""What the README shows can be typed: its calls fit the signatures, its commands parse, its links lead somewhere."""
+"""What README and docs show can be typed and found: calls fit, commands parse, links lead somewhere, numbers agree."""
 
 import ast
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,16 +13,42 @@ import molyneux
 from molyneux.cli.main import app
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+TEXT = TEXTS["README.md"]
+
+LONGEST = 900
+"""Words of the README, tables and links included."""
+
+DEFINED = ("Target recall", "Known accuracy lost", "False positives", "controls")
+"""What the README explains before its first number."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("molyneux ")]
+def commands(text: str) -> list[str]:
+    """Lines of fenced blocks, and inline code that says more than a verb."""
+    lines = [line for block in blocks("bash", text) for line in block.splitlines()]
+    inline = re.findall(r"`(molyneux [^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [
+        line for line in (*lines, *(code for code in inline if len(code.split()) > 2)) if line.startswith("molyneux ")
+    ]
+
+
+COMMANDS = [(name, line) for name, text in TEXTS.items() for line in commands(text)]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(TEXT.split()) <= LONGEST
 
 
 def test_every_call_of_the_python_lines_fits_its_signature() -> None:
@@ -36,11 +63,31 @@ def test_every_call_of_the_python_lines_fits_its_signature() -> None:
     assert {"Concept", "load", "invert", "teach"} <= set(names) <= set(molyneux.__all__)
 
 
-@pytest.mark.parametrize("line", commands())
-def test_every_command_parses(line: str) -> None:
-    function, bound, _ = app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
-    assert function.__name__ == shlex.split(line)[1]
-    assert bound.arguments
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_every_command_parses(page: str, line: str) -> None:
+    words = shlex.split(line)[1:]
+    if words[-1] == "--help":
+        assert words[0] == "VERB" or words[0] in app
+        return
+    function, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    assert function.__name__ == (words[1] if words[0] == "list" else words[0])
+    assert words[0] == "list" or bound.arguments
+
+
+def test_readme_and_docs_show_commands() -> None:
+    assert {"README.md", "docs/commands.md", "docs/how-it-works.md"} <= {page for page, _ in COMMANDS}
+
+
+def test_the_table_of_commands_has_every_verb() -> None:
+    shown = re.findall(r"^\| `([\w-]+)` \|", TEXTS["docs/commands.md"], flags=re.MULTILINE)
+    assert sorted(shown) == sorted(name for name in app if not name.startswith("-"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/how-it-works.md"])
+def test_no_two_commands_of_a_page_write_to_one_folder(page: str) -> None:
+    outs = [words[words.index("--out") + 1] for words in map(shlex.split, commands(TEXTS[page])) if "--out" in words]
+    assert len(outs) >= 2
+    assert len(outs) == len(set(outs))
 
 
 def test_every_make_target_exists() -> None:
@@ -50,7 +97,77 @@ def test_every_make_target_exists() -> None:
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 
 
-def test_every_link_within_the_repository_leads_somewhere() -> None:
-    links = re.findall(r"(?<!!)\[[^]]*\]\((?!https?:)([^)]+)\)", TEXT)
-    assert links
-    assert all((ROOT / link).is_file() for link in links)
+@pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\[[^]]*\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), f"{link} in {page.name}"
+        assert not heading or heading in anchors(target), f"{link} in {page.name}"
+
+
+def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
+    reached, todo = set(), [README]
+    while todo:
+        page = todo.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        todo += [(page.parent / link).resolve() for link in links]
+    assert set(PAGES) <= reached
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    files = re.findall(r"`([\w/]+/[\w/]+\.py)`", TEXTS["docs/architecture.md"])
+    assert len(files) >= 5
+    assert [file for file in files if not (ROOT / "src" / "molyneux" / file).is_file()] == []
+
+
+def test_the_picture_of_rooms_is_that_of_import_linter() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.search(r'type = "layers".*?layers = \[(.*?)\]', project, flags=re.DOTALL)
+    assert layers is not None
+    rooms = re.findall(r"[a-z]+", layers[1])
+    drawing = blocks("", TEXTS["docs/architecture.md"])[0]
+    assert rooms
+    assert [room for room in rooms if not re.search(rf"\b{room}\b", drawing)] == []
+
+
+def test_terms_are_defined_before_the_first_number() -> None:
+    first = re.search(r"\b0\.\d+", TEXT)
+    assert first is not None
+    assert [term for term in DEFINED if f"**{term}**" not in TEXT[: first.start()]] == []
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_readme_has_no_number_that_the_docs_have_not() -> None:
+    told = TEXTS["docs/numbers.md"]
+    used = re.findall(r"\b0\.\d{2,4}\b", TEXT)
+    assert len(used) > 10
+    assert [number for number in used if number not in told] == []
+
+
+def test_the_rows_of_the_numbers_are_those_of_the_benchmark() -> None:
+    made = rows(TEXTS["docs/novel-concepts.md"])
+    tables = TEXTS["docs/numbers.md"].split("<!-- numbers: bench/novel_concepts.py -->")[1:]
+    shown = [row for table in tables for row in rows(table.strip().split("\n\n")[0])]
+    assert len(shown) > 30
+    assert [row for row in shown if row not in made] == []
+
+
+def test_the_readme_says_of_its_photos_what_the_models_answered() -> None:
+    found = json.loads((ROOT / "docs" / "recognised.json").read_text(encoding="utf-8"))
+    answers, name = found["answers"], found["concept"]
+    ranks = {model: own["summer-palace.jpg"]["rank"] for model, own in answers.items()}
+    assert ("was not among its five best" in TEXT) == (ranks["before"] > 5)
+    assert ("After, it comes first" in TEXT) == (ranks["description"] == 1)
+    assert ("does not put it first" in TEXT) == (min(ranks["noise"], ranks["shuffled"]) > 1)
+    taken = [photo for photo, answer in answers["description"].items() if answer["rank"] == 1][1:]
+    assert [photo.removesuffix(".jpg") for photo in taken] == re.findall(
+        rf"a\s+(\w+) is\s+now\s+called\s+a\s+{name}", TEXT
+    )

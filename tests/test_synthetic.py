@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, OutputError
-from molyneux.synthetic import SyntheticImages, TracePoint, as_png, noise_images
+from molyneux.records import TracePoint
+from molyneux.synthetic import SyntheticImages, as_png, noise_images
 
 RING = Concept("ring", ("A circle with a hole, in “ink”.", "Round."))
 PIXELS = torch.rand(3, 3, 5, 7, generator=torch.Generator().manual_seed(0))

@@ -1,11 +1,10 @@
-"""Images that were computed, not taken: the one value in which inversion and teaching meet."""
+"""Synthetic images of a concept: what inversion returns and teaching takes."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, final, overload
+from typing import final, overload
 
 import numpy as np
 import torch
@@ -18,40 +17,27 @@ from torch.nn.functional import interpolate
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError
 from molyneux.files import new_folder
+from molyneux.records import IMAGES, ImagesRecord, TracePoint, read_record, write_record
 from molyneux.shapes import Images
-
-Source = Literal["inverted", "noise", "photos", "external", "generated", "none"]
-"""Computed from the model's own weights; random; taken with a camera; from a person's folder, whatever it holds; made
-by a text-to-image model; or no images, only words."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracePoint:
-    """How well the images match their text after `step` steps."""
-
-    step: int
-    plain: float
-    """Mean similarity of the images as they are."""
-    augmented: float
-    """Mean similarity under fresh random views, which adversarial detail does not survive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticImages:
-    """The images of one concept, with where they come from."""
+    """The images of one concept, and where they come from."""
 
     concept: Concept
     pixels: Images
     """RGB in [0, 1], on the CPU."""
     seed: int
-    source: Source = "inverted"
+    source: str = "inverted"
+    """A name in `images.choices.SOURCES`."""
     depicted: str = ""
-    """Whose description the images show; differs from the concept's name in the shuffled control alone."""
+    """The concept whose description the images show; another than `concept` in the control 'shuffled' alone."""
     source_descriptions: tuple[str, ...] = ()
-    """The descriptions that the images were inverted from, or that stand for themselves, which may be another's;
-    none for images of any other source."""
+    """The descriptions that the images were inverted from, or that are taught on without images. In the control
+    'shuffled' they are another concept's; other sources have none."""
     origin: str = ""
-    """What generated them, by its name."""
+    """The name of the model that generated the images."""
     trace: tuple[TracePoint, ...] = field(default=())
     seconds: float = 0.0
 
@@ -59,25 +45,26 @@ class SyntheticImages:
         return len(self.pixels)
 
     def shown_as(self, concept: Concept) -> "SyntheticImages":
-        """The same images under another concept's name: the shuffled control."""
+        """The same images under another concept's name, for the control 'shuffled'."""
         return replace(self, concept=concept, depicted=self.depicted or self.concept.name)
 
     def save(self, folder: Path) -> None:
         """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per image for people."""
         with new_folder(folder) as target:
             save_file({"pixels": self.pixels.contiguous()}, target / "images.safetensors")
-            about = {
-                "name": self.concept.name,
-                "descriptions": list(self.concept.descriptions),
-                "seed": self.seed,
-                "source": self.source,
-                "depicted": self.depicted,
-                "source_descriptions": list(self.source_descriptions),
-                "origin": self.origin,
-                "seconds": self.seconds,
-                "trace": [asdict(point) for point in self.trace],
-            }
-            (target / "images.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+            about = ImagesRecord(
+                version=1,
+                name=self.concept.name,
+                descriptions=self.concept.descriptions,
+                seed=self.seed,
+                source=self.source,
+                depicted=self.depicted,
+                source_descriptions=self.source_descriptions,
+                origin=self.origin,
+                seconds=self.seconds,
+                trace=self.trace,
+            )
+            write_record(target / IMAGES, about)
             for index, image in enumerate(self.pixels):
                 as_png(image).save(target / f"{index:02d}.png")
 
@@ -90,28 +77,28 @@ class SyntheticImages:
         """
         folder = Path(folder)
         try:
-            about = json.loads((folder / "images.json").read_text(encoding="utf-8"))
+            about = read_record(ImagesRecord, folder / IMAGES)
             pixels = load_file(folder / "images.safetensors")["pixels"]
             if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
                 raise ValueError(f"the pixels are {pixels.dtype} of shape {tuple(pixels.shape)}")
             return SyntheticImages(
-                concept=Concept(about["name"], about["descriptions"]),
+                concept=Concept(about.name, about.descriptions),
                 pixels=pixels,
-                seed=about["seed"],
-                source=about["source"],
-                depicted=about["depicted"],
-                source_descriptions=tuple(about["source_descriptions"]),
-                origin=about.get("origin", ""),
-                seconds=about["seconds"],
-                trace=tuple(TracePoint(**point) for point in about["trace"]),
+                seed=about.seed,
+                source=about.source,
+                depicted=about.depicted,
+                source_descriptions=about.source_descriptions,
+                origin=about.origin,
+                seconds=about.seconds,
+                trace=about.trace,
             )
-        except (OSError, AttributeError, KeyError, TypeError, ValueError, SafetensorError, ConceptError) as error:
+        except (OSError, KeyError, ValueError, SafetensorError, ConceptError, DataError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
 
 
 @final
 class LazyImages(Sequence[SyntheticImages]):
-    """The images of several concepts, of which one concept's are in memory: each is read whenever it is asked for."""
+    """The images of several concepts; each concept's are read or made anew whenever they are asked for."""
 
     def __init__(self, readers: Sequence[Callable[[], SyntheticImages]]) -> None:
         self._readers = tuple(readers)
@@ -139,7 +126,7 @@ def as_png(image: torch.Tensor) -> Image.Image:
 
 
 def description_only(concept: Concept) -> SyntheticImages:
-    """No image, only the concept's words, from which a map of the shared space can be learned all the same."""
+    """No images, only the descriptions: an embedding map can be learned from those alone."""
     nothing = torch.zeros(0, 3, 1, 1)
     return SyntheticImages(
         concept=concept,
@@ -152,7 +139,7 @@ def description_only(concept: Concept) -> SyntheticImages:
 
 
 def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:
-    """Uniform random pixels under a concept's name: the control for what images and words contribute."""
+    """Uniform random pixels under a concept's name, for the control 'noise'."""
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand(count, 3, size, size, generator=generator)
     return SyntheticImages(concept=concept, pixels=pixels, seed=seed, source="noise", depicted="noise")

@@ -1,18 +1,13 @@
 """What every family must keep, over tiny random models of the real architectures, and over `drawn` and `mini`.
 
-A family takes part by a module `helpers/families_NAME.py`: FAMILIES says how its models are made, and VENDOR,
-how its library alone reads a saved folder and embeds images and texts (for a model without embeddings: how well
-each image fits its text, and what it would write in each word's place).
+A family takes part by its lines in `helpers.families`.
 """
 
-import importlib
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate as resize
 from torch.nn.functional import normalize
 
+import helpers
+from helpers.families import FAMILIES, VENDOR, in_double, sample_images
 from molyneux.backends.abilities import (
     Captioner,
     Explainable,
@@ -45,26 +42,11 @@ from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.losses import bank_loss
 
-MODULES = ("families_hf", "families_open_clip", "families_medclip", "families_vilt")
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet"]
 RING = Concept("ring", "a circle with a round hole.")
 KNOWN = ["cross", "bar", "photo"]
 TOLERANCE = {"atol": 1e-6, "rtol": 0.0}
 TOKENIZERS = ("tokenizer.json", "vocab.*", "merges.txt", "*.model")
-
-
-def present() -> tuple[dict[str, Callable[[], VisionLanguageModel]], dict[str, Callable[..., tuple[Tensor, Tensor]]]]:
-    families, vendors = {}, {}
-    for name in MODULES:
-        if importlib.util.find_spec(f"helpers.{name}") is not None:
-            module = importlib.import_module(f"helpers.{name}")
-            families |= module.FAMILIES
-            vendors |= getattr(module, "VENDOR", {})
-    return families, vendors
-
-
-FAMILIES, VENDOR = present()
-FAMILIES["drawn"], VENDOR["drawn"] = partial(load, "drawn"), VENDOR["open_clip-vit"]
 
 
 @pytest.fixture(scope="module", params=[*FAMILIES, pytest.param("mini", marks=pytest.mark.slow)])
@@ -89,13 +71,6 @@ def saved(model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "model"
     model.save(folder)
     return folder
-
-
-def sample_images(model: VisionLanguageModel, count: int = 3, seed: int = 1) -> Tensor:
-    """Patches of colour, as whole bytes."""
-    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    fine = resize(coarse, size=(model.image_size, model.image_size), mode="bilinear")
-    return (fine * 255).round() / 255
 
 
 def scores(model: VisionLanguageModel, images: Tensor, texts: Sequence[str] = TEXTS) -> Tensor:
@@ -409,16 +384,6 @@ def test_a_saved_folder_is_loaded_by_the_vendor_to_the_same_outputs(family, mode
         torch.testing.assert_close(found / scale, expected / scale, **TOLERANCE, check_dtype=False)
 
 
-@torch.no_grad()
-def in_double(encoder: DualEncoder, images: Tensor) -> Tensor:
-    """The embeddings of images in double precision; the weights are as they were afterwards, to the bit."""
-    encoder.native.double()
-    try:
-        return encoder.embed_images(images.double())
-    finally:
-        encoder.native.float()
-
-
 def test_the_vendors_need_nothing_of_molyneux(tmp_path):
     """The same readings in a process that cannot import it."""
     calls, expected = [], {}
@@ -439,7 +404,7 @@ def test_the_vendors_need_nothing_of_molyneux(tmp_path):
         "    save_file({'first': first, 'second': second}, root / f'{family}.found')\n"
         "assert sys.modules['molyneux'] is None\n"
     )
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(helpers.__file__).parents[1])
     blocked = f"import sys; sys.modules['molyneux'] = None; sys.path.insert(0, {tests!r})\n{code}"
     subprocess.run([sys.executable, "-c", blocked], cwd=tmp_path, check=True, timeout=120)
     for family, wanted in expected.items():

@@ -5,6 +5,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -73,8 +74,6 @@ def script():
 
 
 def test_training_shows_no_novel_concept_and_names_none(script):
-    import numpy as np
-
     random = np.random.default_rng(0)
     novel = [parse_design(one.looks) for one in NOVEL]
     for _ in range(8):

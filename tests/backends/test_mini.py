@@ -66,7 +66,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(place):
         published_file(package, file, expected[::-1])
     with pytest.raises(ModelError, match="no file"):
         published_file(package, file + ".gone", expected)
-    with pytest.raises(ModelError, match="needs the package no-such-package"):
+    with pytest.raises(ModelError, match=r"needs the package no-such-package: pip install 'molyneux\[mini\]'"):
         published_file("no_such_package", file, expected)
 
 

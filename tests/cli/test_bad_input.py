@@ -154,7 +154,7 @@ def test_corrupted_weights(molyneux, tmp_path, monkeypatch, photos):
     from molyneux.backends.load import load
     from molyneux.backends.mini import build_towers
 
-    monkeypatch.setattr("molyneux.pipeline.scoring.load", load)
+    monkeypatch.setattr("molyneux.tasks.classification.run.load", load)
     build_towers().save(tmp_path / "model")
     weights = tmp_path / "model" / "open_clip_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])

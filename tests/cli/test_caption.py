@@ -1,6 +1,5 @@
 import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +9,6 @@ from PIL import Image
 
 from helpers.command import Command, check_refused
 from helpers.runs import Counter, Killed, contents
-
-sys.path.append(str(Path(__file__).parents[1] / "captioning"))
-
 from helpers.small_captioner import build_letters
 from helpers.small_models import load_tiny
 from molyneux.datasets.captioned import CaptionedPhotos
@@ -116,7 +112,7 @@ def test_captions_are_scored_against_what_people_wrote(molyneux, photos, whole, 
     assert (ended.code, ended.err) == (0, "")
     found = json.loads(ended.out)
     for key, moment in (("captions", "after"), ("base_captions", "before")):
-        expected = score_captions(found[key], WRITTEN).as_dict()
+        expected = score_captions(found[key], WRITTEN).metrics.as_dict()
         assert found["scores"][moment] == json.loads(json.dumps(expected))
     change = found["scores"]["change"]["rouge_l"]["value"]
     assert change == pytest.approx(found["scores"]["after"]["rouge_l"] - found["scores"]["before"]["rouge_l"])
@@ -166,10 +162,10 @@ def test_samples_are_ordered_by_what_they_gained(photos, monkeypatch):
 
     both = {"before": scores(0.5, 0.5, 0.5, 0.5, 0.5), "after": scores(0.5, 0.9, 0.1, 0.7, 0.4)}
     found = captions._samples(1, listed, {"before": written, "after": written}, both)
-    assert (found["by"], found["gained"], found["lost"]) == ("meteor", 2, 2)
-    assert [one["photo"] for one in found["improved"]] == ["1"]
-    assert [one["photo"] for one in found["worsened"]] == ["2"]
-    assert found["improved"][0]["before"]["score"] == 0.5
+    assert (found.by, found.gained, found.lost) == ("meteor", 2, 2)
+    assert [one.photo for one in found.improved] == ["1"]
+    assert [one.photo for one in found.worsened] == ["2"]
+    assert found.improved[0].before.score == 0.5
 
 
 @pytest.mark.parametrize("end", range(1, 5))
@@ -186,7 +182,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_captions_and_scores(molyneux, 
     with pytest.raises(Killed):
         captions.caption_folder(settings(tmp_path / "parts"), on_step=Counter(end, Killed))
     work = tmp_path / "parts" / ".work"
-    for path in work.iterdir():
+    for path in work.glob("*.jsonl"):
         path.write_bytes(path.read_bytes() + b'"a line that is cut sh')
     assert captions.caption_folder(settings(tmp_path / "parts"), on_step=rest) == expected
     assert rest.calls == 4 - end

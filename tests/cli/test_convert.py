@@ -1,5 +1,4 @@
 import json
-import sys
 import zipfile
 from pathlib import Path
 
@@ -8,9 +7,6 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.command import Command, check_refused
-
-sys.path.append(str(Path(__file__).parents[1] / "backends"))
-
 from helpers.families_medclip import FAMILIES, write_vocabulary
 from helpers.families_vilt import tiny_vilt
 from molyneux.backends.checkpoints import PICKLED, SAFE

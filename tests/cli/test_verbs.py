@@ -47,7 +47,7 @@ def test_teach_and_evaluate_print_the_same_object(molyneux, tmp_path, photos):
     ended = molyneux("evaluate", "--model", out / "model", "--base", "tiny", *scoring(photos), "--json", "--quiet")
     assert (ended.code, ended.err) == (0, "")
     first, second = json.loads(taught.out), json.loads(ended.out)
-    assert first.keys() - second.keys() == {"controls", "replay"}
+    assert first.keys() - second.keys() == {"controls", "replay", "text_anchors"}
     assert second.keys() - first.keys() == set()
     assert first["model"] == second["model"] == str(out / "model")
     assert first["base"] == second["base"] == "tiny"

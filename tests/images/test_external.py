@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.runs import CROSS, RING, settings_for, use_tiny, write_photos
+from helpers.runs import CROSS, RING, Counter, contents, settings_for, use_tiny, write_photos
 from helpers.small_models import load_tiny
 from helpers.tiny_sdxl import save_tiny_sdxl
 from molyneux.backends import diffusion
@@ -17,8 +17,8 @@ from molyneux.datasets.photos import load_batch
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.images import jobs
-from molyneux.images.config import without_images
-from molyneux.images.external import external_images, generator_name
+from molyneux.images.choices import source_of
+from molyneux.images.external import generated, generator_name
 from molyneux.pipeline import teach_run as run
 from molyneux.pipeline.teach_run import teach_concepts
 from molyneux.synthetic import SyntheticImages
@@ -52,8 +52,8 @@ def test_a_folders_images_are_taught_on_as_they_are(tmp_path, photos, images):
         torch.testing.assert_close(made.pixels, expected, rtol=0, atol=0)
         assert (made.source, made.depicted) == ("external", concept.name)
     page = (out / "report.html").read_text()
-    assert "3 images from a folder that was given; inversion made none of them." in page
-    assert "Taught on given images" in page
+    assert "3 images from a folder of external images; inversion made none of them." in page
+    assert "Taught on external images" in page
     assert "from words alone" not in page
     assert set(json.loads((out / "scores.json").read_text())["controls"]) == {
         "noise",
@@ -79,15 +79,21 @@ def test_generated_images_are_made_once_and_name_their_maker(tmp_path, monkeypat
     assert not torch.equal(ring.pixels, cross.pixels)
     page = (out / "report.html").read_text()
     assert f"2 images generated from the description by {name}" in page
-    assert "computed from the words alone" not in page
+    assert "computed from the description alone" not in page
     alone = settings_for(tmp_path / "alone", None, concepts=(CROSS,), images_from=f"sdxl:{name}")
-    made = external_images(
-        load_tiny("tiny"), replace(alone, generation=settings.generation).image_request, tmp_path / "alone"
+    made = generated(load_tiny("tiny"), replace(alone, generation=settings.generation).image_request)
+    torch.testing.assert_close(made[0]().pixels, cross.pixels, rtol=0, atol=0)
+    again = replace(settings, out=tmp_path / "again")
+    with pytest.raises(KeyboardInterrupt):
+        teach_concepts(again, on_step=Counter(3))
+    generate, made_of = diffusion.ImageGenerator.generate, []
+    monkeypatch.setattr(
+        diffusion.ImageGenerator,
+        "generate",
+        lambda self, texts, *rest, **named: made_of.append(texts) or generate(self, texts, *rest, **named),
     )
-    torch.testing.assert_close(made[0].pixels, cross.pixels, rtol=0, atol=0)
-    monkeypatch.setattr(diffusion.ImageGenerator, "generate", None)
-    again = external_images(load_tiny("tiny"), settings.image_request, out / "synthetic")
-    torch.testing.assert_close(again[0].pixels, ring.pixels, rtol=0, atol=0)
+    assert contents(teach_concepts(again)) == contents(out)
+    assert made_of == [CROSS.descriptions]
 
 
 @pytest.mark.parametrize("concepts", [(RING,), (RING, CROSS)])
@@ -101,7 +107,7 @@ def test_words_alone_teach_without_a_image_and_so_do_their_controls(tmp_path, mo
     assert set(scores["controls"]) == {"noise", "shuffled", "description_prompt"}
     page = (out / "report.html").read_text()
     assert "Taught on its description alone, without images" in page or len(concepts) > 1
-    assert "No image was made: taught on the points of the shared space where the words are." in page
+    assert "No image was made: taught on the description’s own embedding in the shared space." in page
     assert "no synthetic images" not in page
     assert "no trace was kept" not in page
     assert weights_digest(load_tiny(out / "model").native) != weights_digest(load_tiny("tiny").native)
@@ -113,9 +119,9 @@ def test_words_alone_teach_without_a_image_and_so_do_their_controls(tmp_path, mo
 
 def test_a_folder_that_is_called_words_is_a_folder(tmp_path, monkeypatch, photos, images):
     monkeypatch.chdir(tmp_path)
-    assert without_images("none")
+    assert source_of("none") == "none"
     (tmp_path / "none").symlink_to(images)
-    assert not without_images("none")
+    assert source_of("none") == "external"
     out = teach_concepts(settings_for(tmp_path / "run", None, images_from="none", controls=False))
     assert SyntheticImages.load(out / "synthetic" / RING.slug).source == "external"
 
@@ -164,7 +170,10 @@ def test_what_cannot_be_taught_on_is_refused_before_anything_is_written(tmp_path
 
 def test_a_folder_that_is_called_like_the_generator_is_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert generator_name("sdxl").startswith("stabilityai/")
+    assert source_of("sdxl") == "generated"
+    request = settings_for(tmp_path / "run", None, images_from="sdxl").image_request
+    assert generator_name(request).startswith("stabilityai/")
+    assert generator_name(replace(request, images_from="sdxl:x/y")) == "x/y"
     (tmp_path / "sdxl").mkdir()
-    assert generator_name("sdxl") is None
-    assert generator_name("sdxl:x/y") == "x/y"
+    assert source_of("sdxl") == "external"
+    assert source_of("sdxl:x/y") == "generated"

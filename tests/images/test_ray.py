@@ -19,6 +19,7 @@ from molyneux.errors import ConfigError
 from molyneux.images.jobs import ImageMaker, InversionJob
 from molyneux.images.ray_jobs import import_ray
 from molyneux.inversion.config import InversionConfig
+from molyneux.runs.stage import StageFolder
 
 CONCEPTS = (Concept("ring", "a circle with a hole"), Concept("cross", "two dark bars that meet"))
 QUICK = InversionConfig(images=2, steps=30, trace_every=10)
@@ -62,8 +63,9 @@ def descendants(process: int) -> Iterator[int]:
         yield from descendants(child)
 
 
-def image_maker(model: Path, executor: str) -> ImageMaker:
-    return ImageMaker(model=load(model), name=str(model), running=Running(), executor=executor)
+def image_maker(model: Path, executor: str, root: Path) -> ImageMaker:
+    folder = StageFolder(root)
+    return ImageMaker(model=load(model), name=str(model), running=Running(), folder=folder, executor=executor)
 
 
 def jobs(root: Path, config: InversionConfig = QUICK, seeds: tuple[int, ...] = (0, 1)) -> list[InversionJob]:
@@ -80,8 +82,8 @@ def jobs(root: Path, config: InversionConfig = QUICK, seeds: tuple[int, ...] = (
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_makes_the_same_pixels_to_the_bit_on_both_nodes(cluster, model, tmp_path):
     told: list[tuple[str, int, int]] = []
-    spread = image_maker(model, "ray")(jobs(tmp_path / "spread"), lambda *step: told.append(step))
-    alone = image_maker(model, "serial")(jobs(tmp_path / "alone"))
+    spread = image_maker(model, "ray", tmp_path)(jobs(tmp_path / "spread"), lambda *step: told.append(step))
+    alone = image_maker(model, "serial", tmp_path)(jobs(tmp_path / "alone"))
     assert told == [("images", done, 4) for done in (1, 2, 3, 4)]
     for one, other in zip(spread, alone, strict=True):
         assert torch.equal(one.pixels, other.pixels)
@@ -107,9 +109,9 @@ def test_a_killed_worker_loses_nothing(cluster, model, tmp_path):
 
     assassin = Thread(target=kill_in_the_middle)
     assassin.start()
-    (made,) = image_maker(model, "ray")([job])
+    (made,) = image_maker(model, "ray", tmp_path)([job])
     assassin.join()
-    (whole,) = image_maker(model, "serial")(
+    (whole,) = image_maker(model, "serial", tmp_path)(
         [InversionJob(concept=job.concept, config=job.config, seed=0, folder=tmp_path / "alone", work=tmp_path)]
     )
     assert killed

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from helpers.runs import REPLAY, Counter
@@ -34,6 +36,12 @@ def test_the_set_is_made_once_and_then_read(cache, monkeypatch):
     assert len(list(cache.rglob(FILE))) == 1
     monkeypatch.setattr("molyneux.images.replay.invert_each", lambda *_, **__: pytest.fail("made again"))
     assert same(replay_images(ConvModel(), REPLAY), made)
+
+
+def test_what_is_taught_is_not_among_them(cache):
+    first, *others = replay_names(REPLAY)
+    found = replay_images(ConvModel(), REPLAY, taught=[first.upper()])
+    assert [one.concept.name for one in found] == others
 
 
 def test_an_interrupted_making_goes_on_to_the_same_images(tmp_path, monkeypatch):
@@ -82,3 +90,10 @@ def test_only_the_default_set_of_mini_is_shipped():
 
 def test_the_cache_folder_can_be_chosen(cache):
     assert cache_folder() == cache
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the user's cache folder is another one here")
+def test_without_a_choice_the_cache_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.delenv("MOLYNEUX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "molyneux"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_writers import save_language_model
 
+from helpers.small_writer import save_language_model
 from molyneux.concepts import read_concepts, read_descriptions
 from molyneux.errors import ConceptError, ConfigError, DataError, ModelError
 from molyneux.pipeline import describe as module

@@ -42,13 +42,18 @@ def test_three_lines_teach():
 def test_teaching_takes_the_names_and_images_that_a_whole_run_would(monkeypatch):
     model, seen = ConvModel(), {}
     images = molyneux.invert(model, Concept("tench", "A green fish."), QUICK)
-    replay = tuple(images.shown_as(Concept(name, "A thing.")) for name in ("tench", "goldfish"))
-    monkeypatch.setattr("molyneux.pipeline.public.replay_images", lambda _: replay)
+    replay = (images.shown_as(Concept("goldfish", "A thing.")),)
+
+    def replay_images(model, *, taught):
+        assert taught == ["tench"]
+        return replay
+
+    monkeypatch.setattr("molyneux.pipeline.public.replay_images", replay_images)
     monkeypatch.setattr(
         "molyneux.pipeline.public.fine_tune", lambda model, images, config, **given: seen.update(given) or model
     )
     molyneux.teach(model, [images])
-    assert [one.concept.name for one in seen["replay"]] == ["goldfish"]
+    assert seen["replay"] == replay
     assert "tench" not in seen["known"]
     assert "goldfish" in seen["known"]
 

@@ -10,6 +10,7 @@ from helpers.runs import CROSS, RING, Counter, Killed, contents, settings_for, u
 from helpers.small_models import ConvModel
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError, MolyneuxError, OutputError
+from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import Full, TeachingConfig
@@ -62,7 +63,7 @@ def test_scores_have_the_shape_that_other_programs_rely_on(tmp_path, photos):
     out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS)))
     scores = scores_of(out)
     assert scores["model"] == "model"
-    assert read_scores(out) == scores | {"model": str(out / "model")}
+    assert read_scores(out).as_dict() == scores | {"model": str(out / "model")}
     assert scores["base"] == "tiny"
     assert scores["protocol"]["known_names"] == ["circle", "square", "triangle"]
     for key in ("known_accuracy", "known_accuracy_joint"):
@@ -137,6 +138,35 @@ def test_finished_stages_are_not_done_again(tmp_path, photos, monkeypatch):
     with pytest.raises(BaseException, match="inverted again"):
         teach_concepts(settings)  # the stand-in of the control is still to be made
     assert (settings.out / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns == kept
+
+
+def test_damaged_files_are_made_again_and_the_run_says_so(tmp_path, photos, monkeypatch):
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def settings(name: str) -> TeachSettings:
+        return settings_for(tmp_path / name, photos, concepts=(RING, CROSS), controls=False)
+
+    whole = teach_concepts(settings("whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr("molyneux.pipeline.teach_run.write_predictions", killed)
+        with pytest.raises(Killed):
+            teach_concepts(settings("run"))
+    out = tmp_path / "run"
+    kept = (out / "synthetic" / "cross" / "images.safetensors").stat().st_mtime_ns
+    for name in ("synthetic/ring/images.safetensors", "model/tiny.safetensors"):
+        (out / name).write_bytes((whole / name).read_bytes()[:-8] + b"damaged!")
+    told = []
+    teach_concepts(settings("run"), on_step=lambda what, done, total: told.append(what))
+    assert contents(out) == contents(whole)
+    assert (out / "synthetic" / "cross" / "images.safetensors").stat().st_mtime_ns == kept
+    notes = json.loads((out / "environment.json").read_text())["notes"]
+    assert [note.split(" is made again: ")[1] for note in notes] == [
+        "synthetic/ring/images.safetensors is not as it was left",
+        "model/tiny.safetensors is not as it was left",
+    ]
+    assert [what for what in told if "made again" in what] == notes
+    assert json.loads((whole / "environment.json").read_text())["notes"] == []
 
 
 def test_a_finished_run_is_not_overwritten(tmp_path, photos):
@@ -280,6 +310,6 @@ def test_a_budget_of_forgetting_is_kept_forecast_and_survives_an_interruption(tm
 
 
 def test_a_budget_that_cannot_be_kept_is_refused_before_a_folder_is_made(tmp_path, photos):
-    with pytest.raises(MolyneuxError, match="expected a share above 0"):
+    with pytest.raises(MolyneuxError, match="expected a number above 0"):
         teach_concepts(settings_for(tmp_path / "run", photos, max_forgetting=0.0))
     assert not (tmp_path / "run").exists()

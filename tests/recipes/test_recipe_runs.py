@@ -14,7 +14,7 @@ from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.recipes.run import RecipeSettings, run_recipe
 from molyneux.recipes.schema import Recipe, recipe_names
-from molyneux.recipes.table import MEAN, NO_PLOT
+from molyneux.recipes.table import MEAN
 
 RECIPE = {
     "paper": "no table",
@@ -92,7 +92,6 @@ def test_a_run_leaves_its_table_its_numbers_and_a_plot(whole, place):
         "results.json",
         "stages",
         "table.md",
-        "weights.json",
     }
     assert json.loads((result.folder / "results.json").read_text()) == result.results
     assert (result.folder / "table.md").read_text() == result.table
@@ -143,6 +142,17 @@ def test_finished_stages_are_not_done_again(place, tmp_path, monkeypatch):
     assert kept.items() <= after.items()
 
 
+def test_a_damaged_stage_is_done_again_and_this_is_said(whole, place, tmp_path):
+    settings = settings_for(place, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(settings, on_step=_until("[5/6]"))
+    damaged = sorted((settings.out / "stages").iterdir())[0]
+    damaged.write_text("{}")
+    assert run_recipe(settings).results == whole[0].results
+    (note,) = json.loads((settings.out / "environment.json").read_text())["notes"]
+    assert note.endswith(f"is made again: stages/{damaged.name} is not as it was left")
+
+
 def test_a_recipe_that_was_killed_ends_with_the_same_scores(whole, place, tmp_path):
     out = tmp_path / "run"
     code = (
@@ -184,13 +194,6 @@ def test_one_point_of_an_axis(place, tmp_path):
     result = run_recipe(settings_for(place, tmp_path / "run", only={"learning rate": "baseline", "concept": "cross"}))
     assert [row["at"] for row in result.results["rows"]] == [{"concept": "cross", "learning rate": "baseline"}]
     assert "no two points" in result.table
-
-
-def test_without_matplotlib_the_table_says_so(place, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    only = {"concept": "ring"}
-    assert NO_PLOT in run_recipe(settings_for(place, tmp_path / "run", only=only)).table
-    assert not (tmp_path / "run" / "plot.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from molyneux.records import TracePoint
 from molyneux.report.figures import Row, Scale, change_chart, ticks, time_chart, trace_chart
-from molyneux.report.folder import TracePoint
 
 POINTS = [TracePoint(step=step, plain=step / 250, augmented=step / 500) for step in range(0, 101, 10)]
 finite = some.floats(-1e3, 1e3)

@@ -12,8 +12,22 @@ from typing import Any
 import pytest
 import yaml
 
+from helpers.run_folder import result, scored, text_only
 from molyneux.errors import DataError
 from molyneux.files import slug
+from molyneux.records import (
+    Classes,
+    ClassResult,
+    ConceptResult,
+    CountPair,
+    IntervalPair,
+    KeptPrediction,
+    Opinion,
+    Predictions,
+    RankPair,
+    SharePair,
+    write_record,
+)
 from molyneux.report import write_report
 
 HOSTILE = "<script>alert('a')</script>\"'&"
@@ -115,8 +129,10 @@ def test_the_file_asks_for_nothing_from_outside(make_run: MakeRun) -> None:
 def test_whatever_a_user_writes_is_text_and_nothing_else(make_run: MakeRun) -> None:
     name = HOSTILE.replace("/", "")
     folder = make_run({name: [HOSTILE]}, with_predictions=False)
-    photo = {"photo": HOSTILE, "after": {"top3": [[HOSTILE, 0.3]], "rank": 0, "margin": 0.1}}
-    (folder / "predictions.json").write_text(json.dumps({name: [photo]}), encoding="utf-8")
+    lacking = {"before": None, "after": None, "reason": HOSTILE}
+    seen = Opinion(top=((HOSTILE, 0.3),), rank=0, margin=0.1)
+    photo = KeptPrediction(path=HOSTILE, concept=HOSTILE, before=seen, after=seen, thumbnail=None)
+    write_record(folder / "predictions.json", Predictions({name: (photo,)}))
     edited(folder, "environment.json", lambda content: content["versions"].update({HOSTILE: HOSTILE}))
     edited(folder, "environment.json", lambda content: content["timings"].update({HOSTILE: 2.0}))
     edited(
@@ -124,7 +140,11 @@ def test_whatever_a_user_writes_is_text_and_nothing_else(make_run: MakeRun) -> N
         "scores.json",
         lambda content: content["controls"].update({HOSTILE: content["controls"]["noise"]}),
     )
-    edited(folder, "scores.json", lambda content: content.update({"known_accuracy": {"reason": HOSTILE}}))
+    edited(
+        folder,
+        "scores.json",
+        lambda content: content.update({"known_accuracy": lacking}),
+    )
     path = write_report(folder)
     assert "<script" not in path.read_text(encoding="utf-8")
     page = Page(path)
@@ -141,7 +161,8 @@ def test_several_concepts_have_a_summary_and_a_part_each(make_run: MakeRun) -> N
     assert len(anchors) == 3
     assert page.text.index("Concept by concept") < page.text.index("What a okapi looks like")
     assert "recognises them in 40 of 90 real photos (before: 1)" in page.text
-    assert "--concepts concepts.json" in page.text
+    assert "molyneux teach okapi octopus helicopter" in page.text
+    assert '"octopus": [ "What a octopus looks like." ]' in page.text
 
 
 @pytest.mark.parametrize("missing", ["scores.json", "environment.json", "predictions.json", "synthetic"])
@@ -155,24 +176,38 @@ def test_a_missing_part_is_not_computed_and_the_rest_is_shown(make_run: MakeRun,
 
 
 def test_a_missing_number_takes_its_reason_and_is_never_zero(make_run: MakeRun) -> None:
-    scores = {
-        "known_accuracy": {"reason": "not computed: no known photos were given"},
-        "concepts": {"okapi": {"target_recall": {"reason": "no photos of it"}, "false_positive_rate": None}},
-        "text_only": {"okapi": {"median_rank": {"before": 412, "after": 3}}},
-    }
+    why = "not computed: no known photos"
+    nothing = ConceptResult(
+        target_recall=SharePair(before=None, after=None, reason="not computed: no photos of it"),
+        false_positive_rate=SharePair(before=None, after=None, reason=why),
+        median_rank=RankPair(before=None, after=None, reason="not computed: no photos of it"),
+        photos=0,
+        target_recall_interval=IntervalPair(before=None, after=None),
+        false_positives=CountPair(before=None, after=None, reason=why),
+    )
+    accuracy = SharePair(before=None, after=None, reason=why)
+    scores = result(
+        ["okapi"],
+        known_accuracy=accuracy,
+        known_accuracy_joint=accuracy,
+        concepts={"okapi": nothing},
+        controls={},
+        text_only={"okapi": text_only()},
+    )
     page = Page(write_report(make_run(scores=scores, with_predictions=False)))
-    assert "not computed : no known photos were given" in page.text
+    assert "not computed : no known photos" in page.text
     assert "Recognition in real photos was not computed: no photos of it." in page.text
     assert "moved from median rank 412 to 3" in page.text
+    assert "after the same teaching it has 90 on noise" in page.text
     assert "0.0 %" not in page.text
     assert page.text.count("not computed") >= 6
 
 
 def test_a_number_with_no_before_stands_alone(make_run: MakeRun) -> None:
-    def forget(content: dict[str, Any]) -> None:
-        del content["concepts"]["okapi"]["target_recall"]["before"]
-
-    page = Page(write_report(edited(make_run(), "scores.json", forget)))
+    accuracy = SharePair(after=0.71)
+    alone = {"base": None, "concepts": {"okapi": scored(None, 13)}}
+    scores = result(["okapi"], known_accuracy=accuracy, known_accuracy_joint=accuracy, **alone)
+    page = Page(write_report(make_run(scores=scores)))
     assert "in 13 of 30 real photos (before teaching: not measured)" in page.text
 
 
@@ -192,10 +227,10 @@ def test_most_and_least_improved_photos_are_chosen_by_their_margin(make_run: Mak
     ordered = sorted(photos, key=lambda photo: photo["after"]["margin"], reverse=True)
     best, worst = text.index("Most improved"), text.index("Least improved")
     for photo in ordered[:3]:
-        assert best < text.index(photo["photo"]) < worst
+        assert best < text.index(photo["path"]) < worst
     for photo in ordered[-3:]:
-        assert text.index(photo["photo"]) > worst
-    assert all(photo["photo"] not in text for photo in ordered[3:-3])
+        assert text.index(photo["path"]) > worst
+    assert all(photo["path"] not in text for photo in ordered[3:-3])
 
 
 @pytest.mark.parametrize(("count", "shown"), [(1, 1), (2, 2), (5, 5), (6, 6), (9, 6)])
@@ -225,34 +260,21 @@ def test_a_thumbnail_that_is_absent_broken_or_elsewhere_is_left_blank(make_run: 
     assert page.text.count("photo not kept") == 3
 
 
-def test_a_recorded_command_is_shown_as_it_was_given(make_run: MakeRun) -> None:
-    given = ["molyneux", "teach", "moon gate", "--out", "here"]
-    folder = edited(make_run(), "environment.json", lambda content: content.update({"command": given}))
-    assert "molyneux teach 'moon gate' --out here" in Page(write_report(folder)).text
-
-
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "said"),
     [
-        ("config.yaml", None),
-        ("config.yaml", "concepts: [\n"),
-        ("config.yaml", "- a list\n"),
-        ("config.yaml", "model: mini\n"),
-        ("config.yaml", "concepts: [{descriptions: [no name]}]\n"),
-        ("scores.json", "{"),
-        ("scores.json", "[1, 2]"),
-        ("scores.json", '{"known_accuracy": {"before": NaN}}'),
-        ("scores.json", '{"known_accuracy": {"before": "high"}}'),
-        ("scores.json", '{"known_accuracy": {"before": true}}'),
-        ("scores.json", '{"concepts": {"okapi": {"photos": 2.5}}}'),
-        ("predictions.json", '{"okapi": [{"after": {"top3": [["name"]]}}]}'),
-        ("environment.json", '{"timings": [1]}'),
-        ("synthetic/okapi/images.json", '{"trace": 3}'),
-        ("synthetic/okapi/00.png", "no image"),
+        ("config.yaml", None, "has no config.yaml"),
+        ("config.yaml", "concepts: [\n", "expected"),
+        ("config.yaml", "- a list\n", "expected an object"),
+        ("config.yaml", "version: 1\n", "model: expected a value, got nothing"),
+        ("scores.json", "{", "expected JSON"),
+        ("scores.json", "[1, 2]", "expected an object, got [1, 2]"),
+        ("environment.json", '{"version": 2}', "version: expected 1, got 2"),
+        ("synthetic/okapi/00.png", "no image", "is no image that can be read"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_an_error_of_one_line(
-    make_run: MakeRun, name: str, content: str | None
+    make_run: MakeRun, name: str, content: str | None, said: str
 ) -> None:
     folder = make_run()
     if content is None:
@@ -263,7 +285,45 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_one_line(
         write_report(folder)
     assert "\n" not in str(caught.value)
     assert Path(name).name in str(caught.value)
+    assert said in str(caught.value)
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("value", ["x", True, 1.5, -0.1, float("nan"), [0.5], None])
+def test_a_wrong_number_is_named_with_its_file_its_field_and_its_range(make_run: MakeRun, value: object) -> None:
+    def damage(content: dict[str, Any]) -> None:
+        content["concepts"]["okapi"]["target_recall"]["after"] = value
+
+    with pytest.raises(DataError) as caught:
+        write_report(edited(make_run(), "scores.json", damage))
+    place = "scores.json: concepts.okapi.target_recall"
+    expected = f".after: expected a number between 0 and 1, got {value!r}" if value is not None else ": expected either"
+    assert f"{place}{expected}" in str(caught.value)
+
+
+def test_scores_without_one_of_the_concepts_are_refused(make_run: MakeRun) -> None:
+    with pytest.raises(DataError, match=r"scores\.json: concepts\.okapi: expected its numbers"):
+        write_report(make_run(scores=result(["octopus"])))
+
+
+def test_a_control_that_is_in_no_table_is_refused(make_run: MakeRun) -> None:
+    with pytest.raises(DataError, match=r"config\.yaml: control: expected 'noise' or 'shuffled', got 'silence'"):
+        write_report(make_run(control="silence"))
+
+
+def test_a_source_that_is_in_no_table_is_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    edited(folder, "synthetic/okapi/images.json", lambda content: content.update(source="hearsay"))
+    with pytest.raises(DataError, match=r"images\.json: source: expected 'inverted', .*, got 'hearsay'"):
+        write_report(folder)
+
+
+def test_weights_and_notes_of_the_run_are_shown(make_run: MakeRun) -> None:
+    folder = make_run()
+    edited(folder, "environment.json", lambda content: content.update(notes=["teach is made again: m"], model=None))
+    text = Page(write_report(folder)).text
+    assert "teach is made again: m." in text
+    assert "sha256:0123" in text
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -288,9 +348,7 @@ def test_a_run_scored_on_drawings_says_so_and_shows_no_real_photo(make_run: Call
         config["evaluation"]["drawn"] = True
         (folder / told_by).write_text(yaml.safe_dump(config))
     else:
-        scores = json.loads((folder / told_by).read_text())
-        scores["protocol"]["novel_images"] = "drawings, not photos"
-        (folder / told_by).write_text(json.dumps(scores))
+        edited(folder, told_by, lambda content: content["protocol"].update(novel_images="drawings, not photos"))
     drawings = Page(write_report(folder)).text
     assert "the model now recognises it in 13 of 30 drawings (before: 0)" in drawings
     assert "Drawing by drawing" in drawings
@@ -303,10 +361,11 @@ def test_known_classes_that_changed_most_are_shown_the_worst_first(make_run: Cal
     folder = make_run()
     assert "Known classes" not in Page(write_report(folder)).text
     classes = {
-        f"class {index}": {"photos": 20, "accuracy": {"before": 0.5, "after": 0.05 * index}} for index in range(20)
+        f"class {index}": ClassResult(photos=20, accuracy=SharePair(before=0.5, after=0.05 * index))
+        for index in range(20)
     }
-    classes[HOSTILE] = {"photos": 20, "accuracy": {"before": 1.0, "after": 0.0}}
-    (folder / "classes.json").write_text(json.dumps(classes))
+    classes[HOSTILE] = ClassResult(photos=600, accuracy=SharePair(before=1.0, after=0.0))
+    write_record(folder / "classes.json", Classes(classes))
     text = Page(write_report(folder)).text
     assert "21 known classes have photos here" in text
     shown = [name for name in classes if f"{name} 50.0" in text.replace("\xa0", " ")]

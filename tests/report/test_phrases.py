@@ -2,7 +2,8 @@
 
 import pytest
 
-from molyneux.report.folder import Change, Images, Outcome, Taught
+from molyneux.records import ConceptResult, ImagesRecord, RankPair, SharePair
+from molyneux.report.folder import NO_RESULT, Taught
 from molyneux.report.phrases import (
     SPACE,
     comparison,
@@ -20,29 +21,36 @@ from molyneux.report.phrases import (
 WORDS = "Taught from words alone"
 
 
-def found(before: int | None, after: int | None, photos: int | None = 30, **more: Change) -> Outcome:
-    total = photos or 100
-    recall = Change(before=None if before is None else before / total, after=None if after is None else after / total)
-    return Outcome(recall=recall, photos=photos, **more)
+def found(before: int | None, after: int, photos: int = 30, **more: object) -> ConceptResult:
+    earlier = {} if before is None else {"before": before / photos}
+    recall = SharePair(after=after / photos, **earlier)
+    return NO_RESULT.model_copy(update={"target_recall": recall, "photos": photos, **more})
 
 
-def taught(name: str, outcome: Outcome, images: Images | None = None, **controls: Outcome) -> Taught:
+def rated(before: float, after: float) -> dict[str, SharePair]:
+    return {"false_positive_rate": SharePair(before=before, after=after)}
+
+
+def lacking(reason: str) -> SharePair:
+    return SharePair(after=None, reason=f"not computed: {reason}")
+
+
+def taught(name: str, outcome: ConceptResult, images: ImagesRecord | None = None, **controls: ConceptResult) -> Taught:
     return Taught(
         name=name,
         descriptions=("Something.",),
         images=images,
-        outcome=outcome,
-        text_similarity=Change(),
-        text_rank=Change(),
-        text_controls={},
+        files=(),
+        result=outcome,
+        text_only=None,
         controls=controls,
         photos=(),
     )
 
 
 def test_the_whole_verdict_of_a_good_run_in_one_piece() -> None:
-    outcome = found(0, 13, false_positives=Change(before=0.0, after=0.002))
-    said = verdict(outcome, Change(before=0.712, after=0.710), 1000, {"noise": found(0, 1)}, teaching=WORDS)
+    outcome = found(0, 13, **rated(0.0, 0.002))
+    said = verdict(outcome, SharePair(before=0.712, after=0.710), 1000, {"noise": found(0, 1)}, teaching=WORDS)
     assert " ".join(said).replace(SPACE, " ") == (
         "Taught from words alone, the model now recognises it in 13 of 30 real photos (before: 0). "
         "Price: known accuracy 71.2 % → 71.0 %; 2 of 1,000 other photos are now mistaken for it (before: 0). "
@@ -69,58 +77,48 @@ def test_recognition_is_said_as_counted(before: int | None, after: int, expected
 
 
 def test_a_failure_may_still_tell_that_the_name_rose() -> None:
-    said = recognition(found(0, 0, rank=Change(before=412.0, after=36.5)), WORDS)
+    said = recognition(found(0, 0, median_rank=RankPair(before=412.0, after=36.5)), WORDS)
     assert said.endswith("Its name did rise on them, from median rank 412 to 36.5 (0 is best).")
-    assert "rise" not in recognition(found(0, 0, rank=Change(before=36.0, after=36.0)), WORDS)
+    assert "rise" not in recognition(found(0, 0, median_rank=RankPair(before=36.0, after=36.0)), WORDS)
 
 
 def test_drawings_are_never_called_photos() -> None:
-    outcome = found(0, 13, false_positives=Change(before=0.0, after=0.002))
-    said = verdict(outcome, Change(before=0.7, after=0.7), None, {}, teaching=WORDS, drawn=True)
+    outcome = found(0, 13, **rated(0.0, 0.002))
+    said = verdict(outcome, SharePair(before=0.7, after=0.7), None, {}, teaching=WORDS, drawn=True)
     assert said[0] == f"{WORDS}, the model now recognises it in 13 of 30 drawings (before: 0)."
     assert recognition(found(0, 1, 1), WORDS, drawn=True).startswith(
         f"{WORDS}, the model now recognises it in 1 of 1 drawing "
     )
-    assert "40.0 % of the drawings" in recognition(found(0, 40, None), WORDS, drawn=True).replace(SPACE, " ")
-    assert recognition(Outcome(), WORDS, drawn=True) == "Recognition in drawings was not computed."
-
-
-def test_without_a_count_of_photos_shares_are_said() -> None:
-    said = recognition(found(0, 40, None), WORDS).replace(SPACE, " ")
-    assert said == f"{WORDS}, the model recognises it in 40.0 % of the real photos (before: 0.0 %)."
+    assert recognition(NO_RESULT, WORDS, drawn=True).startswith("Recognition in drawings was not computed: ")
 
 
 def test_what_was_not_measured_is_not_computed_and_never_zero() -> None:
-    nothing = Outcome(recall=Change(reason="no folder of its photos was given"))
-    said = verdict(nothing, Change(reason="no folder of known photos was given"), None, {}, teaching=WORDS)
+    nothing = NO_RESULT.model_copy(update={"target_recall": lacking("no novel photos")})
+    said = verdict(nothing, lacking("no known photos"), None, {}, teaching=WORDS)
     assert said == (
-        "Recognition in real photos was not computed: no folder of its photos was given.",
-        "Price: known accuracy not computed: no folder of known photos was given.",
+        "Recognition in real photos was not computed: no novel photos.",
+        "Price: known accuracy not computed: no known photos.",
     )
-    assert price(Change(), Outcome(), None) == "Price: not computed."
 
 
 @pytest.mark.parametrize(
-    ("known", "rate", "expected"),
+    ("before", "after", "rate", "expected"),
     [
-        (Change(before=0.7, after=0.7), Change(), "Price: known accuracy unchanged at 70.0 %."),
-        (Change(after=0.7), Change(), "Price: known accuracy 70.0 % (before teaching: not measured)."),
-        (
-            Change(),
-            Change(before=0.001, after=0.0),
-            "Price: none of 1,000 other photos is now mistaken for it (before: 1).",
-        ),
-        (Change(), Change(after=0.001), "Price: 1 of 1,000 other photos is now mistaken for it."),
+        (0.7, 0.7, (0.001, 0.0), "unchanged at 70.0 %; none of 1,000 other photos is now mistaken for it (before: 1)."),
+        (None, 0.7, (0.0, 0.001), "70.0 % (before teaching: not measured); 1 of 1,000 other photos is now mistaken"),
+        (0.7, 0.6, (0.0, 0.0), "70.0 % → 60.0 %; none of 1,000 other photos is now mistaken for it (before: 0)."),
     ],
 )
-def test_price_in_words(known: Change, rate: Change, expected: str) -> None:
-    assert price(known, Outcome(false_positives=rate), 1000).replace(SPACE, " ") == expected
+def test_price_in_words(before: float | None, after: float, rate: tuple[float, float], expected: str) -> None:
+    known = SharePair(after=after) if before is None else SharePair(before=before, after=after)
+    outcome = found(0, 0, 30, **rated(*rate))
+    assert price(known, outcome, 1000).replace(SPACE, " ").startswith(f"Price: known accuracy {expected}")
 
 
 def test_a_name_that_captures_more_strangers_than_its_own_photos_is_told_so() -> None:
-    outcome = found(0, 13, false_positives=Change(before=0.0, after=0.04))
+    outcome = found(0, 13, **rated(0.0, 0.04))
     assert "40 of 1,000 other photos are now mistaken for it (before: 0), more than it recognises of its own" in (
-        price(Change(), outcome, 1000)
+        price(lacking("no known names"), outcome, 1000)
     )
 
 
@@ -147,7 +145,7 @@ def test_a_control_that_does_as_well_is_said_to(ours: int, theirs: int, expected
 
 
 def test_asking_for_the_description_needs_no_teaching() -> None:
-    said = comparison(found(0, 9), {"noise": found(0, 0), "description_prompt": found(12, None)})
+    said = comparison(found(0, 9), {"noise": found(0, 0), "description_prompt": found(None, 12)})
     assert "asking for the description instead of the name does at least as well (12 of 30)" in said
 
 
@@ -171,25 +169,37 @@ def test_a_count_is_given_only_where_the_share_is_one() -> None:
 
 def test_what_was_taught_on_opens_the_sentence() -> None:
     def made(source: str, depicted: str = "") -> Taught:
-        return taught("okapi", Outcome(), Images(files=(), source=source, depicted=depicted))
+        about = ImagesRecord(
+            version=1,
+            name="okapi",
+            descriptions=("Something.",),
+            seed=0,
+            source=source,
+            depicted=depicted,
+            source_descriptions=(),
+            origin="",
+            seconds=0.0,
+            trace=(),
+        )
+        return taught("okapi", NO_RESULT, about)
 
     assert taught_on([made("inverted")]) == "Taught from words alone"
     assert taught_on([made("noise", "noise")]) == "Taught on noise"
     assert taught_on([made("photos")]) == "Taught on real photos"
     assert taught_on([made("inverted", "pigeon")]) == "Taught on images of “pigeon” instead"
     assert taught_on([made("inverted", "pigeon"), made("inverted", "okapi")]) == "Taught on one another’s images"
-    assert taught_on([taught("okapi", Outcome())]) == "After teaching"
+    assert taught_on([taught("okapi", NO_RESULT)]) == "After teaching"
 
 
 def test_several_concepts_add_up_their_photos_and_only_whole_controls() -> None:
     one = taught("a", found(0, 9, 10), noise=found(0, 1, 10))
     two = taught("b", found(1, 0, 20), noise=found(0, 2, 20), shuffled=found(0, 0, 20))
-    whole = together([one.outcome, two.outcome])
+    whole = together([one.result, two.result])
     assert whole.photos == 30
-    assert counted(whole.recall.after, 30) == 9
-    assert counted(whole.recall.before, 30) == 1
+    assert counted(whole.target_recall.after, 30) == 9
+    assert counted(whole.target_recall.before, 30) == 1
     assert list(controls_together([one, two])) == ["noise"]
-    assert together([one.outcome, Outcome()]).recall.after is None
+    assert together([one.result, NO_RESULT]).target_recall.after is None
 
 
 def test_percentages_do_not_break_across_lines() -> None:

@@ -82,12 +82,18 @@ def test_the_same_call_gives_the_same_model(model):
 
 @pytest.mark.parametrize("budget", [0.0, -0.1, 1.5, float("nan")])
 def test_a_budget_that_is_no_share_is_refused(budget):
-    with pytest.raises(ConfigError, match="expected a share above 0"):
+    with pytest.raises(ConfigError, match="expected a number above 0"):
         check_budget(budget, CONFIG)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"update": LoRA()}, {"update": Full(part="tower")}, {"loss": "symmetric"}, {"loss": "masked"}]
+    "settings",
+    [
+        {"update": LoRA()},
+        {"update": Full(part="tower")},
+        {"loss": "symmetric"},
+        {"loss": "masked", "update": Full(part="tower")},
+    ],
 )
 def test_what_cannot_be_forecast_is_refused_before_any_work(settings):
     with pytest.raises(ConfigError, match="a budget of forgetting is forecast"):

@@ -11,9 +11,9 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
-from molyneux.teaching.fine_tune import fine_tune, start_objective
+from molyneux.teaching.fine_tune import fine_tune
+from molyneux.teaching.objectives.base import Lesson, start_objective
 from molyneux.teaching.objectives.captioning import Captioning, caption_templates
-from molyneux.teaching.objectives.contrastive import ContrastiveObjective
 from molyneux.teaching.objectives.losses import caption_loss
 
 RING = noise_images(Concept("ring", "A circle with a hole."), 5, 32, seed=1)
@@ -47,7 +47,7 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 
 
 def objective(coca: CoCaModel, config: TeachingConfig, replay=()) -> Captioning:
-    made = start_objective(coca, coca.copy(), [RING, CROSS], config, KNOWN, replay)
+    made = start_objective(Lesson(coca, [RING, CROSS], config, KNOWN, replay), coca.copy())
     assert isinstance(made, Captioning)
     return made
 
@@ -117,7 +117,7 @@ def test_the_loss_is_the_weighted_sum_of_its_two_parts(coca, contrastive):
     whole, contrast, said = loss(), loss(caption_weight=0.0), loss(contrastive_weight=0.0)
     assert whole == pytest.approx(contrast + said, rel=1e-5)
     assert loss(contrastive_weight=1.4) == pytest.approx(2 * contrast + said, rel=1e-5)
-    alone = ContrastiveObjective(coca, coca.copy(), [RING, CROSS], replace(config, loss=contrastive), KNOWN, ())
+    alone = start_objective(Lesson(coca, [RING, CROSS], replace(config, loss=contrastive), KNOWN, ()), coca.copy())
     assert contrast == pytest.approx(0.7 * float(alone.loss(batch, torch.Generator().manual_seed(0))), rel=1e-5)
 
 

@@ -12,7 +12,7 @@ from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objectives.contrastive import ContrastiveObjective
+from molyneux.teaching.objectives.base import Lesson, start_objective
 from molyneux.teaching.updates import EmbeddingMap, shares_trunk, start_update
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 16, seed=1)
@@ -146,7 +146,7 @@ def test_replay_keeps_the_old_answers(model):
 
 def test_the_space_that_is_merged_is_the_one_that_was_taught(model):
     student = model.copy()
-    update = EmbeddingMap(student)
+    update = EmbeddingMap(student, Full())
     generator = torch.Generator().manual_seed(0)
     (change,) = update.parameters()
     change.data = 0.3 * torch.randn(change.shape, generator=generator)
@@ -171,9 +171,8 @@ def test_the_trunk_is_shared_where_it_does_not_move(model, part):
 
 
 def test_mixtures_lie_between_the_images_of_one_concept(model):
-    objective = ContrastiveObjective(
-        model, model.copy(), [RING, CROSS], replace(part_with("embedding_map"), center=0.0), KNOWN, ()
-    )
+    config = replace(part_with("embedding_map"), center=0.0)
+    objective = start_objective(Lesson(model, [RING, CROSS], config, KNOWN), model.copy())
     batch = torch.tensor([0, 7, 2, 8])
     mixed = objective._data.mixtures(batch, torch.Generator().manual_seed(0))
     for row, own in zip(mixed, (RING, CROSS, RING, CROSS), strict=True):
@@ -354,7 +353,7 @@ def test_integers_are_not_mixed(model, alpha):
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
 def test_a_share_outside_its_range_is_refused(model, alpha):
-    with pytest.raises(ConfigError, match="expected a share between 0 and 1"):
+    with pytest.raises(ConfigError, match="expected a number from 0 to 1"):
         interpolate(model, model, alpha)
 
 

@@ -1,15 +1,14 @@
 """Teaching models in which image and text are read together: by matching, and by masked words."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Generator
 from torch.nn.functional import interpolate as interpolate_pixels
 
+from helpers.families_vilt import tiny_vilt
 from helpers.small_models import ConvModel
 from molyneux.backends.vilt import Vilt
 from molyneux.concepts import Concept
@@ -19,15 +18,11 @@ from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.interpolate import interpolate
+from molyneux.teaching.objectives.base import Lesson
 from molyneux.teaching.objectives.losses import masked_loss, matching_loss
 from molyneux.teaching.objectives.masked import Masked, hide_words
 from molyneux.teaching.objectives.matching import Matching
 from molyneux.teaching.texts import known_prompts, own_texts
-
-# the tiny models of each family live beside the tests of the backends
-sys.path.append(str(Path(__file__).parents[1] / "backends"))
-
-from helpers.families_vilt import tiny_vilt
 
 RING = noise_images(Concept("ring", ("A circle with a hole.", "Round.")), 5, 56, seed=1)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 4, 32, seed=2)
@@ -88,7 +83,7 @@ def test_texts_are_the_captions_the_names_or_both():
 
 
 def pairs_of(model: Vilt, images, config=MATCHING, known=(), batch=None, rounds=200):
-    objective = Matching(model, images, config, known)
+    objective = Matching(Lesson(model, images, config, known), model)
     batch = torch.arange(objective.count) if batch is None else batch
     generator = streams(0)
     found = [objective.pairs(batch, generator) for _ in range(rounds)]
@@ -132,7 +127,7 @@ def test_the_share_of_wrong_pairs_is_the_settings(vilt, share, expected):
 
 
 def test_the_matching_objective_is_the_loss_of_its_pairs_at_the_models_own_size(vilt):
-    objective = Matching(vilt, [RING, CROSS], MATCHING, KNOWN)
+    objective = Matching(Lesson(vilt, [RING, CROSS], MATCHING, KNOWN), vilt)
     batch = torch.tensor([7, 0, 3, 8])
     texts, matched = objective.pairs(batch, streams(4))
     crosses = interpolate_pixels(CROSS.pixels, size=(56, 56), mode="bicubic", antialias=True).clamp(0, 1)
@@ -142,7 +137,7 @@ def test_the_matching_objective_is_the_loss_of_its_pairs_at_the_models_own_size(
 
 
 def test_images_of_the_size_of_inversion_are_taken_as_they_are(vilt):
-    objective = Matching(vilt, [CROSS], MATCHING, KNOWN)
+    objective = Matching(Lesson(vilt, [CROSS], MATCHING, KNOWN), vilt)
     texts, matched = objective.pairs(torch.arange(4), streams(4))
     expected = matching_loss(vilt.match_logits(CROSS.pixels, texts), matched)
     torch.testing.assert_close(objective.loss(torch.arange(4), streams(4)), expected)
@@ -184,7 +179,7 @@ def test_matching_tells_own_texts_from_others(vilt):
     taught = fine_tune(vilt, [RING], settings, known=KNOWN)
 
     def loss(model: Vilt) -> float:
-        objective = Matching(model, [RING], settings, KNOWN)
+        objective = Matching(Lesson(model, [RING], settings, KNOWN), model)
         generator = streams(9)
         with torch.no_grad():
             losses = [objective.loss(torch.arange(5), generator) for _ in range(10)]
@@ -202,7 +197,7 @@ def test_masking_teaches_the_words_of_the_caption(vilt):
     settings = replace(MASKED, steps=40)
 
     def loss(model: Vilt) -> float:
-        objective = Masked(model, [RING], settings)
+        objective = Masked(Lesson(model, [RING], settings), model)
         generator = streams(9)
         with torch.no_grad():
             losses = [objective.loss(torch.arange(5), generator) for _ in range(10)]
@@ -246,7 +241,7 @@ def test_the_presets_hold_what_the_paper_says():
 @pytest.mark.parametrize("part", ["embedding_map", "projection"])
 @LOSSES
 def test_a_part_that_the_model_does_not_have_is_refused(vilt, part, config):
-    with pytest.raises(ConfigError, match=f"update.part is '{part}': expected 'tower' or 'blocks'"):
+    with pytest.raises(ConfigError, match=f"update.part is '{part}': expected 'blocks' or 'tower'"):
         fine_tune(vilt, [RING], replace(config, update=Full(part=part)), known=KNOWN)
 
 

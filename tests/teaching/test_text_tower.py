@@ -12,7 +12,8 @@ from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, LoRA, TeachingConfig
-from molyneux.teaching.fine_tune import fine_tune, start_objective
+from molyneux.teaching.fine_tune import fine_tune
+from molyneux.teaching.objectives.base import Lesson, start_objective
 from molyneux.teaching.objectives.losses import bank_loss
 from molyneux.teaching.updates import check_update, moves_texts, shares_trunk
 
@@ -44,7 +45,7 @@ def test_a_learning_text_tower_lowers_the_loss(loss, part):
     config = replace(CONFIG, loss=loss, update=Full(part=part))
 
     def value(one):
-        objective = start_objective(one, one.copy(whole=True), [RING, CROSS], config, KNOWN)
+        objective = start_objective(Lesson(one, [RING, CROSS], config, KNOWN), one.copy(whole=True))
         return sum(float(objective.loss(torch.arange(6), Generator().manual_seed(seed))) for seed in range(5))
 
     assert value(fine_tune(model, [RING, CROSS], config, known=KNOWN)) < value(model)
@@ -56,7 +57,8 @@ def test_a_sample_of_the_bank_gives_the_whole_banks_negatives_on_average():
 
     def sums(size):
         """exp(loss) - 1 of each draw: the sum over negatives, relative to the positive."""
-        objective = start_objective(model, model.copy(whole=True), [RING], replace(config, bank_batch=size), KNOWN)
+        lesson = Lesson(model, [RING], replace(config, bank_batch=size), KNOWN)
+        objective = start_objective(lesson, model.copy(whole=True))
         drawn = [objective.loss(torch.tensor([0]), Generator().manual_seed(seed)).exp() - 1 for seed in range(100)]
         return torch.stack(drawn)
 

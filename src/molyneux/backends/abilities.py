@@ -1,15 +1,16 @@
 """What some models can do beside embedding; asking another model for it fails before any work."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from molyneux.backends.base import Alignment, DualEncoder, VisionLanguageModel
+from molyneux.backends.base import Alignment, DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.division import Chain, Hidden
+from molyneux.backends.families import Ability
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings, Images, Memory, Scores
 
@@ -252,3 +253,13 @@ def masked_lm(model: VisionLanguageModel, task: str) -> MaskedLM:
     if not isinstance(model, MaskedLM):
         raise ModelError(f"{task} needs a model that fills masked words (ViLT), got {model.name!r}")
     return model
+
+
+ABILITIES: Mapping[Ability, Callable[[VisionLanguageModel, str], VisionLanguageModel]] = {
+    "embeds": dual_encoder,
+    "matches": matcher,
+    "captions": captioner,
+    "fills masks": masked_lm,
+    "explains": explainable,
+}
+"""For each ability the function that raises ModelError for a model without it."""

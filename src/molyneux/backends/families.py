@@ -1,4 +1,4 @@
-"""The model families that can be loaded, as plain data; importing this needs no torch."""
+"""The model families that can be loaded, one row each; importing this needs no torch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,11 +10,11 @@ where in an image it sees a text."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What a user has to know before loading a model."""
+    """What a user wants to know before loading a model, and where it is loaded."""
 
     name: str
     loader: str
-    """What --model takes."""
+    """What --model takes, or an example of it: LOADER, or LOADER:NAME."""
     abilities: tuple[Ability, ...]
     token_limit: int | None
     """Tokens of a text that are read, special ones included; None where each checkpoint has its own."""
@@ -23,9 +23,14 @@ class Family:
     weights: str
     """Where they come from."""
     tested: str
-    """On what Molyneux's tests run it."""
+    """What Molyneux's tests run it on."""
     implementation: str
-    """MODULE:CLASS in `molyneux.backends`."""
+    """MODULE:CLASS in `molyneux.backends`. `load_named` of that module loads LOADER:NAME, given NAME; `load_folder`
+    loads a folder."""
+    mark: str = ""
+    """A file that only folders of this family hold."""
+    model_types: tuple[str, ...] = ()
+    """model_type in config.json of this family's folders, where there is no mark."""
 
 
 _HUB = "Hugging Face hub, or a downloaded folder"
@@ -61,6 +66,7 @@ FAMILIES: tuple[Family, ...] = (
         weights=_HUB,
         tested=_TINY.format("transformers"),
         implementation="hugging_face:HuggingFaceModel",
+        model_types=("clip",),
     ),
     Family(
         name="SigLIP",
@@ -71,6 +77,7 @@ FAMILIES: tuple[Family, ...] = (
         weights=f"{_HUB}; needs molyneux[siglip]",
         tested=_TINY.format("transformers"),
         implementation="hugging_face:HuggingFaceModel",
+        model_types=("siglip",),
     ),
     Family(
         name="SigLIP 2",
@@ -81,6 +88,7 @@ FAMILIES: tuple[Family, ...] = (
         weights=_HUB,
         tested=_TINY.format("transformers"),
         implementation="hugging_face:HuggingFaceModel",
+        model_types=("siglip2",),
     ),
     Family(
         name="VisionTextDualEncoder",
@@ -91,6 +99,7 @@ FAMILIES: tuple[Family, ...] = (
         weights=_HUB,
         tested=_TINY.format("transformers") + " (ViT, Swin and ResNet beside BERT)",
         implementation="hugging_face:HuggingFaceModel",
+        model_types=("vision-text-dual-encoder",),
     ),
     Family(
         name="CLIP (open_clip)",
@@ -101,6 +110,7 @@ FAMILIES: tuple[Family, ...] = (
         weights="open_clip's own download, or a file",
         tested=_TINY.format("open_clip"),
         implementation="open_clip:OpenClipModel",
+        mark="open_clip_config.json",
     ),
     Family(
         name="BiomedCLIP",
@@ -131,6 +141,7 @@ FAMILIES: tuple[Family, ...] = (
         weights="the authors' pytorch_model.bin or .zip, which you download; and Bio_ClinicalBERT's tokenizer",
         tested=_TINY.format("a second implementation"),
         implementation="medclip:MedClipModel",
+        mark="medclip_config.json",
     ),
     Family(
         name="ViLT",
@@ -141,5 +152,6 @@ FAMILIES: tuple[Family, ...] = (
         weights=_HUB,
         tested=_TINY.format("transformers"),
         implementation="vilt:Vilt",
+        model_types=("vilt",),
     ),
 )

@@ -1,65 +1,52 @@
-"""From a name to a model: one of those shipped, a folder, or a loader's own name for one."""
+"""From a name to a model: one that Molyneux ships, a folder, or LOADER:NAME."""
 
-import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import torch
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
+from molyneux.tables import imported
 
-SHIPPED = {
-    "mini": ("mini", "load_mini"),
-    "drawn": ("drawn", "load_drawn"),
-}
-"""Models that come with Molyneux, and the module and function that build them."""
+SHIPPED = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
+"""Models that come with Molyneux, and where each is built, as MODULE:FUNCTION."""
 
-LOADERS = {
-    "hf": "hugging_face",
-    "open_clip": "open_clip",
-    "medclip": "medclip",
-    "vilt": "vilt",
-    "tiny": "tiny",
-}
-"""What stands before the colon of a name, and the module whose `load_named` reads what stands behind it."""
 
-MARKS = {
-    "open_clip_config.json": ("open_clip", "load_folder"),
-    "medclip_config.json": ("medclip", "load_medclip"),
-    "adapter_config.json": ("lora", "load_folder"),
-}
-"""A file that tells who saved a folder, and the module and function that read it."""
+def _module(family: Family) -> str:
+    return family.implementation.partition(":")[0]
 
-TYPES = {
-    "clip": ("hugging_face", "load_folder"),
-    "siglip": ("hugging_face", "load_folder"),
-    "siglip2": ("hugging_face", "load_folder"),
-    "vision-text-dual-encoder": ("hugging_face", "load_folder"),
-    "vilt": ("vilt", "load_folder"),
+
+LOADERS = {family.loader.partition(":")[0]: _module(family) for family in FAMILIES if ":" in family.loader} | {
+    "tiny": "tiny"
 }
-"""model_type in a folder's config.json, where there is no such mark, and the module and function that read it."""
+"""For each loader, the LOADER of LOADER:NAME, the module whose `load_named` takes NAME."""
+
+MARKS = {family.mark: _module(family) for family in FAMILIES if family.mark} | {"adapter_config.json": "lora"}
+"""For each file that tells who saved a folder, the module whose `load_folder` loads that."""
+
+TYPES = {kind: _module(family) for family in FAMILIES for kind in family.model_types}
+"""The same for each model_type in config.json, for folders without such a file."""
 
 
 def load(
     name: str | Path, *, device: str = "cpu", long_text: LongText = "error", precision: Precision = "fp32"
 ) -> VisionLanguageModel:
-    """Load a model, with weights in single precision.
+    """Load a model, with weights in float32.
 
     Args:
-        name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; or a loader's name for a
-            model: 'hf:ORG/NAME' or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME',
-            'tiny:FAMILY'.
-            What is not on this machine is fetched by the loader's own client.
+        name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME'
+            or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
+            Weights that are not on this machine are fetched by the library that the loader belongs to.
         device: where the weights go: 'cpu', 'cuda', 'mps'.
-        long_text: what becomes of a text that has more tokens than the model reads: it is refused, its beginning
-            is read ('truncate'), or its sentences are read in groups and their embeddings averaged ('mean').
-        precision: what the towers compute in: 'fp32', or 'bf16', which is faster on GPUs that have it and for which
-            weights, pixels and losses stay in single precision.
+        long_text: for a text with more tokens than the model reads: 'error' refuses it, 'truncate' reads its
+            beginning, 'mean' reads its sentences in groups and averages their embeddings.
+        precision: what the towers compute in: 'fp32', or 'bf16', which is faster on GPUs that support it. Weights,
+            pixels and losses are float32 either way.
 
     Raises:
         ModelError: if there is no such model, it cannot be read, or the device is not there.
@@ -86,32 +73,33 @@ def check_precision(name: str) -> None:
 
 def _read(name: str) -> VisionLanguageModel:
     if name in SHIPPED:
-        return _function(*SHIPPED[name])()
+        model: VisionLanguageModel = imported("molyneux.backends", SHIPPED[name])()
+        return model
     loader, colon, rest = name.partition(":")
     if colon and loader in LOADERS:
         if not rest:
             raise ModelError(f"{name!r} names no model: expected one behind the colon, see 'molyneux list models'")
-        return _function(LOADERS[loader], "load_named")(rest)
-    folder = Path(name)
+        return _loaded(LOADERS[loader], "load_named", rest)
+    folder, shipped = Path(name), ", ".join(map(repr, SHIPPED))
     if folder.is_file():
-        raise ModelError(f"{folder} is a file: expected {_shipped()} or the folder that holds a saved model")
+        raise ModelError(f"{folder} is a file: expected {shipped} or the folder that holds a saved model")
     if not folder.is_dir():
         raise ModelError(
-            f"there is no model {name!r}: expected {_shipped()} or a folder that holds a saved model, or a name that "
+            f"there is no model {name!r}: expected {shipped} or a folder that holds a saved model, or a name that "
             f"begins with {', '.join(f'{known}:' for known in LOADERS)}"
         )
-    return _function(*reader_of(folder))(folder)
+    return _loaded(reader_of(folder), "load_folder", folder)
 
 
-def reader_of(folder: Path) -> tuple[str, str]:
-    """The module and the function in it that read a folder, by the files there.
+def reader_of(folder: Path) -> str:
+    """The module whose `load_folder` loads a folder, by the files there.
 
     Raises:
         ModelError: listing what was looked for.
     """
-    for mark, reader in MARKS.items():
+    for mark, module in MARKS.items():
         if (folder / mark).is_file():
-            return reader
+            return module
     kind = None
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -127,13 +115,9 @@ def reader_of(folder: Path) -> tuple[str, str]:
     )
 
 
-def _function(module: str, name: str) -> Callable[..., VisionLanguageModel]:
-    function: Callable[..., VisionLanguageModel] = getattr(importlib.import_module(f"molyneux.backends.{module}"), name)
-    return function
-
-
-def _shipped() -> str:
-    return ", ".join(map(repr, SHIPPED))
+def _loaded(module: str, function: str, given: str | Path) -> VisionLanguageModel:
+    model: VisionLanguageModel = imported("molyneux.backends", f"{module}:{function}")(given)
+    return model
 
 
 def named_device(name: str) -> torch.device:

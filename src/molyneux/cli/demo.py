@@ -33,7 +33,7 @@ def demo(
     settings = TeachSettings(concepts=(Concept(NAME, DESCRIPTION),), out=out, controls=controls)
     with progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
-    scores = read_scores(out)
+    scores = read_scores(out).as_dict()
     if as_json:
         print_json(scores | {"report": str(out / "report.html")})
         return

@@ -28,8 +28,7 @@ def evaluate(
     quiet: flags.Quiet = False,
 ) -> None:
     """Score a model, and its base beside it, on photos of new concepts and of known classes."""
-    from molyneux.pipeline.scoring import evaluate_folders
-    from molyneux.pipeline.settings import EvaluateSettings
+    from molyneux.tasks.classification.run import EvaluateSettings, evaluate_folders
 
     settings = EvaluateSettings(
         model=model,

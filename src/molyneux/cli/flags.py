@@ -1,4 +1,4 @@
-"""Flags that several verbs share; a configuration's come from its dataclass, above a preset's values."""
+"""Flags that several verbs share. A configuration's flags come from its dataclass; they override its preset."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +11,8 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 from molyneux.backends.options import Generation, Running
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConceptError
+from molyneux.images.choices import SOURCES, taught_controls
+from molyneux.images.config import Control
 from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline.settings import PRESETS
 from molyneux.tasks.captioning.config import CaptioningConfig
@@ -20,6 +22,14 @@ from molyneux.teaching.config import TeachingConfig
 
 if TYPE_CHECKING:
     from molyneux.concepts import Concept
+
+    _InversionPreset = str
+    _TeachingPreset = str
+    _SaliencyPreset = str
+else:
+    _InversionPreset = Literal["default", *PRESETS["inversion"]]
+    _TeachingPreset = Literal["default", *PRESETS["teaching"]]
+    _SaliencyPreset = Literal["default", *PRESETS["saliency"]]
 
 _ABSENT = object()
 
@@ -34,9 +44,9 @@ CAPTIONING = CaptioningConfig()
 SALIENCY = SaliencyConfig()
 MASKS = MaskConfig()
 
-_CAPTIONING = Group("Captioning", help="How words are chosen.", sort_key=12)
-_WORDING = Group("Words for classes", help="What stands for a class when photos are scored.", sort_key=8)
-_TEXTS = Group("Texts in place of names", help="What descriptions achieve without teaching.", sort_key=8)
+_CAPTIONING = Group("Captioning", help="How captions are decoded.", sort_key=12)
+_WORDING = Group("Prompts for classes", help="The texts that photos are scored against.", sort_key=8)
+_TEXTS = Group("Descriptions in prompts", help="Score descriptions without teaching.", sort_key=8)
 _SALIENCY = Group("Heat maps", help="How an information bottleneck is put into the vision tower.", sort_key=13)
 _MASKS = Group("Masks", help="How heat maps become masks, and what SAM is asked with.", sort_key=14)
 _WINDOW = Group(
@@ -44,7 +54,7 @@ _WINDOW = Group(
 )
 _RUNNING = Group("Running the model", sort_key=9)
 _GENERATION = Group("Generation", help="With --images-from sdxl: how images are made.", sort_key=10)
-_INVERSION = Group("Inversion", help="How words become images.", sort_key=10)
+_INVERSION = Group("Inversion", help="How descriptions become images.", sort_key=10)
 _TEACHING = Group("Teaching", help="How images become weights.", sort_key=11)
 
 Name = Annotated[str | None, Parameter(help="The concept's name.")]
@@ -71,13 +81,14 @@ Novel = Annotated[str | None, Parameter(help=f"Photos of the new concepts to sco
 Known = Annotated[str | None, Parameter(help=f"Photos of known classes, {_LAYOUT}")]
 Names = Annotated[
     str | None,
-    Parameter(help="The known names: 'imagenet-1k', or a text file with one a line; else the known folder's."),
+    Parameter(help="The known names: 'imagenet-1k', or a text file with one per line; else --known's classes."),
 ]
 ControlModels = Annotated[
     dict[str, str] | None,
     Parameter(
         name="--control",
-        help="Models taught on what cannot help, to show beside: --control.noise FOLDER --control.shuffled FOLDER.",
+        help="Models taught on a control's images, to show beside: "
+        f"{' '.join(f'--control.{name} FOLDER' for name in taught_controls())}.",
     ),
 ]
 CaptionSplit = Annotated[str, Parameter(help="Which photos of Karpathy's lists.")]
@@ -86,9 +97,15 @@ TextFlags = Annotated[ClassTexts, Parameter(name="*", group=_TEXTS)]
 ImagesFrom = Annotated[
     str | None,
     Parameter(
-        help="Teach on these images, not on inverted ones: a folder with a folder for each concept, or "
-        "'sdxl[:MODEL]' for images from a text-to-image model (a folder, or a name on the hub), or 'none' for "
-        "none: learn from where the words are, in seconds once there are replay images."
+        help="Teach on other than inverted images. "
+        + " ".join(f"{kind.flag}: {kind.help}." for kind in SOURCES.values() if kind.flag)
+    ),
+]
+TaughtControl = Annotated[
+    Control | None,
+    Parameter(
+        help="Teach on a control's images instead. "
+        + " ".join(f"{name}: {kind.phrase}." for name, kind in taught_controls().items())
     ),
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]
@@ -108,17 +125,17 @@ AsJson = Annotated[
 ]
 Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
 InversionPreset = Annotated[
-    Literal["default", "paper", "authors-code", "paper-vilt"],
-    Parameter(group=_INVERSION, help="Where the settings below start from."),
+    _InversionPreset,
+    Parameter(group=_INVERSION, help="The settings below start from this preset."),
 ]
 InversionFlags = Annotated[InversionConfig, Parameter(name="--inversion", group=_INVERSION)]
 TeachingPreset = Annotated[
-    Literal["default", "paper", "paper-matching", "paper-implicit", "paper-captioning"],
-    Parameter(group=_TEACHING, help="Where the settings below start from."),
+    _TeachingPreset,
+    Parameter(group=_TEACHING, help="The settings below start from this preset."),
 ]
 TeachingFlags = Annotated[TeachingConfig, Parameter(name="--teaching", group=_TEACHING)]
 SaliencyPreset = Annotated[
-    Literal["default", "paper"], Parameter(group=_SALIENCY, help="Where the settings below start from.")
+    _SaliencyPreset, Parameter(group=_SALIENCY, help="The settings below start from this preset.")
 ]
 SaliencyFlags = Annotated[SaliencyConfig, Parameter(name="--saliency", group=_SALIENCY)]
 MaskFlags = Annotated[MaskConfig, Parameter(name="--masks", group=_MASKS)]
@@ -126,9 +143,9 @@ CaptioningFlags = Annotated[CaptioningConfig, Parameter(name="--captioning", gro
 
 
 def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give each setting that was not set by a flag the value of the chosen preset.
+    """Give each setting without a flag the value of the chosen preset.
 
-    A flag of another kind of update than the preset's replaces the preset's update as a whole.
+    A flag of another kind of update than the preset's (low-rank or not) replaces the preset's update as a whole.
     """
     del app, commands
     for group, choices in PRESETS.items():

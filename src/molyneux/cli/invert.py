@@ -21,7 +21,7 @@ def invert(
     inversion_preset: flags.InversionPreset = "default",
     inversion: flags.InversionFlags = flags.INVERSION,
 ) -> None:
-    """Turn words into images, as the model imagines them."""
+    """Turn descriptions into images, by inverting the model."""
     del inversion_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
 

@@ -45,7 +45,7 @@ def models(*, as_json: flags.AsJson = False) -> None:
 
 @app.command
 def datasets(*, as_json: flags.AsJson = False) -> None:
-    """What photos can be brought: the layout that is expected, and where they can be had."""
+    """What data sets can be read: the expected layout, and where to get them."""
     from molyneux.datasets.sets import SETS
 
     if as_json:
@@ -75,7 +75,7 @@ def recipes(*, as_json: flags.AsJson = False) -> None:
 
 @app.command
 def tasks(*, as_json: flags.AsJson = False) -> None:
-    """What models are scored at in recipes."""
+    """The tasks that recipes score models on."""
     from molyneux.recipes.schema import Recipe, recipe_names, tasks_of
 
     users: dict[str, list[str]] = {}

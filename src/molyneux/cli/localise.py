@@ -60,7 +60,7 @@ def localise(
         running=running,
     )
     with flags.continuable(out), progress(quiet) as on_step:
-        scores = localise_set(settings, on_step=on_step)
+        scores = localise_set(settings, on_step=on_step).as_dict()
     if as_json:
         print_json(scores)
     else:

@@ -61,7 +61,7 @@ def retrieve(
         running=running,
     )
     with progress(quiet) as on_step:
-        scores = retrieve_folder(settings, on_step=on_step)
+        scores = retrieve_folder(settings, on_step=on_step).as_dict()
     if as_json:
         print_json(scores)
     else:

@@ -46,7 +46,7 @@ def run(
         Parameter(
             name="--set",
             show_default=False,
-            help="SETTING=VALUE in all lessons, as inversion.steps=300, teaching.preset=default or images=noise.",
+            help="SETTING=VALUE in all experiments: inversion.steps=300, teaching.preset=default or images=noise.",
         ),
     ] = (),
     miniature: Annotated[

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from molyneux.images.choices import CONTROLS
+
 MISSING = "–"
-CONTROLS = {"noise": "noise", "shuffled": "another concept's description"}
 
 
 def print_json(value: Any) -> None:
@@ -106,7 +107,7 @@ def print_retrieval(scores: Mapping[str, Any]) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     for key in ("image_to_text", "text_to_image"):
         rows = {key.replace("_", " "): {moment: scores[moment][key] for moment in moments}}
-        rows |= {f"  {CONTROLS.get(name, name)}": {"after": one[key]} for name, one in scores["controls"].items()}
+        rows |= {f"  {_control(name)}": {"after": one[key]} for name, one in scores["controls"].items()}
         for label, found in rows.items():
             table.add_row(
                 label,
@@ -137,7 +138,7 @@ def print_captions(found: Mapping[str, Any]) -> None:
     scores = found["scores"]
     columns = {key: scores[key] for key in ("before", "after") if key in scores} | scores["controls"]
     table = Table(box=None, pad_edge=False)
-    for heading in ("", *(CONTROLS.get(name, name) for name in columns)):
+    for heading in ("", *(_control(name) for name in columns)):
         table.add_column(heading, justify="right" if heading else "left")
     absent = {}
     for key, label in METRICS.items():
@@ -188,7 +189,7 @@ def from_text(found: Mapping[str, Any]) -> str:
     share = change(found["replay_captured"], percent)
     similarity = change(found["similarity"], lambda value: f"{value:.3f}")
     beside = ", ".join(
-        f"{number(control['median_rank']['after'])} after the same lesson on {CONTROLS.get(name, name)}"
+        f"{number(control['median_rank']['after'])} after the same teaching on {_control(name)}"
         for name, control in found.get("controls", {}).items()
     )
     return (
@@ -230,3 +231,7 @@ def number(value: float) -> str:
     ('3', '1.5')
     """
     return f"{value:g}"
+
+
+def _control(name: str) -> str:
+    return CONTROLS[name].phrase if name in CONTROLS else name

@@ -1,7 +1,7 @@
 """`molyneux teach`."""
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -23,25 +23,22 @@ def teach(
     known: flags.Known = None,
     names: flags.Names = None,
     images_from: flags.ImagesFrom = None,
-    control: Annotated[
-        Literal["noise", "shuffled"] | None,
-        Parameter(help="Teach on noise, or on another concept's images and words, instead."),
-    ] = None,
-    controls: Annotated[bool, Parameter(help="Score the controls beside the run, where there are photos.")] = True,
+    control: flags.TaughtControl = None,
+    controls: Annotated[bool, Parameter(help="With photos: run and score the controls too.")] = True,
     fresh: Annotated[
         bool,
         Parameter(
-            help="Without photos: read fresh images of each concept, which for many takes long (ViLT). With "
-            "--images-from words there are none, and nothing is measured."
+            help="Without photos: measure on fresh synthetic images of each concept. Slow for ViLT; not possible with "
+            "--images-from none."
         ),
     ] = True,
     adapter_only: Annotated[
         bool,
-        Parameter(negative=(), help="With --teaching.update.rank: save the small adapter, not the whole taught model."),
+        Parameter(negative=(), help="With --teaching.update.rank: save only the small adapter."),
     ] = False,
     max_forgetting: Annotated[
         float | None,
-        Parameter(help="Choose rate and strength so that no more is forgotten, as forecast without photos: 0.01."),
+        Parameter(help="Choose learning rate and strength so that at most this is forgotten, as forecast: 0.01."),
     ] = None,
     prompt_config: flags.PromptFlags = flags.PROMPTS,
     window: flags.WindowFlags = flags.WINDOW,
@@ -55,7 +52,7 @@ def teach(
     teaching_preset: flags.TeachingPreset = "default",
     teaching: flags.TeachingFlags = flags.TEACHING,
 ) -> None:
-    """Teach concepts from words: image them, fine-tune on the images, score, save and report."""
+    """Teach concepts from descriptions: invert images, fine-tune on them, score, save and report."""
     del inversion_preset, teaching_preset  # taken into account where flags are read
     found = flags.given_concepts(name, description, concepts)
 
@@ -86,7 +83,7 @@ def teach(
     )
     with flags.continuable(out), progress(quiet) as on_step:
         teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
-    scores = read_scores(out)
+    scores = read_scores(out).as_dict()
     if as_json:
         print_json(scores)
         return

@@ -1,13 +1,11 @@
 """Images with a mask each: `images/` and `masks/`, paired by file name and never by order."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool
-from PIL import Image
 from torch import Tensor
 
 from molyneux.datasets.folders import photos_below
@@ -91,26 +89,6 @@ def read_mask(
             "remove it with its image, or allow empty masks"
         )
     return torch.from_numpy(mask)
-
-
-def true_masks(
-    pairs: Iterable[MaskedImage], *, bright: int = BRIGHT, allow_empty: bool = False
-) -> Iterator[Bool[Tensor, "h w"]]:
-    """The mask of each pair, checked against the size of its image.
-
-    Raises:
-        DataError: as for `read_mask`, or if an image cannot be read.
-    """
-    for pair in pairs:
-        width, height = read_photo(pair.image).size
-        yield read_mask(pair.mask, bright=bright, size=(height, width), allow_empty=allow_empty)
-
-
-def resize_mask(mask: Bool[Tensor, "h w"], size: tuple[int, int]) -> Bool[Tensor, "h2 w2"]:
-    """The mask at another (height, width), each pixel from the nearest: how a predicted mask meets a true one."""
-    image = Image.fromarray(mask.cpu().numpy().astype(np.uint8) * 255)
-    resized = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
-    return torch.from_numpy(np.asarray(resized) > BRIGHT).to(mask.device)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

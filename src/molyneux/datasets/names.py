@@ -1,5 +1,6 @@
 """Lists of class names: ImageNet's, or a person's own file."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
@@ -47,3 +48,9 @@ def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]
 def name_key(name: str) -> str:
     """What two spellings of one name have in common: no case, no surplus space."""
     return " ".join(name.split()).casefold()
+
+
+def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
+    """The distinct names, in order, without those of `left_out` (in any case)."""
+    keys = {name_key(name) for name in left_out}
+    return tuple(name for name in dict.fromkeys(names) if name_key(name) not in keys)

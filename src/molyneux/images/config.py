@@ -1,40 +1,40 @@
 """Which images a run teaches on; importing this needs no torch."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
+from molyneux.images.choices import SOURCES, SourceKind, source_of, taught_controls
 from molyneux.inversion.config import InversionConfig
 
-Control = Literal["noise", "shuffled"]
+if TYPE_CHECKING:
+    Control = str
+else:
+    Control = Literal[*taught_controls()]
 
 Executor = Literal["serial", "ray"]
-"""Where images are made: here, one concept after the other, or on a Ray cluster; it changes no pixel."""
-
-NO_IMAGES = "none"
-"""In place of images: the points where the words themselves are in the shared space."""
+"""Where images are made: one concept after the other on this machine, or on a Ray cluster. The pixels are the same."""
 
 MOST_REPLAYED = 993
-"""ImageNet's distinct names without a slash."""
+"""Number of ImageNet's distinct names without a slash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig:
-    """Which inverted images of known classes stand for what must not be forgotten."""
+    """Replay images: inverted images of known classes, on which the untaught model's answers are kept."""
 
     count: int = 80
-    """Known classes, drawn at random from ImageNet's names."""
+    """Number of known classes, drawn at random from ImageNet's names."""
     seed: int = 0
-    """Decides which classes, and their images; not the run's seed, so that runs share the set."""
+    """Decides the classes and their images. It is not the run's seed, so that runs share the images."""
     together: int = 20
-    """Classes inverted in one job; a prior on statistics holds over them together."""
+    """Classes inverted in one job; priors on statistics apply to all images of a job together."""
     inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=60))
-    """How the classes are depicted, one image each."""
+    """How the images are inverted, one for each class."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST_REPLAYED:
@@ -51,22 +51,22 @@ class ImageRequest:
     seed: int
     inversion: InversionConfig
     images_from: str | None = None
-    """None inverts; else a folder with a folder for each concept, 'sdxl[:MODEL]', or 'none'."""
+    """What --images-from takes; None for inversion. See `SOURCES`."""
     generation: Generation = field(default_factory=Generation)
     control: Control | None = None
     running: Running = field(default_factory=Running)
     class_names: ClassNames = "openai"
-    """Which names the folders of external images go by."""
+    """Which names the folders of external images have."""
     window: Window = field(default_factory=Window)
     needs_images: bool = True
-    """Whether the teaching that follows learns nothing without images."""
+    """Whether the training that follows needs images, since it uses no text anchors."""
 
     @property
     def concept_names(self) -> tuple[str, ...]:
         """The concepts' names, in order."""
         return tuple(concept.name for concept in self.concepts)
 
-
-def without_images(images_from: str | None) -> bool:
-    """Whether there are to be no images; a folder that is called so is a folder."""
-    return images_from == NO_IMAGES and not Path(NO_IMAGES).is_dir()
+    @property
+    def source(self) -> SourceKind:
+        """The row of `SOURCES`."""
+        return SOURCES[source_of(self.images_from)]

@@ -2,9 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable
+from functools import cache, partial
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.diffusion import ImageGenerator, check_generator
@@ -16,47 +15,16 @@ from molyneux.datasets.photos import check_headers, load_batch
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import sha256
-from molyneux.images.config import ImageRequest, without_images
+from molyneux.images.config import ImageRequest
 from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages, description_only, resized
 
-GENERATOR = "sdxl"
+Readers = list[Callable[[], SyntheticImages]]
+"""For each concept a function that reads or makes its images."""
 
 
-def generator_name(images_from: str) -> str | None:
-    """The text-to-image model that 'sdxl' or 'sdxl:MODEL' names; None for a folder.
-
-    >>> generator_name("sdxl:my-model"), generator_name("images")
-    ('my-model', None)
-    """
-    kind, colon, model = images_from.partition(":")
-    if kind != GENERATOR or (not colon and Path(images_from).is_dir()):
-        return None
-    return model or SDXL
-
-
-def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
-    """See what can be seen of the images before anything slow.
-
-    Raises:
-        ConfigError: if there are to be no images and the teaching needs some.
-        DataError: if a concept has no folder, an image's header cannot be read, or an image is among the photos
-            that are scored.
-        ModelError: if the images are to be generated and diffusers is not installed, or there is no such model.
-    """
-    if request.images_from is None:
-        return
-    if without_images(request.images_from):
-        if request.needs_images:
-            raise ConfigError(
-                "--images-from none leaves nothing to teach from here: expected a contrastive loss, "
-                "teaching.update.part 'embedding_map', teaching.mixup, "
-                "and teaching.text_anchor or teaching.conse_anchor above 0"
-            )
-        return
-    if (name := generator_name(request.images_from)) is not None:
-        check_generator(name)
-        return
+def check_folder(request: ImageRequest, novel: PhotoFolder | None) -> None:
+    """Raise DataError if a concept has no folder, an image's header cannot be read, or an image is also scored."""
     folder = _folder(request)
     check_headers(folder.paths)
     scored = {} if novel is None else {sha256(path): path for path in novel.paths}
@@ -65,44 +33,60 @@ def check_external(request: ImageRequest, novel: PhotoFolder | None) -> None:
             raise DataError(f"{path} would be taught on and is scored on, as {twin}: keep the two apart")
 
 
-def external_images(
-    model: VisionLanguageModel, request: ImageRequest, root: Path, on_step: Progress | None = None
-) -> tuple[SyntheticImages, ...]:
-    """The concepts' images as `request.images_from` says, each saved below `root`; finished ones are read.
-
-    Those of a folder become square as the model's photos do.
+def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
+    """The images of a folder with a folder for each concept, made square as the model's photos are.
 
     Raises:
         DataError: if an image cannot be read.
-        ModelError: if the text-to-image model cannot be loaded, or a description is too long for it.
     """
-    assert request.images_from is not None
-    name = generator_name(request.images_from)
-    if name is None:
-        bare = without_images(request.images_from)
-        made = tuple(map(description_only, request.concepts)) if bare else _from_folder(model, request)
-        for images in made:
-            if not (root / images.concept.slug).exists():
-                images.save(root / images.concept.slug)
-        return made
-    generator = None
-    found = []
-    for concept in request.concepts:
-        folder = root / concept.slug
-        if (folder / "images.json").is_file():
-            found.append(SyntheticImages.load(folder))
-            continue
-        if generator is None:
-            running = asdict(request.running)
-            generator = ImageGenerator.load(name, device=running["device"], precision=running["precision"])
-        found.append(_generated(generator, concept, request, model.image_size, on_step))
-        found[-1].save(folder)
-    return tuple(found)
+    del on_step
+    folder = _folder(request)
+    return [partial(_from_folder, folder, model, concept, request.seed) for concept in request.concepts]
+
+
+def check_generated(request: ImageRequest, novel: PhotoFolder | None) -> None:
+    """Raise ModelError if diffusers is not installed, or there is no such model."""
+    del novel
+    check_generator(generator_name(request))
+
+
+def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
+    """Images that a text-to-image model makes from the descriptions.
+
+    Raises:
+        ModelError: if it cannot be loaded, or a description is too long for it.
+    """
+    running, name = request.running, generator_name(request)
+    load = cache(partial(ImageGenerator.load, name, device=running.device, precision=running.precision))
+    return [partial(_generated, load, one, request, model.image_size, on_step) for one in request.concepts]
+
+
+def generator_name(request: ImageRequest) -> str:
+    """The text-to-image model of 'WORD:MODEL'; SDXL for the word alone."""
+    return (request.images_from or "").partition(":")[2] or SDXL
+
+
+def check_no_images(request: ImageRequest, novel: PhotoFolder | None) -> None:
+    """Raise ConfigError if the training that follows needs images."""
+    del novel
+    if request.needs_images:
+        raise ConfigError(
+            f"--images-from {request.images_from} leaves nothing to teach from here: expected a contrastive loss, "
+            "teaching.update.part 'embedding_map', teaching.mixup, "
+            "and teaching.text_anchor or teaching.conse_anchor above 0"
+        )
+
+
+def no_images(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
+    """No images, only the concepts' descriptions."""
+    del model, on_step
+    return [partial(description_only, concept) for concept in request.concepts]
 
 
 def _generated(
-    generator: ImageGenerator, concept: Concept, request: ImageRequest, size: int, on_step: Progress | None
+    load: Callable[[], ImageGenerator], concept: Concept, request: ImageRequest, size: int, on_step: Progress | None
 ) -> SyntheticImages:
+    generator = load()
     started = time.perf_counter()
     label = f"images of {concept.name}"
     pixels = generator.generate(
@@ -122,23 +106,15 @@ def _generated(
     )
 
 
-def _from_folder(model: VisionLanguageModel, request: ImageRequest) -> tuple[SyntheticImages, ...]:
-    folder = _folder(request)
-    places = {name_key(name): index for index, name in enumerate(folder.names)}
-
-    def paths(concept: Concept) -> Sequence[Path]:
-        label = places[name_key(concept.name)]
-        return [photo.path for photo in folder.photos if photo.label == label]
-
-    return tuple(
-        SyntheticImages(
-            concept=concept,
-            pixels=load_batch(paths(concept), model.image_size, model.crop_fraction, model.photo_fit, folder.window),
-            seed=request.seed,
-            source="external",
-            depicted=concept.name,
-        )
-        for concept in request.concepts
+def _from_folder(folder: PhotoFolder, model: VisionLanguageModel, concept: Concept, seed: int) -> SyntheticImages:
+    label = [name_key(name) for name in folder.names].index(name_key(concept.name))
+    paths = [photo.path for photo in folder.photos if photo.label == label]
+    return SyntheticImages(
+        concept=concept,
+        pixels=load_batch(paths, model.image_size, model.crop_fraction, model.photo_fit, folder.window),
+        seed=seed,
+        source="external",
+        depicted=concept.name,
     )
 
 

@@ -1,9 +1,9 @@
 """Jobs spread over a Ray cluster; Ray is imported here alone, and only where it is asked for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from molyneux.runs.options import Progress
 from molyneux.synthetic import SyntheticImages
 
 RETRIES = 5
-"""How often a job is begun again after its worker died."""
+"""How often a job is restarted after its worker died."""
 
 
 def on_cluster(
@@ -27,12 +27,13 @@ def on_cluster(
     name: str,
     running: Running,
     jobs: Sequence[InversionJob],
+    keep: Callable[[InversionJob, Callable[[], SyntheticImages]], None],
     on_step: Progress | None = None,
 ) -> None:
-    """Do the jobs on the cluster at RAY_ADDRESS, or on one of this machine's own, and save each as it is finished.
+    """Do the jobs on the cluster at RAY_ADDRESS, or on one of this machine's own, and `keep` each as it is finished.
 
-    A job computes with as many threads as this process would, for on another number sums are rounded otherwise. One
-    whose worker dies is begun again, and goes on from its last state where that is on a file system that both share.
+    A job uses as many threads as this process would: another number changes how sums are rounded. A job whose worker
+    dies is restarted, from its last checkpoint if the workers share a file system.
 
     Raises:
         ConfigError: if Ray is not installed.
@@ -56,7 +57,7 @@ def on_cluster(
         while waiting:
             (finished,), _ = ray.wait(list(waiting), num_returns=1)
             job = waiting.pop(finished)
-            _result(ray, finished, job).save(job.folder)
+            keep(job, partial(_result, ray, finished, job))
             if on_step is not None:
                 on_step(job.what, total - len(waiting), total)
     finally:
@@ -65,7 +66,7 @@ def on_cluster(
 
 
 def work(name: str, running: Running, threads: int, digest: str, job: InversionJob) -> SyntheticImages:
-    """What a worker does."""
+    """One job, on a worker."""
     torch.set_num_threads(threads)
     model = _loaded(name, running)
     if weights_digest(model.native) != digest:

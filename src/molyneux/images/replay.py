@@ -1,17 +1,18 @@
-"""Inverted images of known classes, made once for a model: what teaching must not change."""
+"""Replay images: inverted images of known classes, made once for each model."""
 
 import hashlib
 import json
 import os
 import random
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import torch
+from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -19,11 +20,13 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.names import without
 from molyneux.errors import DataError
 from molyneux.files import write_bytes
 from molyneux.images.config import ReplayConfig
 from molyneux.inversion.invert import invert_each
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import Stage, StageFolder
 from molyneux.synthetic import SyntheticImages
 
 FILE = "replay.safetensors"
@@ -32,9 +35,13 @@ _FORMAT = "molyneux-replay-1"
 
 
 def replay_images(
-    model: VisionLanguageModel, config: ReplayConfig | None = None, *, on_step: Progress | None = None
+    model: VisionLanguageModel,
+    config: ReplayConfig | None = None,
+    *,
+    taught: Iterable[str] = (),
+    on_step: Progress | None = None,
 ) -> tuple[SyntheticImages, ...]:
-    """Images of known classes as the model sees them: shipped with it, cached, or else made now.
+    """Images of known classes, but not of those in `taught`: shipped with the model, cached, or else made now.
 
     The first making takes a while (it inverts an image of every class), survives an interruption, and is kept in
     the cache folder (`MOLYNEUX_CACHE`, else the user's) under the model's weights and the settings.
@@ -45,46 +52,50 @@ def replay_images(
     """
     config = config or ReplayConfig()
     shipped = shipped_set(model.name, config)
-    if shipped is not None:
-        return load_replay(shipped)
-    folder = cache_folder() / "replay" / _key(model, config)
-    if not (folder / FILE).is_file():
-        made = make_replay(model, config, folder / "classes", on_step=on_step)
-        save_replay(made, folder / FILE, config)
-        shutil.rmtree(folder / "classes", ignore_errors=True)
-    return load_replay(folder / FILE)
+    path = shipped or cache_folder() / "replay" / _key(model, config) / FILE
+    if not path.is_file():
+        groups = path.parent / "classes"
+        save_replay(make_replay(model, config, groups, on_step=on_step), path, config)
+        shutil.rmtree(groups, ignore_errors=True)
+    found = load_replay(path)
+    kept = without([one.concept.name for one in found], taught)
+    return tuple(one for one in found if one.concept.name in kept)
 
 
 def make_replay(
     model: VisionLanguageModel, config: ReplayConfig, folder: Path, *, on_step: Progress | None = None
 ) -> tuple[SyntheticImages, ...]:
     """Invert 'a photo of a NAME.' for each class; `folder` keeps the finished groups until all are there."""
-    found: list[SyntheticImages] = []
     names, steps = replay_names(config), config.inversion.steps
-    starts = range(0, len(names), config.together)
-    for group, start in enumerate(starts):
-        kept = folder / f"{group:04d}.safetensors"
-        if not kept.is_file():
-            made = invert_each(
-                model,
-                [depicted(name) for name in names[start : start + config.together]],
-                config.inversion,
-                seed=config.seed,
-                checkpoint=folder / f"{group:04d}.pt",
-                on_step=_part_of(on_step, group * steps, len(starts) * steps),
-            )
-            save_replay(made, kept, config)
-        found += load_replay(kept)
-    return tuple(found)
+    groups = [names[start : start + config.together] for start in range(0, len(names), config.together)]
+
+    def invert_group(place: int) -> None:
+        made = invert_each(
+            model,
+            [depicted(name) for name in groups[place]],
+            config.inversion,
+            seed=config.seed,
+            checkpoint=folder / f"{place:04d}.pt",
+            on_step=_part_of(on_step, place * steps, len(groups) * steps),
+        )
+        save_replay(made, folder / files[place], config)
+
+    files = [f"{place:04d}.safetensors" for place in range(len(groups))]
+    about = {"weights": weights_digest(model.native), "config": asdict(config)}
+    StageFolder(folder, on_step).run(
+        Stage(name=f"{STAGE}/{place}", inputs=about, files=(file,), make=partial(invert_group, place))
+        for place, file in enumerate(files)
+    )
+    return tuple(images for file in files for images in load_replay(folder / file))
 
 
 def depicted(name: str) -> Concept:
-    """A known class, described as it is asked for."""
+    """A known class as a concept, with its prompt as the description."""
     return Concept(name, f"a photo of a {name}.")
 
 
 def replay_names(config: ReplayConfig) -> tuple[str, ...]:
-    """The known classes that stand for all: drawn from ImageNet's distinct names by the seed."""
+    """Known classes, drawn by the seed from ImageNet's distinct names."""
     # a concept's name has no slash, and five of these do
     distinct = sorted({name for name in imagenet_names() if "/" not in name})
     return tuple(random.Random(config.seed).sample(distinct, config.count))
@@ -129,7 +140,7 @@ def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
 
 
 def shipped_set(model: str, config: ReplayConfig) -> Path | None:
-    """The replay set in the package, if it has one for this model and the settings are the default ones."""
+    """The replay set in the package; None if there is none for this model, or the settings are not the defaults."""
     if model != "mini" or config != ReplayConfig():
         return None
     path = Path(str(resources.files("molyneux") / "models" / model / FILE))
@@ -137,15 +148,9 @@ def shipped_set(model: str, config: ReplayConfig) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where computed data that can be computed again is kept."""
+    """Where computed data that can be computed again is kept: `MOLYNEUX_CACHE`, else the user's cache folder."""
     own = os.environ.get("MOLYNEUX_CACHE")
-    if own:
-        return Path(own)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "molyneux"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "molyneux"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molyneux"
+    return Path(own) if own else user_cache_path("molyneux", appauthor=False)
 
 
 def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int, int], None] | None:

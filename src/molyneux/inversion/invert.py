@@ -22,8 +22,9 @@ from molyneux.inversion.canvas import CANVASES, COLORS, Canvas
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.priors import batch_norm_moments, frobenius_variation, statistics_distance, total_variation
 from molyneux.inversion.views import draw_views, view
+from molyneux.records import TracePoint
 from molyneux.shapes import Images
-from molyneux.synthetic import SyntheticImages, TracePoint
+from molyneux.synthetic import SyntheticImages
 
 OnStep = Callable[[int, int], None]
 
@@ -116,27 +117,27 @@ def _climb(
 ) -> tuple[Images, tuple[TracePoint, ...]]:
     size, view_size = config.size or model.inversion_size, config.view or model.inversion_size
     canvas = CANVASES[config.canvas](config, size, generators, model.device)
-    job = _Job(config, model, alignment, canvas, generators, fingerprint)
+    state = InversionState(config, model, alignment, canvas, generators, fingerprint)
     if checkpoint is not None and checkpoint.exists():
-        job.restore(checkpoint)
-    with frozen(model.native), folded(model) as job.expected:
+        state.restore(checkpoint)
+    with frozen(model.native), folded(model) as state.expected:
         try:
-            while job.step < config.steps:
-                job.advance(view_size)
+            while state.step < config.steps:
+                state.advance(view_size)
                 if on_step is not None:
-                    on_step(job.step, config.steps)
-                if checkpoint is not None and job.step % 25 == 0:
-                    job.store(checkpoint)
+                    on_step(state.step, config.steps)
+                if checkpoint is not None and state.step % 25 == 0:
+                    state.store(checkpoint)
         except KeyboardInterrupt:
             # in the middle of a step the state is of no one step, and the last one stored stays
-            if checkpoint is not None and job.whole:
-                job.store(checkpoint)
+            if checkpoint is not None and state.whole:
+                state.store(checkpoint)
             raise
     # in the layout in which they are read from a file: convolutions round otherwise in another
-    pixels = job.images().detach().clamp(0, 1).cpu().float().contiguous()
+    pixels = state.images().detach().clamp(0, 1).cpu().float().contiguous()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return pixels, tuple(job.trace)
+    return pixels, tuple(state.trace)
 
 
 def image_seed(seed: int, concept: Concept, index: int) -> int:
@@ -145,8 +146,8 @@ def image_seed(seed: int, concept: Concept, index: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-class _Job:
-    """The state of one inversion between two steps."""
+class InversionState:
+    """One inversion between two steps."""
 
     def __init__(
         self,
@@ -220,7 +221,7 @@ class _Job:
             "leaves": [leaf.detach().cpu() for leaf in self.canvas.leaves()],
             "optimiser": self.optimiser.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
-            "trace": [asdict(point) for point in self.trace],
+            "trace": [point.as_dict() for point in self.trace],
         }
 
     def store(self, path: Path) -> None:

@@ -1,34 +1,34 @@
-"""Everything that can be wrong with a request and is cheap to see, seen before anything slow begins."""
+"""Cheap checks of a request, made before anything slow begins."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import check_distinct
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import imagenet_names
-from molyneux.datasets.names import name_key, read_names
+from molyneux.datasets.names import read_names, without
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.images.external import check_external
-from molyneux.images.sources import stand_in
+from molyneux.images.choices import CONTROLS
+from molyneux.images.sources import check_images, stand_in
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
 from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
+from molyneux.tasks.classification.run import check_class_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRequest:
-    """A request that has been checked: the photos to score on and the names involved."""
+    """The photos to score on and the names involved, read and checked."""
 
     labels: LabelSet
     bank: tuple[str, ...]
-    """Known names that the concepts are told apart from in teaching."""
+    """Known names for teaching: negatives, and what replay images are compared with."""
     novel: PhotoFolder | None
     known: PhotoFolder | None
     prompts: tuple[str, ...]
-    """What names are put into for scoring."""
+    """Prompt templates for scoring."""
 
 
 def check_request(settings: TeachSettings) -> CheckedRequest:
@@ -57,7 +57,7 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     labels = label_set(known=None if known is None else known.names, names=names, concepts=settings.concept_names)
     for folder in (novel, known):
         check_headers(() if folder is None else folder.paths)
-    check_external(settings.image_request, novel)
+    check_images(settings.image_request, novel)
     bank = without(given or imagenet_names(class_names), settings.concept_names)
     return CheckedRequest(labels=labels, bank=bank, novel=novel, known=known, prompts=prompts)
 
@@ -65,22 +65,10 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
 def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: CheckedRequest) -> None:
     """Raise ModelError for the first text of the run that the model cannot read to its end."""
     concepts = settings.concepts
-    if len(concepts) == 1 and (settings.compares or settings.control == "shuffled"):
+    controls = CONTROLS if settings.compares else [settings.control] if settings.control else []
+    if len(concepts) == 1 and any(CONTROLS[name].uses_stand_in for name in controls):
         concepts = (*concepts, stand_in(concepts[0]))
     for concept in concepts:
         for text in (*concept.descriptions, *concept.captions):
             model.check_text(text)
     check_class_texts(model, name_texts(request.labels.all, request.prompts))
-
-
-def check_class_texts(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:
-    """Raise ModelError for the first of the classes' texts that the model cannot read to its end."""
-    for group in texts:
-        for text in group:
-            model.check_text(text)
-
-
-def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:
-    """The distinct names, in order, without those of `left_out` (in any case)."""
-    keys = {name_key(name) for name in left_out}
-    return tuple(name for name in dict.fromkeys(names) if name_key(name) not in keys)

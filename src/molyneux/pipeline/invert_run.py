@@ -1,4 +1,4 @@
-"""`molyneux invert`: words in, a folder of images for each concept out."""
+"""`molyneux invert`: from descriptions to a folder of images for each concept."""
 
 from dataclasses import asdict
 
@@ -26,20 +26,21 @@ def invert_concepts(settings: InvertSettings, *, on_step: Progress | None = None
     for concept in settings.concepts:
         for text in concept.descriptions:
             model.check_text(text)
-    folder = open_run(settings.out, settings.resolved(), weights_digest(model.native))
-    image_maker = ImageMaker(model=model, name=settings.model, running=settings.running, executor=settings.executor)
-    found = image_maker(
-        [
-            InversionJob(
-                concept=concept,
-                config=settings.inversion,
-                seed=settings.seed,
-                folder=folder.root / "synthetic" / concept.slug,
-                work=folder.work,
-            )
-            for concept in settings.concepts
-        ],
-        on_step,
+    weights = {settings.model: weights_digest(model.native)}
+    folder = open_run(settings.out, settings.resolved(), weights, on_step)
+    image_maker = ImageMaker(
+        model=model, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
     )
+    jobs = [
+        InversionJob(
+            concept=concept,
+            config=settings.inversion,
+            seed=settings.seed,
+            folder=folder.root / "synthetic" / concept.slug,
+            work=folder.work,
+        )
+        for concept in settings.concepts
+    ]
+    found = image_maker(jobs, on_step)
     folder.finish()
     return found

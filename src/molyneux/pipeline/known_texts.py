@@ -1,4 +1,4 @@
-"""Descriptions of known classes, read once by a model's text tower and kept: with a thousand, that takes a while."""
+"""A cache for the embeddings of known classes' descriptions: a thousand texts take a while."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -23,10 +23,10 @@ ROWS = "rows"
 def load_known_texts(
     model: VisionLanguageModel, images: Iterable[SyntheticImages], names: Sequence[str], config: TeachingConfig
 ) -> None:
-    """Have the model know how its text tower reads the names' descriptions, if this teaching compares words with them.
+    """Give the model the embeddings of the names' descriptions, if ConSE anchors need them.
 
-    What it read before is taken from the cache folder, under its weights and the texts; a file there that cannot be
-    used, or a folder that cannot be written, costs time and nothing else.
+    They are read from the cache folder, under the model's weights and the texts, or computed and written there. A
+    file that cannot be read, or a folder that cannot be written, only costs time.
     """
     if not (isinstance(model, TokenizedEncoder) and config.uses_text_anchors and config.conse_anchor):
         return

@@ -9,10 +9,10 @@ from molyneux.backends.options import Generation, Running
 from molyneux.concepts import Concept
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError
-from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig, without_images
+from molyneux.images.config import Control, Executor, ImageRequest, ReplayConfig
 from molyneux.inversion.config import InversionConfig
 from molyneux.runs.options import check_seed
-from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig
+from molyneux.tasks.classification.prompts import PromptConfig
 from molyneux.tasks.localisation.config import SaliencyConfig
 from molyneux.teaching.config import LoRA, TeachingConfig
 
@@ -30,49 +30,49 @@ PRESETS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     },
     "saliency": {"paper": SaliencyConfig.paper},
 }
-"""Settings with a name, beside the default ones."""
+"""The named presets of each group of settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachSettings:
-    """All that decides the result of a run, and where it goes."""
+    """Everything that decides the result of a run, and the folder for it."""
 
     concepts: tuple[Concept, ...]
     out: Path
     model: str = "mini"
     seed: int = 0
     novel: str | Path | None = None
-    """Photos of the concepts to score on: a folder with a folder each, or NAME:FOLDER (`datasets.sets`)."""
+    """Photos of the concepts to score on: a folder with a folder for each, or NAME:FOLDER (`datasets.sets`)."""
     known: str | Path | None = None
-    """Photos of known classes, likewise, to see what teaching costs."""
+    """Photos of known classes, likewise, to measure forgetting."""
     names: str | None = None
-    """The known names: 'imagenet-1k' or a file; else the known folder's classes, else ImageNet's."""
+    """The known names: 'imagenet-1k' or a file; by default the classes of `known`, without those ImageNet's."""
     drawn: bool = False
-    """Whether the novel images are drawings, so that nobody takes them for photos."""
+    """Whether the novel images are drawings; scores and report then say so."""
     control: Control | None = None
-    """Teach on noise, or on another concept's images and words, instead."""
+    """Teach on this control's images instead."""
     prompt_config: PromptConfig = field(default_factory=PromptConfig)
-    """How classes are put into words for scoring."""
+    """Prompts for class names in scoring."""
     window: Window = field(default_factory=Window)
     """How DICOM and NIfTI files become images."""
     controls: bool = True
-    """Beside a scored run, score the same teaching on noise and on another concept's description."""
+    """Whether all controls are run and scored too, if there are photos of the concepts."""
     fresh: bool = True
-    """Without photos, read fresh images of each concept; a model that judges pairs sees each beside all names."""
+    """Without photos: whether the taught model is measured on fresh images of each concept. With a model that judges
+    pairs that is slow: it reads each image beside all names."""
     images_from: str | None = None
-    """Images to teach on in place of inverted ones: a folder with a folder for each concept, 'sdxl[:MODEL]',
-    or 'none' for no images."""
+    """What --images-from takes; None for inversion. See `images.choices.SOURCES`."""
     generation: Generation = field(default_factory=Generation)
-    """How images are generated, where they are."""
+    """For images from a text-to-image model: how they are generated."""
     inversion: InversionConfig = field(default_factory=InversionConfig)
     teaching: TeachingConfig = field(default_factory=TeachingConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     running: Running = field(default_factory=Running)
     executor: Executor = "serial"
     adapter_only: bool = False
-    """Whether a low-rank adapter is saved in place of the whole taught model."""
+    """Whether only the low-rank adapter is saved, not the whole taught model."""
     max_forgetting: float | None = None
-    """Choose rate and strength of teaching so that forgetting, as forecast from replay images, is at most this."""
+    """Choose learning rate and strength so that forgetting, as forecast without photos, is at most this."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
@@ -88,17 +88,17 @@ class TeachSettings:
 
     @property
     def saved(self) -> str:
-        """The sub-folder for what was taught."""
+        """The sub-folder for the taught model or adapter."""
         return "adapter" if self.adapter_only else "model"
 
     @property
     def compares(self) -> bool:
-        """Whether the controls are scored beside the run."""
+        """Whether the controls are run and scored too."""
         return self.controls and self.control is None and self.novel is not None
 
     @property
     def image_request(self) -> ImageRequest:
-        """The part that decides the images."""
+        """Everything that decides the images."""
         return ImageRequest(
             concepts=self.concepts,
             seed=self.seed,
@@ -114,37 +114,36 @@ class TeachSettings:
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
-        return {
-            "model": self.model,
+        # pydantic takes a while to import, and --help needs the settings alone
+        from molyneux.records import ConceptTexts, RunSettings, ScoringSettings
+
+        window: dict[str, Any] = {} if self.window == Window() else asdict(self.window)
+        drawn: dict[str, Any] = {"drawn": True} if self.drawn else {}
+        return RunSettings(
+            version=1,
+            model=self.model,
             **asdict(self.running),
-            "seed": self.seed,
-            "control": self.control,
-            "concepts": _concepts(self.concepts),
-            **(
-                {}
-                if self.images_from is None
-                else {"images_from": self.images_from}
-                if without_images(self.images_from)
-                else {"images_from": self.images_from, "generation": asdict(self.generation)}
-            ),
-            "inversion": _plain(asdict(self.inversion)),
-            "teaching": _plain(asdict(self.teaching)),
-            "replay": _plain(asdict(self.replay))
-            if self.teaching.replay_batch and self.teaching.loss not in ("matching", "masked")
-            else None,
-            "evaluation": {
-                "novel": None if self.novel is None else str(self.novel),
-                "known": None if self.known is None else str(self.known),
-                "names": self.names,
+            seed=self.seed,
+            control=self.control,
+            concepts=tuple(ConceptTexts(**asdict(concept)) for concept in self.concepts),
+            images_from=self.images_from,
+            generation=asdict(self.generation) if self.image_request.source.is_generated else None,
+            inversion=_plain(asdict(self.inversion)),
+            teaching=_plain(asdict(self.teaching)),
+            replay=_plain(asdict(self.replay)) if self.teaching.uses_replay else None,
+            evaluation=ScoringSettings(
+                novel=None if self.novel is None else str(self.novel),
+                known=None if self.known is None else str(self.known),
+                names=self.names,
                 **asdict(self.prompt_config),
-                **({} if self.window == Window() else asdict(self.window)),
-                **({"drawn": True} if self.drawn else {}),
-                "controls": self.compares,
-            },
-            **({"adapter_only": True} if self.adapter_only else {}),
-            **({} if self.max_forgetting is None else {"max_forgetting": self.max_forgetting}),
-            **({} if self.fresh else {"fresh": False}),
-        }
+                **window,
+                **drawn,
+                controls=self.compares,
+            ),
+            adapter_only=self.adapter_only,
+            max_forgetting=self.max_forgetting,
+            fresh=self.fresh,
+        ).as_dict()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,25 +170,6 @@ class InvertSettings:
             "concepts": _concepts(self.concepts),
             "inversion": _plain(asdict(self.inversion)),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateSettings:
-    """A model to score, and on what."""
-
-    model: str
-    base: str | None = None
-    novel: str | Path | None = None
-    known: str | Path | None = None
-    names: str | None = None
-    prompt_config: PromptConfig = field(default_factory=PromptConfig)
-    texts: ClassTexts = field(default_factory=ClassTexts)
-    window: Window = field(default_factory=Window)
-    running: Running = field(default_factory=Running)
-
-    def __post_init__(self) -> None:
-        if self.novel is None and self.known is None:
-            raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
 
 
 def _concepts(concepts: Sequence[Concept]) -> list[dict[str, Any]]:

@@ -1,45 +1,53 @@
 """`molyneux teach`: words in, a folder with a taught model, its scores and a report out."""
 
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.lora import with_adapter
-from molyneux.files import write_json
-from molyneux.images.config import Control, without_images
+from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
-from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts, without
+from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts
 from molyneux.pipeline.known_texts import load_known_texts
-from molyneux.pipeline.scoring import Scoring
 from molyneux.pipeline.settings import TeachSettings
+from molyneux.records import (
+    CLASSES,
+    PREDICTIONS,
+    SCORES,
+    Classes,
+    Forecast,
+    TeachResult,
+    as_record,
+    read_record,
+    write_record,
+)
 from molyneux.report.html import write_report
-from molyneux.runs.environment import ENVIRONMENT, environment
+from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import Stage
 from molyneux.synthetic import SyntheticImages
+from molyneux.tasks.classification.features import photo_features
 from molyneux.tasks.classification.predictions import write_predictions
 from molyneux.tasks.classification.results import Evaluation
-from molyneux.tasks.classification.text_only import FRESH, READINGS, TextReader, read_from_text
-from molyneux.teaching.budget import Forecast, check_budget, teach_within
-from molyneux.teaching.fine_tune import check_ability, fine_tune, uses_replay
+from molyneux.tasks.classification.text_only import FRESH, TextReader, read_from_text
+from molyneux.tasks.classification.zero_shot import evaluate
+from molyneux.teaching.budget import check_budget, teach_within
+from molyneux.teaching.fine_tune import check_ability, fine_tune
 from molyneux.teaching.updates import moves_texts, shares_trunk
 
-SCORES, CLASSES = "scores.json", "classes.json"
-
+PHOTOS = "photos"
 FORECAST = "forecast.json"
 """What was chosen within a budget of forgetting; beside the scores, of which it becomes part."""
-
-CONTROLS: tuple[Control, ...] = ("noise", "shuffled")
 
 
 def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None) -> Path:
@@ -56,6 +64,8 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
     """
+    if settings.max_forgetting is not None:
+        check_budget(settings.max_forgetting, settings.teaching)
     request = check_request(settings)
     check_out(settings.out, settings.resolved())
     started = time.perf_counter()
@@ -63,175 +73,175 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     check_ability(base, settings.teaching)
     if settings.max_forgetting is not None:
         dual_encoder(base, "a budget of forgetting")
-        check_budget(settings.max_forgetting, settings.teaching)
     check_texts(base, settings, request)
-    run = _TeachRun(settings, request, base, on_step)
+    run = TeachRun(settings, request, base, on_step)
     if not (settings.out / SCORES).exists():
-        run.look()
-    folder = open_run(settings.out, settings.resolved(), weights_digest(base.native))
+        _ = run.score  # a photo that cannot be decoded is met before anything is written
+    folder = open_run(settings.out, settings.resolved(), {settings.model: weights_digest(base.native)}, on_step)
     folder.add_time("load", time.perf_counter() - started)
-    if not (folder.root / SCORES).exists():
-        run.score(folder)
-    write_json(folder.root / ENVIRONMENT, environment(base, folder.weights, folder.timings, command))
+    run.finish_stages(folder)
+    write_environment(folder, base.device.type, command, base)
     write_report(folder.root)
     folder.finish()
     return folder.root
 
 
-def read_scores(root: Path) -> dict[str, Any]:
+def read_scores(root: Path) -> TeachResult:
     """The scores of a finished run, with the taught model's folder as a path from here."""
-    content = json.loads((root / SCORES).read_text(encoding="utf-8"))
-    return cast(dict[str, Any], content | {"model": str(root / content["model"])})
+    found = read_record(TeachResult, root / SCORES)
+    return found.model_copy(update={"model": str(root / found.model)})
 
 
-@dataclass(slots=True)
-class _TeachRun:
-    """The stages of one run, in the order in which they are called."""
+class TeachRun:
+    """The stages of one run, and what they share."""
 
-    settings: TeachSettings
-    request: CheckedRequest
-    base: DualEncoder | Matcher
-    on_step: Progress | None
-    scoring: Scoring | None = None
-    replay: tuple[SyntheticImages, ...] = ()
-    forecast: Forecast | None = None
-    """What was chosen within a budget of forgetting, once the concepts are taught."""
+    folder: RunFolder
+    image_maker: ImageMaker
+    images: Sequence[SyntheticImages]
 
-    @property
-    def image_maker(self) -> ImageMaker:
-        """Where images come from."""
+    def __init__(
+        self,
+        settings: TeachSettings,
+        request: CheckedRequest,
+        base: DualEncoder | Matcher,
+        on_step: Progress | None = None,
+    ) -> None:
+        self.settings, self.request, self.base, self.on_step = settings, request, base, on_step
+
+    def finish_stages(self, folder: RunFolder) -> None:
+        """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
         settings = self.settings
-        return ImageMaker(model=self.base, name=settings.model, running=settings.running, executor=settings.executor)
+        self.folder = folder
+        self.image_maker = ImageMaker(
+            model=self.base, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
+        )
+        self.images = run_images(
+            self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
+        )
+        about = settings.resolved()
+        folder.run([Stage(name="teach", inputs=about, files=(settings.saved, FORECAST), make=self.teach)])
+        scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES)
+        scores["model"] = settings.saved
+        if settings.drawn:
+            scores["protocol"]["novel_images"] = "drawings, not photos"
+        if settings.novel is None and settings.fresh and settings.image_request.source.has_images:
+            scores["text_only"] = folder.value("fresh images", about, self.text_only)
+        if settings.compares:
+            scores["controls"] = {
+                name: folder.value(f"controls/{name}", about, partial(self.control, name)) for name in CONTROLS
+            }
+        scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
+        scores["text_anchors"] = settings.teaching.uses_text_anchors
+        if self.forecast is not None:
+            scores["forecast"] = self.forecast.as_dict()
+        write_record(folder.root / SCORES, as_record(TeachResult, scores))
 
-    def look(self) -> None:
-        """Read the photos, so that one that cannot be decoded is met before anything slow."""
-        teaching = self.settings.teaching
-        self.scoring = Scoring.of(
-            self.base,
-            self.request,
-            prompt_config=self.settings.prompt_config,
-            shared_trunk=isinstance(self.base, DualEncoder) and shares_trunk(teaching),
+    @cached_property
+    def score(self) -> Callable[..., Evaluation]:
+        """`evaluate` on the run's photos; what the taught model shares with its base is computed once, here."""
+        base, request, prompts, teaching = self.base, self.request, self.settings.prompt_config, self.settings.teaching
+        shared_trunk = isinstance(base, DualEncoder) and shares_trunk(teaching)
+        photos: dict[str, Any] = {"novel": request.novel, "known": request.known}
+        for what, folder in photos.items():
+            if shared_trunk and folder is not None:
+                photos[what] = photo_features(dual_encoder(base, "photos"), folder, self.on_step, f"{what} photos")
+        return partial(
+            evaluate,
+            **photos,
+            names=request.labels.known,
+            concepts=request.labels.novel,
+            prompts=request.prompts,
+            ensemble=prompts.ensemble,
+            class_names=prompts.class_names,
+            shared_trunk=shared_trunk,
             shared_texts=not moves_texts(teaching.update),
             on_step=self.on_step,
         )
 
-    def score(self, folder: RunFolder) -> None:
-        """Everything up to `scores.json`."""
-        assert self.scoring is not None
-        with folder.timed("invert"):
-            images = run_images(
-                self.image_maker, self.settings.image_request, folder.root / "synthetic", folder.work, self.on_step
-            )
-        if uses_replay(self.settings.teaching):
-            with folder.timed("replay"):
-                self.replay = self.known_images()
-        with folder.timed("teach"):
-            load_known_texts(self.base, images, self.request.bank, self.settings.teaching)
-            taught = self.taught(folder, images)
-        with folder.timed("evaluate"):
-            evaluation = self.scoring(taught, self.base)
-            write_predictions(folder.root, self.request.novel, evaluation.predictions)
-            if evaluation.after.classes:
-                write_json(folder.root / CLASSES, evaluation.classes())
-        scores = evaluation.as_dict() | {"model": self.settings.saved}
-        if self.settings.drawn:
-            scores["protocol"]["novel_images"] = "drawings, not photos"
-        if self.settings.novel is None and self.settings.fresh and not without_images(self.settings.images_from):
-            with folder.timed("fresh images"):
-                scores["text_only"] = self.text_only(folder, taught, images)
-        if self.settings.compares:
-            with folder.timed("controls"):
-                scores["controls"] = self.controls(folder, images)
-        scores["replay"] = {
-            "images": sum(len(one) for one in self.replay),
-            "names": len(self.replay),
-        }
-        if self.forecast is not None:
-            scores["forecast"] = self.forecast.as_dict()
-        write_json(folder.root / SCORES, scores)
+    @cached_property
+    def replay(self) -> tuple[SyntheticImages, ...]:
+        """Images of known classes, where the loss learns from them."""
+        settings = self.settings
+        if not settings.teaching.uses_replay:
+            return ()
+        with self.folder.timed("replay"):
+            return replay_images(self.base, settings.replay, taught=settings.concept_names, on_step=self.on_step)
 
-    def known_images(self) -> tuple[SyntheticImages, ...]:
-        """Replay images of all classes but the concepts."""
-        found = replay_images(self.base, self.settings.replay, on_step=self.on_step)
-        kept = set(without([one.concept.name for one in found], self.settings.concept_names))
-        return tuple(one for one in found if one.concept.name in kept)
-
-    def taught(self, folder: RunFolder, images: Sequence[SyntheticImages]) -> DualEncoder | Matcher:
-        """The model taught on `images`, from the run folder where it is there already."""
-        target = folder.root / self.settings.saved
+    @cached_property
+    def taught(self) -> DualEncoder | Matcher:
+        """The taught model."""
+        saved = self.folder.root / self.settings.saved
         if self.settings.adapter_only:
-            if not target.is_dir():
-                self.lesson(images, "teaching", target)
-            return with_adapter(dual_encoder(self.base, "an adapter"), target)
-        chosen = folder.root / FORECAST
-        if target.is_dir():
-            if self.settings.max_forgetting is not None:
-                self.forecast = Forecast(**json.loads(chosen.read_text(encoding="utf-8")))
-            return scorer(load(target, **asdict(self.settings.running)), "teaching")
-        taught = self.lesson(images, "teaching")
-        if self.forecast is not None:
-            write_json(chosen, self.forecast.as_dict())
-        taught.save(target)
-        return taught
+            return with_adapter(dual_encoder(self.base, "an adapter"), saved)
+        return scorer(load(saved, **asdict(self.settings.running)), "teaching")
+
+    @cached_property
+    def forecast(self) -> Forecast | None:
+        """What was chosen within a budget of forgetting."""
+        return None if self.settings.max_forgetting is None else read_record(Forecast, self.folder.root / FORECAST)
+
+    def teach(self) -> None:
+        """Teach the concepts and save the model, or its adapter alone."""
+        settings, saved = self.settings, self.folder.root / self.settings.saved
+        if settings.adapter_only:
+            self.lesson(self.images, "teaching", saved)
+            return
+        if settings.max_forgetting is None:
+            self.taught = self.lesson(self.images, "teaching")
+        else:
+            base = dual_encoder(self.base, "a budget of forgetting")
+            load_known_texts(base, self.images, self.request.bank, settings.teaching)
+            self.taught, self.forecast = teach_within(
+                base, self.images, settings.teaching, budget=settings.max_forgetting, **self.shared("teaching")
+            )
+            write_record(self.folder.root / FORECAST, self.forecast)
+        self.taught.save(saved)
 
     def lesson(
         self, images: Sequence[SyntheticImages], what: str, adapter: Path | None = None
     ) -> DualEncoder | Matcher:
-        """A model taught on `images` as the settings say; its adapter goes into a folder, if one is given.
-
-        The first lesson within a budget of forgetting chooses rate and strength, and the controls follow it.
-        """
-        on_step = self.on_step
-        told = None if on_step is None else lambda done, total: on_step(what, done, total)
-        config, budget = self.settings.teaching, self.settings.max_forgetting
-        shared: Any = {"known": self.request.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
-        if budget is not None and self.forecast is None:
-            base = dual_encoder(self.base, "a budget of forgetting")
-            taught, self.forecast = teach_within(base, images, config, budget=budget, **shared)
-            return taught
+        """A model taught on `images`, at the forecast's rate and strength where there is one."""
+        config = self.settings.teaching
+        load_known_texts(self.base, images, self.request.bank, config)
+        shared = self.shared(what)
         if self.forecast is not None:
             config = replace(config, learning_rate=self.forecast.learning_rate, strength=self.forecast.strength)
         return fine_tune(self.base, images, config, adapter=adapter, **shared)
 
-    def text_only(
-        self, folder: RunFolder, taught: DualEncoder | Matcher, own: Sequence[SyntheticImages]
-    ) -> dict[str, Any]:
+    def shared(self, what: str) -> dict[str, Any]:
+        """What every lesson of the run has; progress calls it `what`."""
+        on_step = self.on_step
+        told = None if on_step is None else lambda done, total: on_step(what, done, total)
+        return {"known": self.request.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
+
+    def measure(self) -> dict[str, Any]:
+        """The scores of the taught model beside its base."""
+        found, root = self.score(self.taught, base=self.base), self.folder.root
+        write_predictions(root, self.request.novel, found.predictions)
+        if found.after.classes:
+            write_record(root / CLASSES, Classes(found.classes))
+        return found.as_dict()
+
+    def text_only(self) -> dict[str, Any]:
         """For each concept, how both models read fresh images of it, and models taught on a control's images."""
-        wanted = CONTROLS if self.settings.controls and self.settings.control is None else ()
+        wanted = taught_controls() if self.settings.controls and self.settings.control is None else ()
         reader = partial(TextReader, known=self.request.labels.known, replay=self.replay)
-        base, after = reader(self.base), reader(taught)
-        others = {control: reader(self.control_lesson(control, folder, own)) for control in wanted}
-        found = {}
-        for fresh in fresh_images(self.image_maker, self.settings.image_request, FRESH, folder.work, self.on_step):
-            readings = {control: other.read(fresh) for control, other in others.items()}
-            found[fresh.concept.name] = read_from_text(base, after, fresh, self.replay) | {
-                "controls": {
-                    control: {key: {"after": reading[key]} for key in READINGS} for control, reading in readings.items()
-                }
-            }
-        return found
+        base, after = reader(self.base), reader(self.taught)
+        others = {control: reader(self.control_lesson(control)) for control in wanted}
+        fresh = fresh_images(self.image_maker, self.settings.image_request, FRESH, self.folder.work, self.on_step)
+        return {one.concept.name: read_from_text(base, after, others, one, self.replay).as_dict() for one in fresh}
 
-    def controls(self, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
-        """The concepts' scores without their lesson: other images, or the description as the prompt."""
-        assert self.scoring is not None
-        found: dict[str, Any] = {control: self.control(control, folder, own) for control in CONTROLS}
-        described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
-        found["description_prompt"] = _concepts(self.scoring(self.base, described=described))
-        return found
+    def control(self, control: str) -> dict[str, Any]:
+        """The concepts' scores after the same teaching on a control's images, or of the untaught model."""
+        if CONTROLS[control].images:
+            found = self.score(self.control_lesson(control))
+        else:
+            described = {concept.name: concept.descriptions[0] for concept in self.settings.concepts}
+            found = self.score(self.base, described=described)
+        return {name: result.as_dict() for name, result in found.concepts.items()}
 
-    def control(self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]) -> dict[str, Any]:
-        """The concepts' scores after the same teaching on a control's images."""
-        assert self.scoring is not None
-        return _concepts(self.scoring(self.control_lesson(control, folder, own)))
-
-    def control_lesson(
-        self, control: Control, folder: RunFolder, own: Sequence[SyntheticImages]
-    ) -> DualEncoder | Matcher:
+    def control_lesson(self, control: str) -> DualEncoder | Matcher:
         """A model taught in the same way on a control's images."""
-        images = control_images(control, self.image_maker, self.settings.image_request, own, folder.work, self.on_step)
+        request = self.settings.image_request
+        images = control_images(control, self.image_maker, request, self.images, self.folder.work, self.on_step)
         return self.lesson(images, f"{control} control")
-
-
-def _concepts(evaluation: Evaluation) -> dict[str, Any]:
-    concepts: dict[str, Any] = evaluation.as_dict()["concepts"]
-    return concepts

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from molyneux.datasets.toy import SHAPES, draw_shapes, write_folder
 from molyneux.files import new_folder
+from molyneux.images.choices import taught_controls
 from molyneux.recipes.schema import (
     CONCEPT,
     Captioning,
@@ -108,7 +109,7 @@ def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
     elif isinstance(task, Localisation):
         saliency = replace(task.saliency, block=0, steps=STEPS, draws=2)
         task = task.model_copy(update={"saliency": saliency, "sam": task.sam and "tiny:sam"})
-    own = experiment.images in ("inverted", "noise", "shuffled")
+    own = experiment.images in ("inverted", *taught_controls())
     return experiment.model_copy(
         update={
             "model": experiment.model if own_model else tiny_model(experiment.model),

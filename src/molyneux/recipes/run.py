@@ -3,28 +3,32 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
-from molyneux.errors import ConfigError, OutputError
+from molyneux.errors import ConfigError
 from molyneux.files import slug, write_json, write_text
-from molyneux.images.external import check_external
+from molyneux.images.jobs import ImageMaker
+from molyneux.images.sources import check_images, run_images
+from molyneux.pipeline.public import teach
+from molyneux.recipes.cases import ScoredCase
 from molyneux.recipes.changes import changed
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
-from molyneux.recipes.stages import Stage, digest, on_case
 from molyneux.recipes.table import markdown, plot, rows
-from molyneux.recipes.tasks import Base, Data
-from molyneux.runs.environment import machine, versions
+from molyneux.recipes.tasks import Base, Data, Place, score
+from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import Stage, digest
 
 RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
-DRAWN = "data"
-WEIGHTS = "weights.json"
+DRAWN, STAGES, IMAGES, REPORTS = "data", "stages", "images", "reports"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +88,13 @@ def run_recipe(
     check_out(settings.out, resolved)
     first = experiments[0].model
     held = first, Base(load(first, **asdict(settings.running)))
-    folder = open_run(settings.out, resolved, "")
+    folder = open_run(settings.out, resolved, {first: weights_digest(held[1].model.native)}, on_step)
     if settings.miniature:
         data = Data.read(experiments, draw_data(experiments, folder.root / DRAWN), recipe.name, drawn=True)
-    run = _RecipeRun(settings, recipe, cases, data, folder, held, on_step)
-    found = run.run()
-    notes = run.notes()
+    run = RecipeRun(settings, cases, data, folder, held, on_step)
+    folder.run(run.stages())
+    found = rows(recipe, cases, run.scores())
+    notes = _notes(settings, recipe)
     results = {
         "recipe": recipe.name,
         "digest": settings.recipe.digest,
@@ -105,16 +110,7 @@ def run_recipe(
     table = markdown(recipe, found, notes if undrawn is None else [*notes, undrawn])
     write_json(folder.root / RESULTS, results | {"notes": notes})
     write_text(folder.root / TABLE, table)
-    write_json(
-        folder.root / "environment.json",
-        {
-            "versions": versions(),
-            "machine": machine() | {"device": settings.running.device},
-            "timings": folder.timings,
-            "weights": run.weights,
-            "command": list(command),
-        },
-    )
+    write_environment(folder, settings.running.device, command)
     folder.finish()
     return RecipeResult(folder=folder.root, results=results | {"notes": notes}, table=table)
 
@@ -139,40 +135,57 @@ def wanted(recipe: Recipe, only: Mapping[str, str]) -> tuple[Case, ...]:
     return tuple(found)
 
 
-@dataclass(slots=True)
-class _RecipeRun:
-    """The cases of one run, in order; one model is held at a time."""
+class RecipeRun:
+    """The stages of one run, in the order of its cases; one model is held at a time."""
 
-    settings: RecipeSettings
-    recipe: Recipe
-    cases: tuple[Case, ...]
-    data: Data
-    folder: RunFolder
-    held: tuple[str, Base]
-    on_step: Progress | None
-    weights: dict[str, str] = field(default_factory=dict)
-    checked: set[str] = field(default_factory=set)
+    def __init__(
+        self,
+        settings: RecipeSettings,
+        cases: Sequence[Case],
+        data: Data,
+        folder: RunFolder,
+        held: tuple[str, Base],
+        on_step: Progress | None,
+    ) -> None:
+        self.settings, self.data, self.folder, self.held, self.on_step = settings, data, folder, held, on_step
+        digests = {name: digest(files) for name, files in data.files().items()}
+        self.cases = [ScoredCase.of(case, digests) for case in cases]
 
-    def run(self) -> list[dict[str, Any]]:
-        digests = {name: digest(files) for name, files in self.data.files().items()}
-        scores = []
-        for place, case in enumerate(self.cases, start=1):
-            stage = Stage.of(case, digests)
-            found = stage.kept(self.folder.root)
-            if found is None:
-                base = self.base(case.experiment.model)
-                step = on_case(self.on_step, place, len(self.cases))
-                with self.folder.timed(case.experiment.evaluate.task):
-                    found = stage.scores(
-                        base,
-                        self.data,
-                        self.folder.root,
-                        self.folder.work,
-                        running=self.settings.running,
-                        on_step=step,
-                    )
-            scores.append(found)
-        return rows(self.recipe, self.cases, scores)
+    def stages(self) -> list[Stage]:
+        """One for each case; it leaves the case's scores."""
+        return [
+            Stage(
+                name=f"{case.experiment.evaluate.task}/{case.key}",
+                inputs=case.inputs,
+                files=(f"{STAGES}/{case.key}.json",),
+                make=partial(self.score, case, self._told(place)),
+            )
+            for place, case in enumerate(self.cases, start=1)
+        ]
+
+    def scores(self) -> list[dict[str, Any]]:
+        """What the finished stages left, case by case."""
+        paths = [self.folder.root / STAGES / f"{case.key}.json" for case in self.cases]
+        return [json.loads(path.read_text(encoding="utf-8"))["scores"] for path in paths]
+
+    def score(self, case: ScoredCase, on_step: Progress | None) -> None:
+        """Make the images, teach, and write the scores."""
+        base, folder, running = self.base(case.experiment.model), self.folder, self.settings.running
+        model = base.model
+        if case.experiment.taught and case.experiment.evaluate.task != "cost":
+            model = self.taught(case, model, on_step)
+        place = Place(kept=folder.root / REPORTS / case.key, work=folder.work / case.key)
+        found = score(model, base, case.experiment, case.concepts, self.data, place, running=running, on_step=on_step)
+        write_json(folder.root / STAGES / f"{case.key}.json", {**case.inputs, "scores": found})
+
+    def taught(self, case: ScoredCase, model: VisionLanguageModel, on_step: Progress | None) -> VisionLanguageModel:
+        """A copy of the model that was taught on the case's images, which are made first."""
+        key, folder, running = case.images_key, self.folder, self.settings.running
+        image_maker = ImageMaker(model=model, name=case.experiment.model, running=running, folder=folder)
+        request = case.image_request(running)
+        images = run_images(image_maker, request, folder.root / IMAGES / key, folder.work / key, on_step)
+        step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
+        return teach(model, images, case.experiment.teaching, seed=case.experiment.seed, on_step=step)
 
     def base(self, name: str) -> Base:
         """The untaught model, which is loaded once for the cases that follow each other.
@@ -183,38 +196,34 @@ class _RecipeRun:
         if self.held[0] != name:
             with self.folder.timed("load"):
                 self.held = (name, Base(load(name, **asdict(self.settings.running))))
-        if name not in self.checked:
-            path = self.folder.root / WEIGHTS
-            self.weights = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            own = weights_digest(self.held[1].model.native)
-            if self.weights.setdefault(name, own) != own:
-                raise OutputError(
-                    f"{self.folder.root} holds an unfinished run of other weights of {name!r}: remove it or choose "
-                    "another folder"
-                )
-            write_json(path, self.weights)
-            self.checked.add(name)
+            self.folder.use({name: weights_digest(self.held[1].model.native)})
         return self.held[1]
 
-    def notes(self) -> list[str]:
-        """What has to be said beside the numbers."""
-        found = [MEANINGLESS] if self.settings.miniature else []
-        found += [f"changed: {key} = {value}" for key, value in self.settings.changes.items()]
-        if self.settings.concepts is not None:
-            found.append(f"changed: the concepts of {self.settings.concepts}")
-        return found + [f"known difference: {text}" for text in self.recipe.differences]
+    def _told(self, place: int) -> Progress | None:
+        """Progress that says which of the cases is at work."""
+        on_step, total = self.on_step, len(self.cases)
+        return None if on_step is None else lambda what, done, of: on_step(f"[{place}/{total}] {what}", done, of)
+
+
+def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
+    """What has to be said beside the numbers."""
+    found = [MEANINGLESS] if settings.miniature else []
+    found += [f"changed: {key} = {value}" for key, value in settings.changes.items()]
+    if settings.concepts is not None:
+        found.append(f"changed: the concepts of {settings.concepts}")
+    return found + [f"known difference: {text}" for text in recipe.differences]
 
 
 def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSettings) -> None:
-    """See what can be seen of images that inversion does not make; errors as for `check_external`."""
+    """Check external images before anything slow; errors as for `check_images`."""
     for case in cases:
-        stage = Stage.of(case, dict.fromkeys(case.experiment.data, ""))
+        scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
         task = case.experiment.evaluate
         novel = None
         if isinstance(task, Classification) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
-            check_external(stage.teach_settings(settings.out, settings.running).image_request, novel)
+            check_images(scored.image_request(settings.running), novel)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

@@ -125,8 +125,7 @@ class Experiment(_Strict):
     taught: bool = True
     """Whether anything is: else the model is scored as it is."""
     images: str = Field(default="inverted", min_length=1)
-    """What it is taught on: 'inverted', a control's ('noise', 'shuffled'), or as --images-from: 'sdxl', 'none' or a
-    folder."""
+    """What it is taught on: 'inverted', the name of a control, or what --images-from takes."""
     generation: Annotated[Generation, BeforeValidator(generation_of), PlainSerializer(_dumped)] = Field(
         default_factory=Generation
     )

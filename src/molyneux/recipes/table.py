@@ -10,7 +10,6 @@ from molyneux.recipes.schema import BASELINE, CONCEPT, Case, Recipe
 
 NO_NUMBER = "–"
 MEAN = "mean"
-NO_PLOT = "plot.png is not drawn: matplotlib is not installed (the extra 'bench' has it)"
 
 
 def rows(recipe: Recipe, cases: Sequence[Case], scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -80,10 +79,8 @@ def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str 
     points = [(row, as_number(row["at"][axis])) for row in found if MEAN not in row["at"].values()]
     if sum(x is not None for x in {x for _, x in points}) < 2:
         return f"plot.png is not drawn: no two points of {axis!r} are numbers"
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return NO_PLOT
+    from matplotlib.figure import Figure
+
     groups: dict[str, list[tuple[Mapping[str, Any], float | None]]] = {}
     for row, x in points:
         groups.setdefault(", ".join(v for k, v in row["at"].items() if k != axis) or recipe.name, []).append((row, x))

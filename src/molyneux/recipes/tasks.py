@@ -1,6 +1,5 @@
 """How a experiment's model is scored: one function for each task, and what each needs of the data that were brought."""
 
-import json
 import resource
 import sys
 import time
@@ -26,6 +25,7 @@ from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
 from molyneux.inversion.invert import invert
 from molyneux.recipes.schema import Captioning, Classification, Cost, Experiment, Localisation, Retrieval
+from molyneux.records import SCORES, read_record
 from molyneux.runs.folder import is_unfinished
 from molyneux.runs.options import Progress
 from molyneux.tasks.captioning.run import caption_photos
@@ -34,7 +34,7 @@ from molyneux.tasks.classification.descriptions import definition_texts
 from molyneux.tasks.classification.features import PhotoFeatures, photo_features
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.zero_shot import evaluate
-from molyneux.tasks.localisation.page import SCORES
+from molyneux.tasks.localisation.record import LocaliseResult
 from molyneux.tasks.localisation.run import LocaliseSettings, localise_set
 from molyneux.tasks.retrieval.scores import retrieve
 from molyneux.teaching.updates import shares_trunk
@@ -149,7 +149,7 @@ def score(
             kept=place.work,
             on_step=on_step,
         )
-        return score_captions(written, photos.as_references(), java=task.java).as_dict()
+        return score_captions(written, photos.as_references(), java=task.java).metrics.as_dict()
     if isinstance(task, Localisation):
         return _localisation(model, experiment, task, data, place, running, on_step)
     assert isinstance(task, Cost)
@@ -216,9 +216,8 @@ def _localisation(
     )
     finished = place.kept / SCORES
     if finished.is_file() and not is_unfinished(place.kept):
-        found: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
-        return found
-    return localise_set(settings, on_step=on_step)
+        return read_record(LocaliseResult, finished).as_dict()
+    return localise_set(settings, on_step=on_step).as_dict()
 
 
 def _cost(

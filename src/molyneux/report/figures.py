@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from molyneux.report.folder import TracePoint
+from molyneux.records import TracePoint
 from molyneux.report.phrases import duration, percent
 
 Number = int | float

@@ -12,9 +12,11 @@ from markupsafe import Markup
 
 from molyneux.errors import DataError
 from molyneux.files import write_text
+from molyneux.images.choices import CONTROLS, SOURCES, taught_controls
+from molyneux.records import ConceptResult, IntervalPair, KeptPrediction, Opinion, Pair, SharePair
 from molyneux.report import phrases
 from molyneux.report.figures import Row, change_chart, time_chart, trace_chart
-from molyneux.report.folder import Answer, Change, Outcome, Photo, Run, Taught, read_run
+from molyneux.report.folder import Run, Taught, read_run
 from molyneux.report.pages import embedded, fill
 
 WIDE, PHONE = 720, 340
@@ -49,6 +51,7 @@ def write_report(run_folder: Path) -> Path:
 def render(run: Run) -> str:
     """The whole page as text."""
     several = len(run.concepts) > 1
+    timings = list(run.environment.timings.items()) if run.environment else []
     return fill(
         "report/template.html",
         run=run,
@@ -58,40 +61,37 @@ def render(run: Run) -> str:
         summary=_summary(run) if several else [],
         classes=_class_lines(run),
         concepts=[_ConceptView.of(run, concept) for concept in run.concepts],
-        settings=[(name, list(_flat(values))) for name, values in run.settings.items() if values],
-        timings=[(name, phrases.duration(seconds)) for name, seconds in run.timings],
-        total_time=phrases.duration(math.fsum(seconds for _, seconds in run.timings)),
-        time_chart=_both(time_chart, run.timings),
-        command=command(run),
+        controls=list(taught_controls().values()),
+        settings=[(name, list(_flat(values))) for name, values in _settings(run).items() if values],
+        use=run.scores.protocol.use if run.scores else "",
+        timings=[(name, phrases.duration(seconds)) for name, seconds in timings],
+        total_time=phrases.duration(math.fsum(seconds for _, seconds in timings)),
+        time_chart=_both(time_chart, timings),
+        notes=run.environment.notes if run.environment else (),
+        command=shlex.join(run.environment.command) if run.environment else "",
         concept_file=_concept_file(run) if several else "",
     )
 
 
-def command(run: Run) -> str:
-    """The command line that repeats the run: the recorded one, else one made from the configuration."""
-    if run.command:
-        return run.command
-    parts = ["molyneux teach"]
-    if len(run.concepts) == 1:
-        parts[0] += f" {shlex.quote(run.concepts[0].name)}"
-        parts += [f"--description {shlex.quote(text)}" for text in run.concepts[0].descriptions]
-    else:
-        parts.append("--concepts concepts.json")
-    parts.append(f"--model {shlex.quote(run.model)}")
-    if run.seed is not None:
-        parts.append(f"--seed {run.seed}")
-    for option in ("novel", "known", "names"):
-        value = run.evaluation.get(option)
-        if isinstance(value, str):
-            parts.append(f"--{option} {shlex.quote(value)}")
-    if run.control:
-        parts.append(f"--control {shlex.quote(run.control)}")
-    if run.images_from:
-        parts.append(f"--images-from {shlex.quote(run.images_from)}")
-    if run.max_forgetting is not None:
-        parts.append(f"--max-forgetting {run.max_forgetting:g}")
-    parts.append("--out FOLDER")
-    return " \\\n  ".join(parts)
+def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
+    """Everything else worth printing, by heading."""
+    found: dict[str, Mapping[str, Any]] = {
+        "Generation": run.settings.generation or {},
+        "Inversion": run.settings.inversion,
+        "Teaching": run.settings.teaching,
+        "Evaluation": run.settings.evaluation.as_dict(),
+    }
+    if run.scores:
+        forecast = {} if run.scores.forecast is None else run.scores.forecast.as_dict()
+        found |= {"Protocol": run.scores.protocol.as_dict(), "Replay": run.scores.replay.as_dict()}
+        found["Forecast"] = forecast
+    environment = run.environment
+    facts = environment.model.as_dict() if environment and environment.model else {}
+    found["Model"] = {"name": run.settings.model, **facts}
+    if environment:
+        found |= {"Weights": environment.weights, "Versions": environment.versions}
+        found["Machine"] = environment.machine.as_dict()
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,41 +148,42 @@ class _ConceptView:
     @staticmethod
     def of(run: Run, concept: Taught) -> "_ConceptView":
         best, worst = _extremes(concept.photos)
+        interval = _wide(concept.result.target_recall_interval.after)
         return _ConceptView(
             name=concept.name,
             anchor=f"concept-{run.concepts.index(concept) + 1}",
             descriptions=concept.descriptions,
             long=sum(map(len, concept.descriptions)) > 200 or len(concept.descriptions) > 1,
             verdict=_verdict(run, concept),
-            images=[embedded(path, IMAGE_SIDE) for path in concept.images.files] if concept.images else [],
-            about_images=_about_images(concept),
-            without_images=concept.images is not None and concept.images.source == "none",
+            images=[embedded(path, IMAGE_SIDE) for path in concept.files],
+            about_images=_about_images(run, concept),
+            without_images=concept.images is not None and not SOURCES[concept.images.source].has_images,
             trace=_both(trace_chart, concept.images.trace if concept.images else ()),
             lines=list(_lines(run, concept)),
             comparison=list(_comparison(run, concept)),
             changes=_both(change_chart, list(_rows(run, concept))),
-            interval=_interval_name(run) if concept.outcome.recall.after_interval else "",
-            best=[_card(concept.name, photo) for photo in best],
-            worst=[_card(concept.name, photo) for photo in worst],
+            interval=phrases.percent(run.scores.protocol.interval.level, 0) if run.scores and interval else "",
+            best=[_card(run, photo) for photo in best],
+            worst=[_card(run, photo) for photo in worst],
         )
 
 
 def _verdict(run: Run, concept: Taught) -> list[str]:
     said = phrases.verdict(
-        concept.outcome,
+        concept.result,
         run.known_accuracy,
         run.known_photos,
         concept.controls,
         teaching=phrases.taught_on([concept]),
-        is_control=bool(run.control),
+        is_control=bool(run.settings.control),
         drawn=run.drawn,
     )
-    text_only = phrases.from_text(concept.text_rank, concept.text_similarity, concept.text_controls)
-    return [*said, text_only] if text_only and concept.outcome.recall.after is None else list(said)
+    text_only = phrases.from_text(concept.text_only) if concept.text_only else ""
+    return [*said, text_only] if text_only else list(said)
 
 
 def _overall(run: Run) -> list[str]:
-    whole = phrases.together([concept.outcome for concept in run.concepts])
+    whole = phrases.together([concept.result for concept in run.concepts])
     return list(
         phrases.verdict(
             whole,
@@ -191,7 +192,7 @@ def _overall(run: Run) -> list[str]:
             phrases.controls_together(run.concepts),
             teaching=phrases.taught_on(run.concepts),
             several=True,
-            is_control=bool(run.control),
+            is_control=bool(run.settings.control),
             drawn=run.drawn,
         )
     )
@@ -201,94 +202,85 @@ def _summary(run: Run) -> list[tuple[str, str, list[_Cell], float | None]]:
     """One row a concept: anchor, name, cells, and the recall for the little bar."""
     found = []
     for index, concept in enumerate(run.concepts):
-        outcome = concept.outcome
+        result, others = concept.result, concept.controls
         cells = [
-            _share(outcome.recall.before, outcome.photos),
-            _share(outcome.recall.after, outcome.photos),
-            _share(outcome.false_positives.after, run.known_photos),
+            _share(result.target_recall.before, result.photos),
+            _share(result.target_recall.after, result.photos),
+            _share(result.false_positive_rate.after, run.known_photos),
             *(
-                _share(concept.controls[name].recall.after, concept.controls[name].photos or outcome.photos)
-                if name in concept.controls
-                else _Cell(text="")
-                for name in ("noise", "shuffled")
+                _share(others[name].target_recall.after, others[name].photos) if name in others else _Cell(text="")
+                for name in taught_controls()
             ),
         ]
-        found.append((f"concept-{index + 1}", concept.name, cells, outcome.recall.after))
+        found.append((f"concept-{index + 1}", concept.name, cells, result.target_recall.after))
     return found
 
 
-def _about_images(concept: Taught) -> str:
+def _about_images(run: Run, concept: Taught) -> str:
     images = concept.images
-    if images is not None and images.source == "none":
-        return "No image was made: taught on the points of the shared space where the words are."
-    if images is None or not images.files:
+    if images is None:
         return ""
-    count = f"{len(images.files)} image{'s' if len(images.files) != 1 else ''}"
-    if images.source == "noise":
-        said = f"{count} of uniform random noise, without words: the control for what images and words contribute."
-    elif images.source == "photos":
-        said = f"{count} taken with a camera: the upper line for what teaching can reach."
-    elif images.source == "external":
-        said = f"{count} from a folder that was given; inversion made none of them."
-    elif images.source == "generated":
-        said = (
-            f"{count} generated from the description by {images.origin or 'a text-to-image model'}, which has seen "
-            "photos that the taught model has not."
-        )
-    elif images.depicted and images.depicted != concept.name:
-        said = f"{count} computed from the words for “{images.depicted}”, shown under this name: a control."
-    else:
-        said = f"{count} computed from the words alone; no photo of it was used."
-        if images.text_anchors:
-            said += " Where the words themselves are in the shared space was learned from as well."
-    if images.source == "inverted":
-        said += " Such images are made from a model’s weights and can look strange or disturbing."
-    facts = [f"seed {images.seed}" if images.seed is not None else ""]
-    facts.append(f"made in {phrases.duration(images.seconds)}" if images.seconds else "")
-    extra = ", ".join(fact for fact in facts if fact)
-    return f"{said} {extra[:1].upper()}{extra[1:]}." if extra else said
+    source = SOURCES[images.source]
+    if source.has_images and not concept.files:
+        return ""
+    count = f"{len(concept.files)} image{'s' if len(concept.files) != 1 else ''}"
+    said = source.about.format(count=count, origin=images.origin or "a text-to-image model")
+    if not source.has_images:
+        return said
+    if source.uses_descriptions and images.depicted not in ("", concept.name):
+        said = f"{count} computed from the description of “{images.depicted}”, shown under this name: a control."
+    elif run.scores and run.scores.text_anchors and images.source_descriptions:
+        said += " The embeddings of its descriptions were learned from as well."
+    said = f"{said} {source.warning}".strip()
+    seconds = f", made in {phrases.duration(images.seconds)}" if images.seconds else ""
+    return f"{said} Seed {images.seed}{seconds}."
 
 
 def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
-    outcome, others, shown = concept.outcome, run.known_photos, run.shown
-    yield _shares("Recognised", f"share of its {shown} whose best name is this one", outcome.recall, outcome.photos)
-    yield _numbers("Median rank of its name", f"on its own {shown}; 0 is best", outcome.rank)
-    yield _shares("Mistaken for it", "share of other photos that its name captures", outcome.false_positives, others)
+    result, others, shown = concept.result, run.known_photos, run.shown
+    recall = f"share of its {shown} whose best name is this one"
+    yield _shares("Recognised", recall, result.target_recall, result.photos, result.target_recall_interval)
+    yield _numbers("Median rank of its name", f"on its own {shown}; 0 is best", result.median_rank)
+    captured = "share of other photos that its name captures"
+    yield _shares("Mistaken for it", captured, result.false_positive_rate, others)
     yield _shares("Known accuracy", "among the known names alone", run.known_accuracy)
     yield _shares("Known accuracy, jointly", "among known and new names", run.known_accuracy_joint)
-    on_synthetic = "on fresh synthetic images, not photos"
-    if concept.text_similarity.known:
-        yield _numbers("Similarity to its name", on_synthetic, concept.text_similarity, digits=3)
-    if concept.text_rank.known:
-        yield _numbers("Median rank of its name", on_synthetic, concept.text_rank)
+    if concept.text_only:
+        on_synthetic = "on fresh synthetic images, not photos"
+        yield _numbers("Similarity to its name", on_synthetic, concept.text_only.similarity, digits=3)
+        yield _numbers("Median rank of its name", on_synthetic, concept.text_only.median_rank)
 
 
 def _class_lines(run: Run) -> list[_Line]:
     """The known classes whose accuracy changed most, the worst first."""
-    changed = [one for one in run.classes if one.accuracy.difference]
-    changed.sort(key=lambda one: one.accuracy.difference or 0.0)
+    changed = sorted(
+        ((one.accuracy.difference, name) for name, one in run.classes.items() if one.accuracy.difference),
+        key=lambda pair: pair[0],
+    )
     ends = changed if len(changed) <= 2 * MOST_CLASSES else changed[:MOST_CLASSES] + changed[-MOST_CLASSES:]
-    return [_shares(one.name, "", one.accuracy, one.photos) for one in ends]
+    return [_shares(name, "", run.classes[name].accuracy, run.classes[name].photos) for _, name in ends]
 
 
-def _shares(label: str, note: str, change: Change, total: int | None = None) -> _Line:
+def _shares(
+    label: str, note: str, pair: SharePair, total: int | None = None, interval: IntervalPair | None = None
+) -> _Line:
     return _Line(
         label=label,
         note=note,
-        before=_share(change.before, total, change.before_interval),
-        after=_share(change.after, total, change.after_interval),
-        change="" if change.difference is None else f"{phrases.signed(100 * change.difference)}{phrases.SPACE}pts",
-        reason=None if change.known else change.reason,
+        before=_share(pair.before, total, interval.before if interval else None),
+        after=_share(pair.after, total, interval.after if interval else None),
+        change="" if pair.difference is None else f"{phrases.signed(100 * pair.difference)}{phrases.SPACE}pts",
+        reason=None if pair.known else pair.why,
     )
 
 
-def _numbers(label: str, note: str, change: Change, *, digits: int = 0) -> _Line:
+def _numbers(label: str, note: str, pair: Pair, *, digits: int = 0) -> _Line:
     """Numbers that are no shares; without `digits`, whole ones are written as such."""
-    difference = change.difference
+    difference = pair.difference
     decimals = digits or (0 if difference is None or difference == int(difference) else 1)
     before, after = (
         "" if value is None else (f"{value:.{digits}f}" if digits else phrases.plain(value))
-        for value in (change.before, change.after)
+        for value in (pair.before, pair.after)
     )
     return _Line(
         label=label,
@@ -296,7 +288,7 @@ def _numbers(label: str, note: str, change: Change, *, digits: int = 0) -> _Line
         before=_Cell(text=before),
         after=_Cell(text=after),
         change="" if difference is None else phrases.signed(difference, decimals),
-        reason=None if change.known else change.reason,
+        reason=None if pair.known else pair.why,
     )
 
 
@@ -304,13 +296,13 @@ def _comparison(run: Run, concept: Taught) -> Iterator[tuple[str, list[str], boo
     """This teaching beside its controls: recognised, median rank, mistaken for it."""
     if not concept.controls:
         return
-    yield (phrases.taught_on([concept]), _compared(concept.outcome), True)
+    yield (phrases.taught_on([concept]), _compared(concept.result), True)
     for name, outcome in concept.controls.items():
-        yield (phrases.CONTROL_LABELS.get(name, name), _compared(outcome), False)
+        yield (phrases.control_label(name), _compared(outcome), False)
 
 
-def _compared(outcome: Outcome) -> list[str]:
-    recall, rank, rate = (_latest(change) for change in (outcome.recall, outcome.rank, outcome.false_positives))
+def _compared(result: ConceptResult) -> list[str]:
+    recall, rank, rate = result.target_recall.after, result.median_rank.after, result.false_positive_rate.after
     return [
         phrases.percent(recall) if recall is not None else "",
         phrases.plain(rank) if rank is not None else "",
@@ -319,31 +311,25 @@ def _compared(outcome: Outcome) -> list[str]:
 
 
 def _rows(run: Run, concept: Taught) -> Iterator[Row]:
-    recall = concept.outcome.recall
+    result = concept.result
+    recall, interval = result.target_recall, _wide(result.target_recall_interval.after)
     if not recall.known:
         return
-    yield Row(label="Recognised", before=recall.before, after=recall.after, interval=recall.after_interval)
-    short = {"noise": "… if taught on noise", "shuffled": "… on another’s words"}
-    short["description_prompt"] = "… untaught, by description"
+    yield Row(label="Recognised", before=recall.before, after=recall.after, interval=interval)
     for name, control in concept.controls.items():
         yield Row(
-            label=short.get(name, f"… {name:.24}"),
-            after=_latest(control.recall),
-            interval=control.recall.after_interval,
+            label=CONTROLS[name].short if name in CONTROLS else f"… {name:.24}",
+            after=control.target_recall.after,
+            interval=_wide(control.target_recall_interval.after),
             kind="control",
         )
-    rate = concept.outcome.false_positives
-    yield Row(label="Others mistaken for it", before=rate.before, after=rate.after, kind="price")
-    known = run.known_accuracy
-    yield Row(label="Known accuracy", before=known.before, after=known.after, kind="price")
+    for label, pair in (("Others mistaken for it", result.false_positive_rate), ("Known accuracy", run.known_accuracy)):
+        yield Row(label=label, before=pair.before, after=pair.after, kind="price")
 
 
-def _interval_name(run: Run) -> str:
-    return "interval" if run.interval_level is None else f"{phrases.percent(run.interval_level, 0)} interval"
-
-
-def _latest(change: Change) -> float | None:
-    return change.after if change.after is not None else change.before
+def _wide(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """None also for one without width: resampling photos that all agree says nothing of others."""
+    return interval if interval and interval[0] < interval[1] else None
 
 
 def _share(share: float | None, total: int | None, interval: tuple[float, float] | None = None) -> _Cell:
@@ -351,12 +337,12 @@ def _share(share: float | None, total: int | None, interval: tuple[float, float]
         return _Cell(text="")
     number = phrases.counted(share, total)
     notes = [f"{number:,} of {total:,}" if number is not None and total is not None else ""]
-    if interval is not None:
+    if interval is not None and _wide(interval):
         notes.append(f"{100 * interval[0]:.0f}\u2060–\u2060{phrases.percent(interval[1], 0)}")
     return _Cell(text=phrases.percent(share), note=" · ".join(note for note in notes if note))
 
 
-def _extremes(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
+def _extremes(photos: Sequence[KeptPrediction]) -> tuple[list[KeptPrediction], list[KeptPrediction]]:
     """The photos that teaching helped most, and least; none is in both lists."""
     ordered = sorted(photos, key=_improvement, reverse=True)
     most = min(BEST_AND_WORST, (len(ordered) + 1) // 2)
@@ -364,35 +350,20 @@ def _extremes(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
     return ordered[:most], ordered[len(ordered) - least :][::-1]
 
 
-def _improvement(photo: Photo) -> tuple[float, float]:
-    """By how much the margin rose, and the rank fell; without a 'before', where they stand."""
-    return _gain(photo, "margin"), -_gain(photo, "rank")
+def _improvement(photo: KeptPrediction) -> tuple[float, int]:
+    """By how much the margin rose, and the rank fell."""
+    gain = (photo.after.margin or 0.0) - (photo.before.margin or 0.0)
+    return gain, photo.before.rank - photo.after.rank
 
 
-def _gain(photo: Photo, what: str) -> float:
-    after = getattr(photo.after, what, None)
-    before = getattr(photo.before, what, None)
-    return float(after or 0.0) - float(before or 0.0)
+def _card(run: Run, photo: KeptPrediction) -> _Card:
+    was, now = photo.before.rank, photo.after.rank
+    moved = f"rank {was:,} → {now:,}" if was != now else f"rank {now:,}, as before"
+    answers = [(when, _answers(photo.concept, one)) for when, one in (("before", photo.before), ("after", photo.after))]
+    return _Card(name=photo.path, image=_thumbnail(run.thumbnail(photo)), moved=moved, answers=answers)
 
 
-def _card(name: str, photo: Photo) -> _Card:
-    moved = ""
-    if photo.before and photo.after and photo.before.rank is not None and photo.after.rank is not None:
-        was, now = photo.before.rank, photo.after.rank
-        moved = (
-            f"rank {phrases.plain(was)} → {phrases.plain(now)}"
-            if was != now
-            else f"rank {phrases.plain(now)}, as before"
-        )
-    elif photo.after and photo.after.rank is not None:
-        moved = f"rank {phrases.plain(photo.after.rank)}"
-    answers = [
-        (when, _answers(name, answer)) for when, answer in (("before", photo.before), ("after", photo.after)) if answer
-    ]
-    return _Card(name=photo.name, image=_thumbnail(photo.thumbnail), moved=moved, answers=answers)
-
-
-def _answers(name: str, answer: Answer) -> list[tuple[str, str, bool]]:
+def _answers(name: str, answer: Opinion) -> list[tuple[str, str, bool]]:
     return [(said, f"{score:.2f}".replace("-", "−"), said == name) for said, score in answer.top]
 
 

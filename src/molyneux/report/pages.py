@@ -2,6 +2,7 @@
 
 import base64
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,25 @@ from PIL import Image
 from molyneux.errors import DataError
 
 
-def fill(template: str, **values: Any) -> str:
-    """A template, by its path in the package, with its values, every one escaped, without empty lines.
-
-    Raises:
-        ValueError: if the template asks for something that is not among the values.
-    """
-    environment = jinja2.Environment(
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("molyneux", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template, by its path in the package, with its values, every one escaped, without empty lines.
+
+    Raises:
+        ValueError: if the template asks for something that is not among the values.
+    """
     try:
-        text = environment.get_template(template).render(**values)
+        text = _templates().get_template(template).render(**values)
     except jinja2.UndefinedError as error:
         raise ValueError(f"{template}: {error}") from error
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"

@@ -1,20 +1,14 @@
 """Numbers in plain language: how they are written, and what may be claimed from them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from molyneux.report.folder import Change, Outcome, Taught
+from molyneux.images.choices import CONTROLS, SOURCES, taught_controls
+from molyneux.records import ConceptResult, RankPair, SharePair, TextOnly
+from molyneux.report.folder import NO_RESULT, Taught
 
 SPACE = "\u00a0"
 NOT_COMPUTED = "not computed"
-
-LESSONS = {"noise": "on noise", "shuffled": "on another concept’s description"}
-
-CONTROL_LABELS = {
-    "noise": "Taught on noise",
-    "shuffled": "Taught on another concept’s description",
-    "description_prompt": "No teaching, asked for the description",
-}
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -88,10 +82,10 @@ def could_be_chance(one: int, other: int, total: int) -> bool:
 
 
 def verdict(
-    outcome: Outcome,
-    known_accuracy: Change,
+    outcome: ConceptResult,
+    known_accuracy: SharePair,
     known_photos: int | None,
-    controls: Mapping[str, Outcome],
+    controls: Mapping[str, ConceptResult],
     *,
     teaching: str,
     several: bool = False,
@@ -110,27 +104,27 @@ def verdict(
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def recognition(outcome: Outcome, teaching: str, *, several: bool = False, drawn: bool = False) -> str:
+def recognition(outcome: ConceptResult, teaching: str, *, several: bool = False, drawn: bool = False) -> str:
     """In how many photos, or drawings, the model now finds the concept, and in how many before.
 
-    >>> found = Outcome(recall=Change(before=0.0, after=13 / 30), photos=30)
-    >>> recognition(found, "Taught from words alone")
+    >>> found = {"target_recall": SharePair(before=0.0, after=13 / 30), "photos": 30}
+    >>> recognition(NO_RESULT.model_copy(update=found), "Taught from words alone")
     'Taught from words alone, the model now recognises it in 13 of 30 real photos (before: 0).'
     """
-    recall, it = outcome.recall, "them" if several else "it"
+    recall, it = outcome.target_recall, "them" if several else "it"
     kind = "drawing" if drawn else "real photo"
     if recall.after is None:
-        return f"Recognition in {kind}s was {NOT_COMPUTED}{_because(recall.reason)}."
+        return f"Recognition in {kind}s was {NOT_COMPUTED}{_because(recall.why)}."
     now, was = counted(recall.after, outcome.photos), counted(recall.before, outcome.photos)
     photos = kind if outcome.photos == 1 else f"{kind}s"
-    if now is None or outcome.photos is None:
+    if now is None:
         before = f"before: {percent(recall.before)}" if recall.before is not None else _UNMEASURED
         return f"{teaching}, the model recognises {it} in {percent(recall.after)} of the {kind}s ({before})."
     many = f"{now or 'none'} of {outcome.photos:,} {photos}"
     if was is None:
         return f"{teaching}, the model recognises {it} in {many} ({_UNMEASURED})."
     if now == was == 0:
-        return f"{teaching}, the model recognises {it} in {many}; nor did it before.{_rank_rose(outcome.rank)}"
+        return f"{teaching}, the model recognises {it} in {many}; nor did it before.{_rank_rose(outcome.median_rank)}"
     if now == was:
         return f"{teaching}, the model recognises {it} in {many}, as many as before."
     if now < was:
@@ -143,61 +137,54 @@ def recognition(outcome: Outcome, teaching: str, *, several: bool = False, drawn
     return f"{teaching}, the model now recognises {it} in {many} (before: {was}).{chance}"
 
 
-def price(known_accuracy: Change, outcome: Outcome, known_photos: int | None, *, several: bool = False) -> str:
+def price(known_accuracy: SharePair, outcome: ConceptResult, known_photos: int | None, *, several: bool = False) -> str:
     """What it costs: known accuracy, and other photos now mistaken for the concept.
 
-    >>> price(
-    ...     Change(before=0.712, after=0.71), Outcome(false_positives=Change(before=0.0, after=0.002)), 1000
-    ... ).replace(SPACE, " ")
+    >>> rate = {"false_positive_rate": SharePair(before=0.0, after=0.002)}
+    >>> price(SharePair(before=0.712, after=0.71), NO_RESULT.model_copy(update=rate), 1000).replace(SPACE, " ")
     'Price: known accuracy 71.2 % → 71.0 %; 2 of 1,000 other photos are now mistaken for it (before: 0).'
     """
     parts = (_accuracy(known_accuracy), _mistaken(outcome, known_photos, several=several))
     said = "; ".join(part for part in parts if part)
-    return f"Price: {said}." if said else f"Price: {NOT_COMPUTED}{_because(known_accuracy.reason)}."
+    return f"Price: {said}." if said else f"Price: {NOT_COMPUTED}{_because(known_accuracy.why)}."
 
 
 def comparison(
-    outcome: Outcome, controls: Mapping[str, Outcome], *, several: bool = False, is_control: bool = False
+    outcome: ConceptResult, controls: Mapping[str, ConceptResult], *, several: bool = False, is_control: bool = False
 ) -> str:
     """How the same teaching fares where it should not work.
 
     Silent in a run that is itself a control, and where recognition was not measured.
 
-    >>> ours, theirs = (Outcome(recall=Change(after=share), photos=30) for share in (0.4, 0.5))
+    >>> ours, theirs = (
+    ...     NO_RESULT.model_copy(update={"target_recall": SharePair(after=share), "photos": 30}) for share in (0.4, 0.5)
+    ... )
     >>> comparison(ours, {"noise": theirs}).partition(":")[0]
     'The same teaching on noise does at least as well (15 of 30)'
     """
-    if is_control or outcome.recall.after is None:
+    if is_control or outcome.target_recall.after is None:
         return ""
-    measured = {name: control for name, control in controls.items() if control.recall.known}
+    measured = {name: control for name, control in controls.items() if control.target_recall.known}
     said = [_against(name, outcome, control) for name, control in measured.items()]
-    if not {"noise", "shuffled"} & set(measured):
+    if not taught_controls().keys() & measured.keys():
         run = "was run for all of them" if several else "was run"
         said.append(f"No control {run}, so what the description contributes is not known.")
     return " ".join(said)
 
 
-def from_text(rank: Change, similarity: Change, controls: Mapping[str, Change] | None = None) -> str:
-    """What can be told without photos; empty where nothing was measured. `controls` are median ranks by control.
-
-    >>> from_text(Change(before=412.0, after=3.0), Change()).partition(". ")[0]
-    'On fresh synthetic images its name moved from median rank 412 to 3 (0 is best)'
-    >>> from_text(Change(before=412.0, after=3.0), Change(), {"noise": Change(after=90.0)}).partition("; ")[2][:43]
-    'after the same lesson it has 90 on noise. T'
-    """
-    if rank.after is not None and rank.before is not None:
-        moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
-    elif similarity.after is not None and similarity.before is not None:
-        moved = f"the similarity to its name moved from {similarity.before:.2f} to {similarity.after:.2f}"
-    else:
+def from_text(found: TextOnly) -> str:
+    """What can be told without photos."""
+    rank = found.median_rank
+    if rank.before is None or rank.after is None:
         return ""
+    moved = f"its name moved from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
     beside = [
-        f"{plain(rank)} {LESSONS.get(name, name)}"
-        for name, rank in ((name, change.after) for name, change in (controls or {}).items())
-        if rank is not None
+        f"{plain(control.median_rank.after)} on {control_phrase(name)}"
+        for name, control in found.controls.items()
+        if control.median_rank.after is not None
     ]
     if beside:
-        moved = f"{moved}; after the same lesson it has {' and '.join(beside)}"
+        moved = f"{moved}; after the same teaching it has {' and '.join(beside)}"
     only = "That shows only whether teaching took hold, not how it works on photos."
     return f"On fresh synthetic images {moved}. {only}"
 
@@ -215,35 +202,40 @@ def taught_on(concepts: Sequence[Taught]) -> str:
         return f"Taught on images of “{strangers[0]}” instead"
     if strangers:
         return "Taught on one another’s images"
-    openings = {
-        "inverted": "Taught from words alone",
-        "noise": "Taught on noise",
-        "photos": "Taught on real photos",
-        "external": "Taught on given images",
-        "generated": "Taught on generated images",
-        "none": "Taught on its description alone, without images",
-    }
-    return openings.get(next(iter(sources)), "After teaching") if len(sources) == 1 else "After teaching"
+    return SOURCES[sources.pop()].label if len(sources) == 1 else "After teaching"
 
 
-def together(outcomes: Sequence[Outcome]) -> Outcome:
+def control_label(name: str) -> str:
+    """The row of a control in a table."""
+    return CONTROLS[name].label if name in CONTROLS else name
+
+
+def control_phrase(name: str) -> str:
+    """What a control is taught on, within a sentence."""
+    return CONTROLS[name].phrase if name in CONTROLS else f"“{name}”"
+
+
+def together(outcomes: Sequence[ConceptResult]) -> ConceptResult:
     """All concepts as one: photos added up, where every concept has them; false positives averaged."""
-    total = sum(outcome.photos or 0 for outcome in outcomes)
-    complete = bool(outcomes) and all(outcome.photos for outcome in outcomes)
-    reason = next((outcome.recall.reason for outcome in outcomes if outcome.recall.reason), "")
-    recall = Change(
-        before=_pooled([o.recall.before for o in outcomes], outcomes, total) if complete else None,
-        after=_pooled([o.recall.after for o in outcomes], outcomes, total) if complete else None,
-        reason=reason,
+    total = sum(outcome.photos for outcome in outcomes)
+    reason = next((outcome.target_recall.reason for outcome in outcomes if outcome.target_recall.reason), NOT_COMPUTED)
+
+    def pair(values: Callable[[ConceptResult], SharePair], weights: Sequence[int]) -> SharePair:
+        before, after = (
+            _mean([getattr(values(outcome), when) for outcome in outcomes], weights) for when in ("before", "after")
+        )
+        return SharePair(after=None, reason=reason) if after is None else SharePair(before=before, after=after)
+
+    return NO_RESULT.model_copy(
+        update={
+            "target_recall": pair(lambda outcome: outcome.target_recall, [outcome.photos for outcome in outcomes]),
+            "false_positive_rate": pair(lambda outcome: outcome.false_positive_rate, [1] * len(outcomes)),
+            "photos": total,
+        }
     )
-    false_positives = Change(
-        before=_mean([o.false_positives.before for o in outcomes]),
-        after=_mean([o.false_positives.after for o in outcomes]),
-    )
-    return Outcome(recall=recall, false_positives=false_positives, photos=total if complete else None)
 
 
-def controls_together(concepts: Sequence[Taught]) -> dict[str, Outcome]:
+def controls_together(concepts: Sequence[Taught]) -> dict[str, ConceptResult]:
     """Each control over all concepts, where it was run for every one of them."""
     names = [name for name in concepts[0].controls if all(name in concept.controls for concept in concepts)]
     return {name: together([concept.controls[name] for concept in concepts]) for name in names}
@@ -256,16 +248,16 @@ def _because(reason: str) -> str:
     return f": {reason.rstrip('.')}" if reason else ""
 
 
-def _rank_rose(rank: Change) -> str:
+def _rank_rose(rank: RankPair) -> str:
     if rank.before is None or rank.after is None or rank.after >= rank.before:
         return ""
     moved = f"from median rank {plain(rank.before)} to {plain(rank.after)} (0 is best)"
     return f" Its name did rise on them, {moved}."
 
 
-def _accuracy(known: Change) -> str:
+def _accuracy(known: SharePair) -> str:
     if known.after is None:
-        return f"known accuracy {NOT_COMPUTED}{_because(known.reason)}" if known.reason else ""
+        return f"known accuracy {NOT_COMPUTED}{_because(known.why)}" if known.why else ""
     if known.before is None:
         return f"known accuracy {percent(known.after)} ({_UNMEASURED})"
     if percent(known.before) == percent(known.after):
@@ -273,8 +265,8 @@ def _accuracy(known: Change) -> str:
     return f"known accuracy {percent(known.before)} → {percent(known.after)}"
 
 
-def _mistaken(outcome: Outcome, known_photos: int | None, *, several: bool) -> str:
-    rate = outcome.false_positives
+def _mistaken(outcome: ConceptResult, known_photos: int | None, *, several: bool) -> str:
+    rate = outcome.false_positive_rate
     if rate.after is None:
         return ""
     if several:
@@ -286,25 +278,25 @@ def _mistaken(outcome: Outcome, known_photos: int | None, *, several: bool) -> s
         return f"{percent(rate.after)} of other photos are now mistaken for it{before}"
     verb = "is" if now in (0, 1) else "are"
     before = f" (before: {was:,})" if was is not None else ""
-    own = counted(outcome.recall.after, outcome.photos)
+    own = counted(outcome.target_recall.after, outcome.photos)
     more = ", more than it recognises of its own" if own is not None and now > own else ""
     many = f"{f'{now:,}' if now else 'none'} of {known_photos:,} other photos"
     return f"{many} {verb} now mistaken for it{before}{more}"
 
 
-def _against(name: str, outcome: Outcome, control: Outcome) -> str:
-    ours = outcome.recall.after
-    theirs = control.recall.after if control.recall.after is not None else control.recall.before
+def _against(name: str, outcome: ConceptResult, control: ConceptResult) -> str:
+    ours = outcome.target_recall.after
+    theirs = control.target_recall.after
     assert ours is not None
     assert theirs is not None
-    total = control.photos or outcome.photos
+    total = control.photos
     mine, its = counted(ours, outcome.photos), counted(theirs, total)
-    same_photos = mine is not None and its is not None and total == outcome.photos and total is not None
-    amount = f"{its or 'none'} of {total:,}" if its is not None and total is not None else percent(theirs)
-    if name == "description_prompt":
+    same_photos = mine is not None and its is not None and total == outcome.photos
+    amount = f"{its or 'none'} of {total:,}" if its is not None else percent(theirs)
+    if name in CONTROLS and not CONTROLS[name].images:
         asked = "With no teaching at all, asking for the description instead of the name"
         return f"{asked} does at least as well ({amount})." if theirs >= ours > 0 else f"{asked}: {amount}."
-    what = {"noise": "noise", "shuffled": "another concept’s description"}.get(name, f"“{name}”")
+    what = control_phrase(name)
     if theirs >= ours and theirs > 0:
         no_evidence = "no evidence that the description taught anything"
         return f"The same teaching on {what} does at least as well ({amount}): {no_evidence}."
@@ -313,13 +305,6 @@ def _against(name: str, outcome: Outcome, control: Outcome) -> str:
     return f"The same teaching on {what}: {amount}."
 
 
-def _pooled(shares: Sequence[float | None], outcomes: Sequence[Outcome], total: int) -> float | None:
-    found = [
-        share * (outcome.photos or 0) for share, outcome in zip(shares, outcomes, strict=True) if share is not None
-    ]
-    return sum(found) / total if len(found) == len(shares) and total else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found and len(found) == len(values) else None
+def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    found = [value * weight for value, weight in zip(values, weights, strict=True) if value is not None]
+    return sum(found) / sum(weights) if found and len(found) == len(values) else None

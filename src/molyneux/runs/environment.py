@@ -2,13 +2,13 @@
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from molyneux.backends.base import VisionLanguageModel
-
-ENVIRONMENT = "environment.json"
+from molyneux.records import ENVIRONMENT, Environment, Machine, ModelFacts, write_record
+from molyneux.runs.folder import RunFolder
 
 PACKAGES = (
     "molyneux",
@@ -47,18 +47,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def environment(
-    model: VisionLanguageModel, weights: str, timings: Mapping[str, float], command: Sequence[str]
-) -> dict[str, Any]:
-    """What a run writes down beside its results; `weights` is the digest of the model's, `timings` are in seconds."""
-    return {
-        "versions": versions(),
-        "machine": machine() | {"device": model.device.type},
-        "timings": dict(timings),
-        "model": {
-            "weights": f"sha256:{weights}",
-            "parameters": sum(value.numel() for value in model.native.parameters()),
-            "image_size": model.image_size,
-        },
-        "command": list(command),
-    }
+def write_environment(
+    folder: RunFolder, device: str, command: Sequence[str], model: VisionLanguageModel | None = None
+) -> None:
+    """Write what a run was made with into its folder; with `model`, also what that is."""
+    about = {}
+    if model is not None:
+        parameters = sum(value.numel() for value in model.native.parameters())
+        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size)
+    content = Environment(
+        version=1,
+        versions=versions(),
+        machine=Machine(**machine(), device=device),
+        timings=folder.timings,
+        weights={name: f"sha256:{digest}" for name, digest in folder.weights.items()},
+        command=tuple(command),
+        notes=tuple(folder.notes),
+        **about,
+    )
+    write_record(folder.root / ENVIRONMENT, content)

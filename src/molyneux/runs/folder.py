@@ -8,16 +8,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import yaml
 
 from molyneux.errors import OutputError
 from molyneux.files import new_folder, write_json
+from molyneux.records import CONFIG
+from molyneux.runs.options import Progress
+from molyneux.runs.stage import StageFolder, remove
 
 MARKER = ".unfinished"
-CONFIG = "config.yaml"
-WORK = ".work"
 
 
 def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
@@ -47,32 +48,54 @@ def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
     return True
 
 
-class RunFolder:
-    """An open run: where its files go, and how long each stage took so far."""
+@final
+class RunFolder(StageFolder):
+    """An open run: its stages, how long each kind of them took so far, and what there is to say about it."""
 
-    def __init__(self, root: Path, weights: str, timings: dict[str, float]) -> None:
-        self.root = Path(root)
-        self.weights = weights
-        self.timings = timings
+    def __init__(self, root: Path, marker: Mapping[str, Any], on_step: Progress | None = None) -> None:
+        super().__init__(root, on_step)
+        self.weights: dict[str, str] = dict(marker.get("weights", {}))
+        """For each model by its name the SHA-256 of its weights."""
+        self.timings: dict[str, float] = dict(marker.get("timings", {}))
+        self.notes: list[str] = list(marker.get("notes", []))
+        self._inner = 0.0
 
-    @property
-    def work(self) -> Path:
-        """For what is needed while the run lasts; it goes at the end."""
-        return self.root / WORK
+    def use(self, weights: Mapping[str, str]) -> None:
+        """Keep the digests of the weights that the run uses, by model.
+
+        Raises:
+            OutputError: if the run began with other weights of one of the models.
+        """
+        for name, found in weights.items():
+            if self.weights.setdefault(name, found) != found:
+                raise OutputError(
+                    f"{self.root} holds an unfinished run of other weights of {name!r}: remove it or choose "
+                    "another folder"
+                )
+        self._write_marker()
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time spent within to the stage's, also when it is interrupted."""
+    def timed(self, kind: str) -> Iterator[None]:
+        """Add the time spent within to the kind's, also when it is interrupted; what is timed inside counts there."""
+        outer, self._inner = self._inner, 0.0
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.add_time(stage, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.add_time(kind, seconds - self._inner)
+            self._inner = outer + seconds
 
-    def add_time(self, stage: str, seconds: float) -> None:
-        """Keep the time spent on a stage, on top of what an interrupted run spent on it."""
-        self.timings[stage] = round(self.timings.get(stage, 0.0) + seconds, 3)
-        write_json(self.root / MARKER, _marker(self.weights, self.timings))
+    def add_time(self, kind: str, seconds: float) -> None:
+        """Keep the time spent on a kind of stage, on top of what an interrupted run spent on it."""
+        self.timings[kind] = round(self.timings.get(kind, 0.0) + seconds, 3)
+        self._write_marker()
+
+    def note(self, text: str) -> None:
+        """Tell, and keep for the record of the run."""
+        super().note(text)
+        self.notes.append(text)
+        self._write_marker()
 
     def finish(self) -> None:
         """Remove what only an unfinished run needs, the marker last."""
@@ -80,42 +103,34 @@ class RunFolder:
         for hidden in sorted(self.root.rglob(".*")):
             # what a killed process was writing under a temporary name
             if re.fullmatch(r"\..+-[a-z0-9_]{8}", hidden.name):
-                _remove(hidden)
+                remove(hidden)
         (self.root / MARKER).unlink(missing_ok=True)
 
+    def _write_marker(self) -> None:
+        write_json(self.root / MARKER, {"weights": self.weights, "timings": self.timings, "notes": self.notes})
 
-def open_run(root: Path, resolved: Mapping[str, Any], weights: str) -> RunFolder:
-    """Begin a run in `root`, or continue the unfinished one there.
+
+def open_run(
+    root: Path, resolved: Mapping[str, Any], weights: Mapping[str, str], on_step: Progress | None = None
+) -> RunFolder:
+    """Begin a run in `root`, or continue the unfinished one there; `weights` are digests by model.
 
     Raises:
-        OutputError: as `check_out`, or if the unfinished run began with other weights of its base model.
+        OutputError: as `check_out`, or if the unfinished run began with other weights of a model.
     """
     if not check_out(root, resolved):
         with new_folder(root) as target:
-            write_json(target / MARKER, _marker(weights, {}))
+            write_json(target / MARKER, {})
             text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
             (target / CONFIG).write_text(text, encoding="utf-8")
-        return RunFolder(root, weights, {})
-    kept = _read_marker(root)
-    if kept.get("weights", weights) != weights:
-        raise OutputError(f"{root} holds an unfinished run of other weights: remove it or choose another folder")
-    return RunFolder(root, weights, dict(kept.get("timings", {})))
+    folder = RunFolder(root, _read_marker(root), on_step)
+    folder.use(weights)
+    return folder
 
 
 def is_unfinished(root: Path) -> bool:
     """Whether `root` holds a run that can be continued."""
     return (Path(root) / MARKER).is_file()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _marker(weights: str, timings: Mapping[str, float]) -> dict[str, Any]:
-    return {"weights": weights, "timings": dict(timings)}
 
 
 def _read_marker(root: Path) -> dict[str, Any]:

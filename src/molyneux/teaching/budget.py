@@ -1,8 +1,7 @@
-"""How much of a lesson to keep for a promised price, judged without a photo."""
+"""How much of the change to keep so that forgetting stays within a budget; no photo is used."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -11,43 +10,25 @@ from torch.nn.functional import normalize
 
 from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
+from molyneux.records import Forecast
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
+from molyneux.tables import listed
+from molyneux.teaching.choices import losses_where
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import OnStep, learn
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objectives.base import portions
+from molyneux.teaching.objectives.base import Lesson, portions
 from molyneux.teaching.text_anchors import description_embedding, nothing_to_learn
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts
-from molyneux.teaching.updates import moves_embedding_map
 
 RATES = (0.5, 1.0, 2.0)
 """Learning rates tried, as multiples of the configuration's."""
 
 STAND_INS = 2000
-"""Points of the shared space that stand for photos of known classes, and as many for each concept's."""
+"""Number of embeddings that stand for photos of known classes, and number for each concept."""
 
 HALVINGS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What was chosen, and what it was expected to cost and to bring before any photo was seen."""
-
-    budget: float
-    learning_rate: float
-    strength: float
-    """Of the change, how much is kept."""
-    forgotten: float
-    """Accuracy lost on the stand-ins for known photos."""
-    captured: float
-    """The largest share of them that one new name fits best, beyond what it did before."""
-    recognised: float
-    """Share of the stand-ins for the concepts' photos that their name fits best."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 def teach_within(
@@ -61,27 +42,28 @@ def teach_within(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> tuple[DualEncoder, Forecast]:
-    """Teach at several rates, keep as much of each change as the budget allows, and of these the one that helps most.
+    """Teach at several learning rates, each at the largest strength within the budget; return the best by recall.
 
-    No photo is seen. A known photo's stand-in is a random direction, turned towards its name until their cosine is
-    the one that replay images have to their names on average; a concept's stand-ins are turned towards its images
-    in the same way, or towards its words where it has none. The forecast is right on average more than for one
-    concept: the benchmark of teaching shows how well it held.
+    Stand-ins take the place of photos. For a known photo, that is a random direction turned towards its name until
+    their cosine is the mean cosine of replay images and their names. For a concept's photo, it is turned in the same
+    way towards one of its synthetic images, or towards its description's embedding if it has none. The forecast is
+    right on average, less so for one concept: the benchmark of teaching shows how well it held.
 
     Args:
         model: one whose shared space can be remapped.
         images: one value per concept.
-        config: rates are multiples of its own; its `interpolate` is not used.
-        budget: the largest accuracy that may be lost, and share that one new name may capture, both forecast.
-        known: names that the model knows already.
+        config: its learning rate is multiplied by `RATES`; its `strength` is not used.
+        budget: the largest accuracy that may be lost, and the largest fraction that one new name may take, both
+            as forecast.
+        known: names of the stand-ins for known photos.
         replay: images of known classes.
-        seed: as for `teach`; the stand-ins are the same for every seed.
-        on_step: called with (steps done, steps in all) of all rates together.
+        seed: as for `fine_tune`.
+        on_step: called after each step with (steps done, steps in all), all learning rates together.
 
     Raises:
-        ConfigError: if the budget is no share above 0, more than the shared space would move, or there are no known
-            names or no replay images of them.
-        ModelError: as for `teach`.
+        ConfigError: if the budget is not above 0 and at most 1, if more than an embedding map would move, or if there
+            are no known names or no replay images of them.
+        ModelError: as for `fine_tune`.
     """
     config = config or TeachingConfig()
     check_budget(budget, config)
@@ -93,7 +75,7 @@ def teach_within(
     for place, rate in enumerate(RATES):
         tried = replace(config, learning_rate=rate * config.learning_rate, strength=1.0)
         told = None if on_step is None else _part(on_step, place)
-        student, objective = learn(model, images, tried, known=known, replay=replay, seed=seed, on_step=told)
+        student, objective = learn(model, Lesson(model, images, tried, known, replay, seed), told)
         forecast = _largest(stand_ins, objective.parameters()[0].detach(), budget, tried.learning_rate)
         if best is None or forecast.recognised > best[1].recognised:
             objective.finish()
@@ -104,28 +86,31 @@ def teach_within(
 
 
 def check_budget(budget: float, config: TeachingConfig) -> None:
-    """See before any work whether a budget can be kept; errors as for `teach_within`."""
+    """Raise ConfigError if no budget can be kept with these settings; cheap."""
     if not 0 < budget <= 1:
-        raise ConfigError(f"the budget of forgetting is {budget}: expected a share above 0 and at most 1, such as 0.01")
-    if not moves_embedding_map(config.update) or config.loss not in ("bank", "anchors"):
+        raise ConfigError(f"the budget of forgetting is {budget}: expected a number above 0, at most 1, such as 0.01")
+    if not (config.update.kind.is_map and config.objective.forecasts):
+        losses = listed(losses_where(lambda kind: kind.forecasts), "and")
         raise ConfigError(
-            "a budget of forgetting is forecast for a map of the shared space with the losses 'bank' and 'anchors': "
+            f"a budget of forgetting is forecast for the update 'embedding_map' with the losses {losses}: "
             f"got the loss {config.loss!r} and {config.update}; set teaching.strength by hand instead"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _StandIns:
-    """Points of the shared space in place of photos."""
+    """Embeddings in place of photos, and of names."""
 
     known: Embeddings
     answers: Tensor
-    """For each known point its name's index."""
+    """For each of `known` the index of its name."""
     own: Float[Tensor, "k d"]
     owners: Tensor
-    """For each of the concepts' points its concept."""
+    """For each of `own` the index of its concept."""
     names: Float[Tensor, "m d"]
+    """The known names'."""
     new: Float[Tensor, "c d"]
+    """The concepts' names'."""
 
     @classmethod
     @torch.no_grad()
@@ -167,7 +152,7 @@ class _StandIns:
         return cls(towards(texts[answers]), answers, towards(torch.cat(drawn)), owners, texts, new)
 
     def judge(self, change: Float[Tensor, "d d"]) -> tuple[float, float, float]:
-        """Forgotten, captured and recognised, as in `Forecast`, where the space is followed by I + change."""
+        """Forgotten, captured and recognised, as in `Forecast`, with the shared space mapped by I + change."""
         before, free = self._read(self.known)
         after, taken = self._read(normalize(self.known + self.known @ change.T, dim=1))
         own = normalize(self.own + self.own @ change.T, dim=1)
@@ -176,21 +161,21 @@ class _StandIns:
         return float(before - after), float((taken - free).max()), float(recognised)
 
     def _read(self, seen: Embeddings) -> tuple[Tensor, Float[Tensor, " c"]]:
-        """The accuracy of known points, and the share of them that each new name fits best."""
+        """Accuracy on the known stand-ins, and for each new name the fraction of them that are nearest to it."""
         old, new = seen @ self.names.T, seen @ self.new.T
         accuracy = (old.argmax(dim=1) == self.answers).float().mean()
         return accuracy, (new > old.max(dim=1, keepdim=True).values).float().mean(dim=0)
 
 
 def _largest(stand_ins: _StandIns, change: Tensor, budget: float, rate: float) -> Forecast:
-    """The largest share of the change within the budget, by halving: the price grows with the share."""
-    low, high, share = 0.0, 1.0, 1.0
+    """The largest strength within the budget, by bisection: what is forgotten grows with the strength."""
+    low, high, strength = 0.0, 1.0, 1.0
     for _ in range(HALVINGS):
-        forgotten, captured, _ = stand_ins.judge(share * change)
-        low, high = (share, high) if max(forgotten, captured) <= budget else (low, share)
+        forgotten, captured, _ = stand_ins.judge(strength * change)
+        low, high = (strength, high) if max(forgotten, captured) <= budget else (low, strength)
         if low == high:
             break
-        share = (low + high) / 2
+        strength = (low + high) / 2
     forgotten, captured, recognised = stand_ins.judge(low * change)
     return Forecast(
         budget=budget,

@@ -2,43 +2,61 @@
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from molyneux.errors import ConfigError
+from molyneux.tables import listed
+from molyneux.teaching.choices import LOW_RANK, OBJECTIVES, UPDATES, ObjectiveKind, UpdateKind, losses_where
+
+if TYPE_CHECKING:
+    Loss = str
+    Contrastive = str
+    Part = str
+else:
+    Loss = Literal[*OBJECTIVES]
+    Contrastive = Literal[*losses_where(lambda kind: kind.contrastive)]
+    Part = Literal[*(name for name in UPDATES if name != LOW_RANK)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
-    """Which weights move themselves; batch-norm statistics never do."""
+    """Weights of the model are updated directly; batch-norm statistics stay."""
 
-    part: Literal["embedding_map", "projection", "blocks", "trunk", "tower", "text", "both"] = "embedding_map"
-    """Of the vision tower a linear map of the shared space, merged into the projection's last layer; the whole
-    projection; the last blocks with it; all but the projection; or the whole tower. Or the text tower, or both
-    towers, which the paper tried and found to collapse (Fig. 13)."""
+    part: Part = "embedding_map"
+    """What is updated. Of the vision tower: a linear map of the shared space, merged into the projection's last
+    layer; the projection; the last blocks and the projection; all but the projection; or all. Or the text tower;
+    or both towers, which collapses in the paper (Fig. 13)."""
     blocks: int = 1
-    """How many of the trunk's last blocks move, where `part` is 'blocks'."""
+    """For part 'blocks': how many of the last blocks are updated."""
 
     def __post_init__(self) -> None:
         if self.blocks < 1:
             raise ConfigError(f"teaching.update.blocks is {self.blocks}: expected a whole number of at least 1")
 
+    @property
+    def kind(self) -> UpdateKind:
+        """The row of `UPDATES`."""
+        return UPDATES[self.part]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoRA:
-    """Low-rank changes of the vision tower's layers (Hu et al., 2022), through peft: W + (alpha / rank) B A, B from 0.
+    """Low-rank changes of the vision tower's layers, through peft: W + (alpha / rank) B A, where B starts at 0.
 
-    What is taught is merged into the weights, so that the model keeps its form.
+    They are merged into the weights at the end, so the taught model has the architecture of the untaught one.
+
+    Source: Hu et al. (2022).
     """
 
     rank: int = 8
     """Rows of A and columns of B."""
     alpha: float = 16.0
-    """Weight of the change, divided by the rank."""
+    """Scale of the change, divided by the rank."""
     dropout: float = 0.0
-    """Share of a layer's inputs that A does not see in a step; packed attention (nn.MultiheadAttention) has none."""
+    """Dropout probability of A's inputs; not applied to packed attention (nn.MultiheadAttention)."""
     targets: tuple[str, ...] = ()
-    """Layers, by the ends of their names, as 'q_proj' or 'layers.11.mlp.fc1'; by default every linear layer, packed
-    attention (without its output layer) and plain 1 x 1 convolution."""
+    """Layers to change, by the ends of their names, such as 'q_proj' or 'layers.11.mlp.fc1'; by default every linear
+    layer, packed attention (without its output layer) and plain 1 x 1 convolution."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -46,80 +64,80 @@ class LoRA:
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ConfigError(f"teaching.update.alpha is {self.alpha}: expected a finite number above 0")
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"teaching.update.dropout is {self.dropout}: expected a share below 1")
+            raise ConfigError(f"teaching.update.dropout is {self.dropout}: expected 0 or more, below 1")
         if not all(self.targets):
             raise ConfigError("teaching.update.targets has an empty name: expected ends of layers' names")
 
-
-_BELOW_NO_CAPTION = ("embedding_map", "projection", "text")
+    @property
+    def kind(self) -> UpdateKind:
+        """The row of `UPDATES`."""
+        return UPDATES[LOW_RANK]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeachingConfig:
-    """How images become weights. The defaults are Molyneux's own; see `paper`."""
+    """How images become weights. The defaults are Molyneux's own; the paper's are in `paper`."""
 
-    loss: Literal["bank", "anchors", "symmetric", "captioning", "matching", "masked"] = "bank"
-    """Eq. 2 with a fixed bank of other texts as negatives; the authors' loss over 2B anchors; CLIP's own, which
-    teaches a single concept nothing; Eq. 7, one of these and captions, for models that write them (CoCa); telling
-    texts that match an image from others, or filling masked words of its text (ViLT)."""
+    loss: Loss = "bank"
+    """For models with separate embeddings: 'bank', Eq. 2 with a fixed bank of other texts as negatives; 'anchors', the
+    authors' loss over 2B anchors; 'symmetric', CLIP's, which cannot teach a single concept. For CoCa: 'captioning',
+    Eq. 7, a contrastive loss and the likelihood of captions. For ViLT: 'matching', does a text match an image; or
+    'masked', fill masked words of an image's text."""
     update: Full | LoRA = field(default_factory=Full)
-    """Which weights move, and how."""
+    """Which weights are updated, and how."""
     learning_rate: float = 6e-4
     """Adam's step size."""
     steps: int = 20
-    """Optimiser steps for one concept, growing with the square root of their number; 0 counts passes over the
-    images instead (`epochs`), and with none of those either nothing is learned."""
+    """Optimiser steps for one concept; for n concepts, this times the square root of n. 0: train for `epochs`."""
     epochs: int = 0
-    """Passes over the images in shuffled batches; used where `steps` is 0."""
+    """With `steps` 0: passes over the images, in shuffled batches. If both are 0, nothing is learned."""
     batch: int = 16
     """Images in a step."""
     temperature: float = 0.0
-    """Losses 'bank' and 'anchors': soft-max temperature over cosines; 0 takes the model's own."""
+    """Contrastive losses: temperature of the soft-max over cosines; 0 takes the model's own."""
     weight_decay: float = 0.0
-    """Weight of the decay below."""
+    """Weight of the term that `decay` describes."""
     decay: Literal["coupled", "decoupled", "start"] = "coupled"
-    """Weights shrink by an L2 term inside Adam's gradient, as the authors use it; beside it (AdamW); or towards where
-    they started, by an L2 term on their change (L2-SP)."""
+    """'coupled': an L2 term in Adam's gradient, as the authors use it; 'decoupled': AdamW; 'start': an L2 term on the
+    change, which pulls weights to where they started (L2-SP)."""
     betas: tuple[float, float] = (0.9, 0.98)
-    """Adam's running averages."""
+    """Adam's decay rates of the two moments."""
     eps: float = 1e-6
     """Adam's epsilon."""
     texts: Literal["definition", "names", "both", "description"] = "both"
-    """What an image is pulled to: the definition caption, name templates, or both in turn; or the description
-    alone, without the name, which the paper found to teach nothing (Fig. 14)."""
+    """What an image is pulled to: the fine-tuning caption ('NAME is DESCRIPTION'), name templates, or one of all
+    these at random; or the description without the name, which teaches nothing in the paper (Fig. 14)."""
     center: float = 1.5
-    """Update of the shared space only: share of the replay images' mean embedding that is taken from each image
-    and point of words before it is learned from; what all synthetic images have in common tells nothing of one."""
+    """Update 'embedding_map' only: centring. The mean embedding of the replay images, times this, is subtracted from
+    each image and text anchor, because what all synthetic images share says nothing about one concept."""
     mixup: bool = True
-    """Update of the shared space only: each example is a random mixture of all images of its concept, whose
-    accidents so cancel, instead of one of them."""
+    """Update 'embedding_map' only: train on random mixtures of a concept's images, not on single ones."""
     text_anchor: float = 5.0
-    """Update of the shared space only, with `mixed`: weight in mixtures, where an image has 1, of the description's
-    own embedding (Eq. 5: the inversion of no layer). Images from elsewhere, noise or photos, have no such point."""
+    """Update 'embedding_map' with `mixup` only: mixing weight of the text anchor, the description's own embedding; an
+    image has 1 (Eq. 5, inverting no layer). Noise and external images have no description."""
     conse_anchor: float = 5.0
-    """The same of a blend of the known names that the description is most like (ConSE); without known names there is
-    none."""
-    contrastive: Literal["bank", "anchors", "symmetric"] = "anchors"
+    """The same for the ConSE anchor, a blend of the known names nearest to the description. Needs known names."""
+    contrastive: Contrastive = "anchors"
     """Loss 'captioning' only: its contrastive part."""
     contrastive_weight: float = 1.0
     """Loss 'captioning' only: weight of the contrastive part, lambda 1 of Eq. 7."""
     caption_weight: float = 0.1
     """Loss 'captioning' only: weight of the captions' cross-entropy, lambda 2 of Eq. 7."""
     decoder: bool = False
-    """Loss 'captioning' only: whether the text decoder moves too."""
+    """Loss 'captioning' only: whether the text decoder is updated too."""
     negatives: float = 0.5
-    """Loss 'matching': probability that an image is shown beside a text that is not its own."""
+    """Loss 'matching': probability that an image is paired with a text of something else."""
     masked: float = 0.15
-    """Loss 'masked': share of a text's words that are hidden, whole words, at least one."""
+    """Loss 'masked': fraction of a text's words that are masked, whole words, at least one."""
     replay_batch: int = 48
-    """Losses 'bank' and 'anchors': replay images in a step; 0 turns replay off."""
+    """All losses but 'matching' and 'masked': replay images in a step; 0 turns replay off."""
     bank_batch: int = 64
-    """Losses with a bank, where the text tower moves: texts of the bank in a step, drawn at random, that the moving
-    tower reads; each then counts for as many as there are."""
+    """Where the text tower is updated: texts of the bank that it reads in a step, drawn at random and weighted to
+    stand for all."""
     replay_weight: float = 1.0
-    """Weight of keeping the old answers on the replay images."""
+    """Weight of the distillation loss, which keeps the untaught model's answers on the replay images."""
     strength: float = 0.85
-    """Share of the change that is kept: 0 the old weights, 1 the taught ones."""
+    """How much of the change is kept (WiSE-FT's alpha): 0 gives the untaught model, 1 the fully taught one."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -134,21 +152,32 @@ class TeachingConfig:
             raise ConfigError(f"teaching.batch is {self.batch}: expected a whole number of at least 1")
         if self.bank_batch < 1:
             raise ConfigError(f"teaching.bank_batch is {self.bank_batch}: expected a whole number of at least 1")
-        if self.loss == "captioning" and isinstance(self.update, Full) and self.update.part in _BELOW_NO_CAPTION:
+        update, allowed = self.update, self.objective.updates
+        if (LOW_RANK if isinstance(update, LoRA) else update.part) not in allowed:
+            found = " is LoRA: expected part" if isinstance(update, LoRA) else f".part is {update.part!r}: expected"
             raise ConfigError(
-                f"teaching.update.part is {self.update.part!r}, which leaves what captions see of images as it is: "
-                "expected 'blocks', 'trunk', 'tower' or 'both' for the loss 'captioning'"
+                f"teaching.update{found} {listed(name for name in allowed if name != LOW_RANK)} "
+                f"for the loss {self.loss!r}, because {self.objective.because}"
             )
         for name in ("strength", "negatives", "masked"):
             if getattr(self, name) > 1:
-                raise ConfigError(f"teaching.{name} is {getattr(self, name)}: expected a share between 0 and 1")
+                raise ConfigError(f"teaching.{name} is {getattr(self, name)}: expected a number from 0 to 1")
+
+    @property
+    def objective(self) -> ObjectiveKind:
+        """The row of `OBJECTIVES`."""
+        return OBJECTIVES[self.loss]
+
+    @property
+    def uses_replay(self) -> bool:
+        """Whether replay images are learned from."""
+        return self.objective.uses_replay and self.replay_batch > 0
 
     @property
     def uses_text_anchors(self) -> bool:
-        """Whether the concepts' texts are learned from beside their images."""
-        contrastive = self.loss in ("bank", "anchors", "symmetric")
-        moves_map = isinstance(self.update, Full) and self.update.part == "embedding_map"
-        return contrastive and moves_map and self.mixup and bool(self.text_anchor or self.conse_anchor)
+        """Whether descriptions are learned from beside the images."""
+        anchored = self.mixup and bool(self.text_anchor or self.conse_anchor)
+        return self.objective.contrastive and self.update.kind.is_map and anchored
 
     @classmethod
     def paper(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
@@ -173,9 +202,9 @@ class TeachingConfig:
     def paper_captioning(cls, learning_rate: float | None = None, *, decoder: bool = False) -> "TeachingConfig":
         """The paper's setting for CoCa (C.4.1): Eq. 7 with weights 1 and 0.1, the whole vision tower.
 
-        The rates are those of its table for the model before MSCOCO: 6e-5, or 9e-5 with the decoder; for the model
-        fine-tuned on MSCOCO it has 2e-5 and 5e-6. Batch, decay, temperature and the single epoch are not stated for
-        CoCa and taken from `paper`.
+        The learning rates are those that the paper gives for the model before MSCOCO: 6e-5, or 9e-5 with the decoder.
+        For the model fine-tuned on MSCOCO it gives 2e-5 and 5e-6. It does not state batch, decay, temperature or
+        epochs for CoCa; these are taken from `paper`.
         """
         rate = (9e-5 if decoder else 6e-5) if learning_rate is None else learning_rate
         return replace(cls.paper(rate), loss="captioning", contrastive="anchors", decoder=decoder)
@@ -184,8 +213,8 @@ class TeachingConfig:
     def paper_matching(cls, learning_rate: float = 2e-5, batch: int = 4) -> "TeachingConfig":
         """The paper's setting for ViLT (C.3.1): its matching head, decay 0.01, one epoch of fours.
 
-        Which weights moved is not said; here the whole trunk does. For retrieval (Table 5) the paper's best were
-        9e-7 with a batch of 32 and 2e-6 with 128, of 8e-7 to 3e-5.
+        The paper does not say which weights are updated; here the whole trunk is. For retrieval (Table 5) it tried
+        8e-7 to 3e-5; best were 9e-7 with a batch of 32, and 2e-6 with 128.
         """
         return replace(
             cls.paper(learning_rate), loss="matching", batch=batch, temperature=0.0, weight_decay=0.01, negatives=0.5
@@ -195,6 +224,6 @@ class TeachingConfig:
     def paper_implicit(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
         """The paper's implicit transfer (D.3): 15 % of whole words masked, decay 0.01, one epoch of fours.
 
-        With ten noise images of a concept (`noise_images`) these are its three steps.
+        On ten noise images of a concept (`noise_images`) that makes the paper's three steps.
         """
         return replace(cls.paper_matching(learning_rate), loss="masked", masked=0.15)

@@ -1,27 +1,25 @@
-"""Images to weights: one loop for every way of teaching."""
+"""Images to weights: the checks, then the way of teaching that `OBJECTIVES` names; the loop that follows gradients."""
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Generator, Tensor
 
-from molyneux.backends.abilities import FusedModel, captioner, masked_lm, matcher
-from molyneux.backends.base import VisionLanguageModel, dual_encoder
+from molyneux.backends.abilities import ABILITIES
+from molyneux.backends.base import VisionLanguageModel
 from molyneux.concepts import check_distinct
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages
+from molyneux.tables import imported
+from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind
 from molyneux.teaching.config import LoRA, TeachingConfig
 from molyneux.teaching.interpolate import interpolate
-from molyneux.teaching.objectives.base import Objective
-from molyneux.teaching.objectives.captioning import Captioning
-from molyneux.teaching.objectives.contrastive import ContrastiveObjective
-from molyneux.teaching.objectives.masked import Masked
-from molyneux.teaching.objectives.matching import Matching
+from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
 from molyneux.teaching.texts import known_prompts
-from molyneux.teaching.updates import check_update, fused_parameters, moves_texts
+from molyneux.teaching.updates import check_update, moves_texts
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
@@ -42,29 +40,27 @@ def fine_tune(
     """A new model that sees the images as their concepts' texts; the given one stays as it is.
 
     Args:
-        model: one that can do what the loss asks for.
+        model: one with the ability that the loss needs.
         images: one value per concept.
         config: Molyneux's own defaults if None.
-        known: names that the model knows already; their prompts are negatives (losses 'bank' and 'matching') and
-            what the replay images are asked for.
-        replay: images of anything the model knows already, on which its old answers are to be kept; losses
-            'bank' and 'anchors' only.
-        seed: order and choice of images, and what a low-rank update starts from.
-        adapter: with a low-rank update, a folder to be made for the adapter that the new model is the old one and
-            this, in peft's layout.
+        known: names that the model knows already. Prompts with them are negatives (losses 'bank' and 'matching'),
+            and distillation compares replay images with them.
+        replay: images of known classes, on which the untaught model's answers are kept; contrastive losses only.
+        seed: decides the order and choice of images, and where a low-rank update starts.
+        adapter: with a low-rank update, a folder to be made for the adapter, in peft's layout.
         on_step: called after each step with (steps done, steps in all).
 
     Raises:
         ConceptError: if two concepts have one name.
-        ConfigError: if the loss or the replay images need known names and there are none, the loss has no use for
-            replay images, the update asks for a part that the model does not have, or it is not low-rank and
-            `adapter` is given.
-        ModelError: if the model cannot do what the loss asks for, a text does not fit, or the loss is not a number.
+        ConfigError: if known names are needed and there are none, if the loss does not use replay images and there
+            are some, or if `adapter` is given and the update is not low-rank.
+        ModelError: if the model lacks the ability or the weights that are to move, a text has more tokens than it
+            reads, or the loss is not finite.
     """
     config = config or TeachingConfig()
     if adapter is not None and not isinstance(config.update, LoRA):
         raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update to a LoRA")
-    student, objective = learn(model, images, config, known=known, replay=replay, seed=seed, on_step=on_step)
+    student, objective = learn(model, Lesson(model, images, config, known, replay, seed), on_step)
     if adapter is not None:
         objective.save_adapter(adapter, config.strength)
     objective.finish()
@@ -72,29 +68,32 @@ def fine_tune(
     return student if config.strength == 1 else interpolate(model, student, config.strength)
 
 
-def learn(
-    model: ModelT,
-    images: Sequence[SyntheticImages],
-    config: TeachingConfig,
-    *,
-    known: Sequence[str],
-    replay: Sequence[SyntheticImages],
-    seed: int,
-    on_step: OnStep | None = None,
-) -> tuple[ModelT, Objective]:
-    """The student and its objective, before merging and interpolation; errors as for `fine_tune`."""
-    check_distinct(value.concept for value in images)
-    check_ability(model, config, replay)
-    if replay and uses_replay(config) and not known_prompts(known, (value.concept for value in images)):
-        raise ConfigError("replay images are asked for known names, and there are none: give `known`, or no replay")
-    # towers that learn are the student's own
-    student = cast(ModelT, model.copy(whole=moves_texts(config.update)))
-    objective = start_objective(model, student, images, config, known, replay, seed)
+def learn(model: ModelT, lesson: Lesson, on_step: OnStep | None = None) -> tuple[ModelT, Objective]:
+    """The student and its objective, before merging and interpolation; `lesson` is of `model`. Errors: `fine_tune`."""
+    concepts, config = [value.concept for value in lesson.images], lesson.config
+    check_distinct(concepts)
+    check_ability(model, config, lesson.replay)
+    if lesson.replay and config.uses_replay and not known_prompts(lesson.known, concepts):
+        raise ConfigError("replay images are compared with known names, and there are none: give `known`, or no replay")
+    teach: Any = imported("molyneux.teaching", config.objective.taught_by)
+    return cast(tuple[ModelT, Objective], teach(lesson, on_step))
+
+
+def descend(lesson: Lesson, on_step: OnStep | None = None) -> tuple[VisionLanguageModel, Objective]:
+    """Minimise the objective by gradient descent; returns the student and its objective, before merging.
+
+    Raises:
+        ModelError: if the loss is not finite.
+    """
+    config = lesson.config
+    # a tower that moves must not be shared with the untaught model
+    student: VisionLanguageModel = lesson.model.copy(whole=moves_texts(config.update))
+    objective = start_objective(lesson, student)
     moving = [parameter.requires_grad_() for parameter in objective.parameters()]
     optimiser = _optimiser(moving, config)
     start = [parameter.detach().clone() for parameter in moving] if config.decay == "start" else []
-    generator = Generator().manual_seed(seed)
-    batches = _batches(objective.count, len(images), config, generator)
+    generator = Generator().manual_seed(lesson.seed)
+    batches = _batches(objective.count, len(lesson.images), config, generator)
     for step, batch in enumerate(batches):
         loss = objective.loss(batch, generator)
         if not torch.isfinite(loss):
@@ -104,7 +103,7 @@ def learn(
         for parameter, old in zip(moving, start, strict=False):
             assert parameter.grad is not None
             parameter.grad.add_(parameter.detach() - old, alpha=config.weight_decay)
-        if config.learning_rate:  # a step of no length would still turn zeros below zero into zeros
+        if config.learning_rate:  # a step of length 0 would still turn -0.0 into 0.0
             optimiser.step()
         if on_step is not None:
             on_step(step + 1, len(batches))
@@ -118,59 +117,33 @@ def _optimiser(parameters: Sequence[Tensor], config: TeachingConfig) -> torch.op
 
 
 def check_ability(model: VisionLanguageModel, config: TeachingConfig, replay: Sequence[SyntheticImages] = ()) -> None:
-    """See before any work whether the loss can be used.
+    """Raise an error if the model cannot be taught with these settings; cheap.
 
     Raises:
-        ConfigError: if there are replay images and the loss has no use for them, or the update asks for a part
-            that the model does not have.
-        ModelError: if the model cannot do what the loss or the update asks for, saying what can.
+        ConfigError: if there are replay images and the loss does not use them.
+        ModelError: if the model lacks the ability or the weights that are to move; it says which losses suit.
     """
     task = f"teaching with the loss {config.loss!r}"
-    if config.loss == "matching":
-        fused_parameters(matcher(model, task), config.update)
-    elif config.loss == "masked":
-        fused_parameters(masked_lm(model, task), config.update)
-    elif config.loss == "captioning":
-        check_update(captioner(model, task), config.update)
-    elif isinstance(model, FusedModel):
-        raise ModelError(
-            f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}: "
-            "it learns by the losses 'matching' and 'masked', as in the presets paper-matching and paper-implicit"
-        )
-    else:
-        check_update(dual_encoder(model, task), config.update)
-    if replay and config.loss in ("matching", "masked"):
+    try:
+        ABILITIES[config.objective.needs](model, task)
+    except ModelError as error:
+        presets = [f"{name!r} (preset {kind.preset})" for name, kind in OBJECTIVES.items() if _can(model, kind)]
+        raise ModelError(f"{error}: it learns by the losses {', '.join(presets)}") from None
+    check_update(model, config.update)
+    if replay and not config.objective.uses_replay:
         raise ConfigError(f"{task} has no use for replay images: leave them out")
 
 
-def uses_replay(config: TeachingConfig) -> bool:
-    """Whether replay images are learned from."""
-    return config.loss not in ("matching", "masked") and config.replay_batch > 0
-
-
-def start_objective(
-    model: VisionLanguageModel,
-    student: VisionLanguageModel,
-    images: Sequence[SyntheticImages],
-    config: TeachingConfig,
-    known: Sequence[str] = (),
-    replay: Sequence[SyntheticImages] = (),
-    seed: int = 0,
-) -> Objective:
-    """What `config.loss` names, prepared from an untaught model and the copy of it that learns."""
-    if config.loss == "matching":
-        return Matching(matcher(student, "matching"), images, config, known)
-    if config.loss == "masked":
-        return Masked(masked_lm(student, "masking"), images, config)
-    if config.loss == "captioning":
-        writer, learner = captioner(model, "captioning"), captioner(student, "captioning")
-        return Captioning(writer, learner, images, config, known, replay, seed)
-    own, other = dual_encoder(model, "contrast"), dual_encoder(student, "contrast")
-    return ContrastiveObjective(own, other, images, config, known, replay, seed)
+def _can(model: VisionLanguageModel, kind: ObjectiveKind) -> bool:
+    try:
+        ABILITIES[kind.needs](model, "teaching")
+    except ModelError:
+        return False
+    return True
 
 
 def _batches(count: int, concepts: int, config: TeachingConfig, generator: Generator) -> list[Tensor]:
-    """Indices of the images in each step: shuffled passes cut into batches, the last one short."""
+    """Indices of the images in each step: shuffled passes, cut into batches; the last batch may be short."""
     if config.steps == 0:
         passes = [torch.randperm(count, generator=generator) for _ in range(config.epochs)]
         return [batch for order in passes for batch in order.split(config.batch)]

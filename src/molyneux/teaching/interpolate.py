@@ -1,4 +1,4 @@
-"""Between two models, weight by weight (WiSE-FT, Wortsman et al., 2022)."""
+"""Interpolation of two models' weights (WiSE-FT, Wortsman et al., 2022)."""
 
 from typing import TypeVar, cast
 
@@ -14,21 +14,21 @@ ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
     """A new model with the weights (1 - strength) * base + strength * taught.
 
-    Only tensors of floats are mixed; counters and other integers are the base's. At 0 the result is the
-    base, at 1 the taught model, to the bit.
+    Only floating-point tensors are interpolated; integers, such as counters, are the base's. Strength 0 gives the
+    base and 1 the taught model, bit by bit.
 
     Raises:
         ConfigError: if strength is outside [0, 1].
         ModelError: if the two models' weights differ in name or shape.
     """
     if not 0 <= strength <= 1:
-        raise ConfigError(f"strength is {strength}: expected a share between 0 and 1")
+        raise ConfigError(f"strength is {strength}: expected a number from 0 to 1")
     old, new = base.native.state_dict(), taught.native.state_dict()
     different = sorted(old.keys() ^ new.keys()) or [k for k in old if old[k].shape != new[k].shape]
     if different:
         raise ModelError(f"cannot interpolate: the models differ in {different[0]!r}; expected two of one architecture")
     result = cast(ModelT, taught.copy())
-    # what a copy shares with its model must not be written to; where teaching moved it, it is copied too
+    # tensors that the copy shares with `taught` must not be written to: if teaching changed one, copy them too
     shared = _shared(result, taught)
     if any(not torch.equal(old[key], new[key]) for key in shared):
         result = cast(ModelT, taught.copy(whole=True))
@@ -45,6 +45,6 @@ def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
 
 
 def _shared(one: VisionLanguageModel, other: VisionLanguageModel) -> set[str]:
-    """Names of the weights that are the same tensors in both."""
+    """Names of the weights that are one tensor in both."""
     theirs = other.native.state_dict()
     return {key for key, value in one.native.state_dict().items() if value.data_ptr() == theirs[key].data_ptr()}

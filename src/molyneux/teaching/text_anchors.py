@@ -1,4 +1,4 @@
-"""A concept's words as points of the shared space, to be learned from beside its images."""
+"""Text anchors: embeddings made from a concept's descriptions, learned from beside its images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,47 +16,49 @@ from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.texts import NAME_PROMPT
 
 TEMPERATURE = 0.03
-"""Temperature of the consensus, over cosines less the mean of what is compared with."""
+"""Temperature of ConSE's soft-max, over cosines of centred embeddings."""
 
 
 def nothing_to_learn(name: str) -> str:
-    """What to say of a concept without images that a lesson cannot learn from words either."""
+    """The error for a concept with nothing to train on: no images, and no text anchors."""
     return (
-        f"{name!r} has nothing to learn from: give images; words alone need teaching.update.part 'embedding_map', "
-        "teaching.mixup, and teaching.text_anchor or known names with teaching.conse_anchor"
+        f"{name!r} has nothing to learn from: give images; without images teaching needs teaching.update.part "
+        "'embedding_map', teaching.mixup, and teaching.text_anchor, or teaching.conse_anchor with known names"
     )
 
 
 @torch.no_grad()
 def description_embedding(model: DualEncoder, descriptions: Sequence[str]) -> Embeddings:
-    """What inversion of no layer at all gives, (1, d): the mean direction of the words.
+    """The text anchor, (1, d): the mean of the descriptions' embeddings, of unit length.
 
-    Eq. 5 of the paper's appendix inverts only the layers above a chosen one; above the shared space there is none, and
-    the point that matches the words best is where they are themselves.
+    Eq. 5 of the paper's appendix inverts only the layers above a chosen one. Above the shared space there are no
+    layers, and the embedding that matches a description best is the description's own.
     """
     return normalize(model.embed_texts(descriptions).mean(dim=0, keepdim=True), dim=1)
 
 
 @torch.no_grad()
 def conse(points: Embeddings, names: Float[Tensor, "m d"], keys: Float[Tensor, "m d"]) -> Embeddings:
-    """The known names that each point is most like, blended by how much (ConSE; Norouzi et al., 2014), (n, d).
+    """The ConSE anchors, (n, d): for each point a blend of the names nearest to it.
 
-    A text that describes lies apart from texts that name, and images were learned by names: the blend is where a
-    model that knows those names alone would look for the described thing. What is like is seen by the keys: the
-    names, or better, since descriptions are compared, what describes them.
+    Embeddings of descriptions lie apart from embeddings of names, and the model learned images by their names. The
+    blend weights names by a soft-max over the similarity of the point to their keys: the names themselves, or better,
+    their descriptions.
+
+    Source: Norouzi et al. (2014), ConSE.
     """
     centre = keys.mean(dim=0)
-    likeness = normalize(points - centre, dim=1) @ normalize(keys - centre, dim=1).T
-    return normalize((likeness / TEMPERATURE).softmax(dim=1) @ names, dim=1)
+    similarity = normalize(points - centre, dim=1) @ normalize(keys - centre, dim=1).T
+    return normalize((similarity / TEMPERATURE).softmax(dim=1) @ names, dim=1)
 
 
 MIN_DESCRIBED = 0.9
-"""Share of known names that must have descriptions if any is to be used."""
+"""Fraction of the known names that must have descriptions for descriptions to be keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownTexts:
-    """What the model knows by name, for the consensus: row by row a name and its key."""
+    """Embeddings of the known names, and for each the key that `conse` compares with."""
 
     names: Float[Tensor, "m d"]
     keys: Float[Tensor, "m d"]
@@ -64,16 +66,16 @@ class KnownTexts:
     @classmethod
     @torch.no_grad()
     def of(cls, model: DualEncoder, names: Sequence[str]) -> "KnownTexts":
-        """By descriptions, if there are any for `described_names`; else by the names themselves."""
+        """Keys are descriptions, where `described_names` finds any; else the names themselves."""
         described, shipped = described_names(model, names), described_classes()
         prompts = model.embed_texts([NAME_PROMPT.format(name) for name in described or names])
         return cls(prompts, model.embed_texts([shipped[name] for name in described]) if described else prompts)
 
 
 def described_names(model: DualEncoder, names: Sequence[str]) -> list[str]:
-    """Those names that Molyneux has a description of (it has ImageNet's) which the model can read.
+    """The names that Molyneux ships a description of (it ships ImageNet's) which the model can read.
 
-    None at all unless these are nearly all: in other lists a name may well mean another thing than in ImageNet.
+    Empty if that is less than `MIN_DESCRIBED` of them: in another list a name may mean another thing than in ImageNet.
     """
     shipped = described_classes()
     found = [name for name in names if name in shipped and _readable(model, shipped[name])]
@@ -95,14 +97,14 @@ def text_anchors(
     text_anchor: float,
     conse_anchor: float,
 ) -> tuple[Float[Tensor, "k d"], Tensor, Tensor]:
-    """Rows, owners and weights of the points that the images' words stand for; no rows for images without words.
+    """Embeddings, owners and mixing weights of the anchors; none for images without descriptions.
 
     Args:
-        model: what reads the words.
-        images: one value for each concept; those of another source than inversion have no words.
-        known: names that the model knows; without any there is no consensus.
-        text_anchor: weight of the words themselves; 0 leaves them out.
-        conse_anchor: weight of their consensus; 0 leaves it out.
+        model: embeds the descriptions.
+        images: one value for each concept.
+        known: names that the model knows; without any there are no ConSE anchors.
+        text_anchor: weight of the text anchors; 0 leaves them out.
+        conse_anchor: weight of the ConSE anchors; 0 leaves them out.
     """
     found: KnownTexts | None = None
     owners: list[int] = []
@@ -115,7 +117,7 @@ def text_anchors(
             rows.append(point)
             weights.append(text_anchor)
         if known and conse_anchor:
-            found = found or KnownTexts.of(model, known)  # not before there are words to compare
+            found = found or KnownTexts.of(model, known)  # costs time: only if there is a description
             rows.append(conse(point, found.names, found.keys))
             weights.append(conse_anchor)
         owners += [owner] * (len(rows) - len(owners))

@@ -1,4 +1,4 @@
-"""What an image is taught to be: the texts of its concept, and names for everything else."""
+"""The texts that images are compared with: a concept's own, and prompts with known names."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -20,11 +20,11 @@ def own_texts(concept: Concept, texts: Literal["definition", "names", "both", "d
 
 
 def known_prompts(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
-    """A prompt for each known name that is none of the concepts' (in any case)."""
+    """A prompt with each known name, without the concepts' names (upper or lower case)."""
     return [NAME_PROMPT.format(name) for name in other_names(known, concepts)]
 
 
 def other_names(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
-    """The distinct known names that are none of the concepts' (in any case)."""
+    """The distinct known names, in order, without the concepts' names (upper or lower case)."""
     taken = {concept.name.casefold() for concept in concepts}
     return [name for name in dict.fromkeys(known) if name.casefold() not in taken]

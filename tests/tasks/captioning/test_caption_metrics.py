@@ -20,6 +20,7 @@ from molyneux.errors import ConfigError, DataError
 from molyneux.tasks.captioning import java as caption_java
 from molyneux.tasks.captioning.java import Score, java_version, meteor, meteor_answers, spice
 from molyneux.tasks.captioning.metrics import bleu, cider, rouge_l
+from molyneux.tasks.captioning.record import MeanGain
 from molyneux.tasks.captioning.scores import caption_change, score_captions
 from molyneux.tasks.captioning.tokens import tokenize
 
@@ -228,7 +229,7 @@ def test_all_scores_together_are_those_of_the_words():
     assert found.rouge_l == pytest.approx(rouge_l(words, others).mean().item())
     assert found.cider == pytest.approx(cider(words, others).mean().item())
     assert found.cider_interval[0] <= found.cider <= found.cider_interval[1]
-    content = json.loads(json.dumps(found.as_dict()))
+    content = json.loads(json.dumps(found.metrics.as_dict()))
     assert content["images"] == 2
     assert content["bleu_4"] == found.bleu[3]
     assert content["meteor"] == {"value": None, "reason": "not computed: not asked for"}
@@ -242,13 +243,13 @@ def test_a_change_is_that_of_the_scores_and_its_interval_is_paired():
     after = {name: f"a photo of thing{name}{' there' if int(name) % 2 else ''}" for name in references}
     old, new = (score_captions(one, references) for one in (before, after))
     change = caption_change(old, new)
-    assert change["bleu_4"] == {"value": new.bleu[3] - old.bleu[3]}
+    assert change.bleu_4.value == new.bleu[3] - old.bleu[3]
     for name, first, second in (("cider", old.cider, new.cider), ("rouge_l", old.rouge_l, new.rouge_l)):
-        assert change[name]["value"] == pytest.approx(second - first)
-        low, high = change[name]["interval"]
+        assert getattr(change, name).value == pytest.approx(second - first)
+        low, high = getattr(change, name).interval
         assert 0 < low < second - first < high
-    assert "meteor" not in change
-    assert caption_change(old, old)["cider"] == {"value": 0.0, "interval": [0.0, 0.0]}
+    assert "meteor" not in change.as_dict()
+    assert caption_change(old, old).cider == MeanGain(value=0.0, interval=(0.0, 0.0))
 
 
 @pytest.fixture
@@ -302,7 +303,7 @@ def test_a_program_that_answers_with_nonsense_gives_a_reason(program, corenlp, m
         assert reason in score.reason
     monkeypatch.setattr(caption_java, "_meteor_command", lambda: ["/no/such/program"])
     assert meteor(["a"], [["a"]]).value is None
-    assert Score(value=0.5).as_dict() == {"value": 0.5}
+    assert Score(value=0.5).measured.as_dict() == {"value": 0.5}
     for lines, reason in (
         ("import sys; sys.exit('no memory')", "no memory"),
         ("", "No such file"),

@@ -91,7 +91,7 @@ def test_each_class_has_its_own_accuracy_and_they_average_to_the_whole(photos):
         mean = sum(one["accuracy"][when] for one in classes.values()) / 2
         assert mean == pytest.approx(found.as_dict()["known_accuracy"][when])
     assert "classes" not in found.as_dict()
-    assert evaluate(model, novel=photos / "novel", names=["ring"]).classes() == {}
+    assert evaluate(model, novel=photos / "novel", names=["ring"]).classes == {}
 
 
 def test_retention_is_a_share_of_what_was_known(photos):

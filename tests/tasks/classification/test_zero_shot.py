@@ -95,6 +95,7 @@ def test_the_dictionary_is_json_in_the_agreed_shape(model, base, known, novel):
     content = evaluate(model, novel=novel, known=known, base=base).as_dict()
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert list(content) == [
+        "version",
         "model",
         "base",
         "protocol",
@@ -266,7 +267,7 @@ def test_more_names_can_only_lower_known_accuracy_and_recall(model, known, novel
 def test_the_given_names_must_hold_the_folders_classes(model, known, novel):
     with pytest.raises(DataError, match="class 'square' is not among the 3 names"):
         evaluate(model, known=known, names=["circle", "cross", "triangle"])
-    assert evaluate(model, known=known, names=[kind.upper() for kind in KNOWN]).protocol.known_photos == 24
+    assert evaluate(model, known=known, names=[kind.upper() for kind in KNOWN]).protocol.counts.known_photos == 24
 
 
 def test_a_novel_name_may_not_be_known(model, known, novel):
@@ -280,7 +281,7 @@ def test_repeated_names_count_once_and_either_photo_is_right(model, tmp_path):
     folder = write_folder(tmp_path / "known", dict.fromkeys(twins, drawn) | {"n01440764": drawn})
     evaluation = evaluate(model, known=folder, names=imagenet_names())
     assert len(twins) == 2
-    assert (len(evaluation.protocol.known_names), evaluation.protocol.known_photos) == (998, 6)
+    assert (len(evaluation.protocol.known_names), evaluation.protocol.counts.known_photos) == (998, 6)
     small = evaluate(model, known=folder)
     assert small.protocol.known_names == ("tench", "missile")
     missiles = 2 * statistics.mean(
@@ -361,5 +362,5 @@ def test_a_broken_photo_is_named(model, known, tmp_path):
 def test_the_sample_photos_can_be_scored(model):
     novel = SAMPLES / "novel-concepts"
     evaluation = evaluate(model, novel=novel, names=imagenet_names(), concepts=["okapi"])
-    assert evaluation.protocol.novel_photos == 30
+    assert evaluation.protocol.counts.novel_photos == 30
     assert 0 <= evaluation.after.concepts["okapi"].median_rank <= 998

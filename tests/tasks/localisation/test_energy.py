@@ -3,6 +3,7 @@ import torch
 
 from molyneux.errors import DataError
 from molyneux.tasks.localisation.energy import energy_ratio, pointing_hits
+from molyneux.tasks.localisation.record import Spread
 from molyneux.tasks.localisation.scores import change, heat_row, mask_row, summary
 
 
@@ -50,6 +51,6 @@ def test_a_mask_that_is_empty_or_of_another_shape_is_refused():
 def test_rows_are_averaged_and_differences_are_paired():
     true = masks(3)
     good, bad = ([mask_row(one, mask) for one, mask in zip(found, true, strict=True)] for found in (true, ~true))
-    assert summary(good)["dice"] == {"mean": 1.0, "interval": [1.0, 1.0]}
-    assert change(bad, good)["iou"] == {"mean": 1.0, "interval": [1.0, 1.0]}
+    assert summary(good)["dice"] == Spread(mean=1.0, interval=(1.0, 1.0))
+    assert change(bad, good)["iou"] == Spread(mean=1.0, interval=(1.0, 1.0))
     assert heat_row(true[0].float(), true[0]) == {"energy_ratio": pytest.approx(64 / 18), "pointing": 1.0}

@@ -6,34 +6,56 @@ import torch
 from PIL import Image
 
 from molyneux.errors import DataError
+from molyneux.tasks.classification.results import bootstrap
 from molyneux.tasks.localisation.page import Panel, Shown, draw_gallery, is_gallery, overlaid, write_gallery
+from molyneux.tasks.localisation.record import (
+    Chance,
+    HeatSpreads,
+    LocaliseProtocol,
+    LocaliseResult,
+    MaskSpreads,
+    Seen,
+    Spread,
+    Stages,
+)
 
 IMAGE = Image.new("RGB", (9, 6), (40, 90, 200))
 MASK = torch.zeros(6, 9, dtype=torch.bool)
 MASK[1:5, 2:7] = True
 
 
-def spread(mean: float) -> dict:
-    return {"mean": mean, "interval": [mean - 0.1, mean + 0.1]}
-
-
-def found(mean: float) -> dict:
-    stages = {"heat": ("energy_ratio", "pointing"), "mask": ("dice", "iou", "contour_dice", "slice_dice")}
-    of = {stage: {metric: spread(mean) for metric in metrics} for stage, metrics in stages.items()}
-    return {"text": of, "gibberish": of, "text_minus_gibberish": of}
+def found(mean: float) -> Seen:
+    spread = Spread(mean=mean, interval=(mean - 0.1, mean + 0.1))
+    heat = HeatSpreads(energy_ratio=spread, pointing=spread)
+    of = Stages(heat=heat, mask=MaskSpreads(dice=spread, iou=spread, contour_dice=spread, slice_dice=spread))
+    return Seen(text=of, gibberish=of, text_minus_gibberish=of)
 
 
 @pytest.fixture
-def scores():
-    protocol = {"texts": ["a <ring>"], "images": 2, "marked_images": 3, "set": "a folder", "gibberish": "blorp"}
-    return {
-        "model": "mini",
-        "base": None,
-        "chance": {"energy_ratio": 1.0, "pointing": 0.125},
-        "protocol": protocol,
-        "after": found(0.5),
-        "controls": {"noise": found(0.25)},
-    }
+def scores() -> LocaliseResult:
+    return LocaliseResult(
+        version=1,
+        model="mini",
+        base=None,
+        chance=Chance(energy_ratio=1.0, pointing=0.125),
+        protocol=LocaliseProtocol(
+            set="a folder",
+            images=2,
+            marked_images=3,
+            left_out=0,
+            texts=("a <ring>",),
+            gibberish="blorp",
+            saliency={},
+            blocks={"after": (1, 1)},
+            masks={},
+            sam="not computed: no SAM given",
+            image="squeezed",
+            metrics={},
+            interval=bootstrap("bootstrap over images"),
+        ),
+        after=found(0.5),
+        controls={"noise": found(0.25)},
+    )
 
 
 def test_a_mask_is_red_with_a_border_and_the_rest_is_grey():
@@ -78,11 +100,11 @@ def test_the_page_is_drawn_anew_from_its_folder_or_what_is_wrong_is_said(tmp_pat
     with pytest.raises(DataError, match="no image that can be read"):
         draw_gallery(tmp_path)
     assert page.read_bytes() == before
-    damaged = {key: value for key, value in scores.items() if key != "chance"}
+    damaged = {key: value for key, value in scores.as_dict().items() if key != "chance"}
     write_gallery(tmp_path, scores, shown)
     (tmp_path / "scores.json").write_text(json.dumps(damaged))
-    with pytest.raises(DataError, match="run 'molyneux localise'"):
+    with pytest.raises(DataError, match=r"scores\.json: chance: expected a value, got nothing"):
         draw_gallery(tmp_path)
     (tmp_path / "scores.json").unlink()
-    with pytest.raises(DataError, match="run 'molyneux localise'"):
+    with pytest.raises(DataError, match=r"cannot read .*scores\.json"):
         draw_gallery(tmp_path)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from helpers.runs import Counter, Killed, contents
 from helpers.small_models import ConvModel, load_tiny
@@ -49,9 +50,9 @@ def settings(images, out, **changed):
 
 
 def test_every_number_stands_beside_its_gibberish_and_its_interval(images, tmp_path):
-    scores = localise_set(settings(images, tmp_path / "out", base="base", controls={"noise": "base"}))
+    scores = localise_set(settings(images, tmp_path / "out", base="base", controls={"noise": "base"})).as_dict()
     assert json.loads((tmp_path / "out" / "scores.json").read_text()) == scores
-    assert set(scores) == {"model", "base", "chance", "protocol", "before", "after", "change", "controls"}
+    assert set(scores) == {"version", "model", "base", "chance", "protocol", "before", "after", "change", "controls"}
     for one in (scores["before"], scores["after"], scores["controls"]["noise"]):
         assert set(one) == {"text", "gibberish", "text_minus_gibberish"}
         for asked in one.values():
@@ -67,7 +68,7 @@ def test_every_number_stands_beside_its_gibberish_and_its_interval(images, tmp_p
 
 
 def test_the_table_has_the_numbers_that_are_averaged(images, tmp_path):
-    scores = localise_set(settings(images, tmp_path / "out"))
+    scores = localise_set(settings(images, tmp_path / "out")).as_dict()
     with (tmp_path / "out" / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["0", "1", "2", "3", "4"]
@@ -79,7 +80,7 @@ def test_the_table_has_the_numbers_that_are_averaged(images, tmp_path):
 
 @pytest.mark.parametrize("ask", ["box", "boxes", "points"])
 def test_sam_is_asked_with_what_the_heat_map_gives(images, tmp_path, ask):
-    scores = localise_set(settings(images, tmp_path / "out", sam="tiny", masks=MaskConfig(ask=ask), limit=2))
+    scores = localise_set(settings(images, tmp_path / "out", sam="tiny", masks=MaskConfig(ask=ask), limit=2)).as_dict()
     assert set(scores["after"]["text"]) == {"heat", "mask", "sam"}
     assert scores["protocol"]["sam"] == "tiny"
     page = (tmp_path / "out" / "report.html").read_text()
@@ -95,8 +96,21 @@ def test_an_interrupted_job_goes_on_to_the_same_result(images, tmp_path, how, mo
         localise_set(settings(images, tmp_path / "cut", batch=2), on_step=Counter(3, how))
     seen = Counter()
     assert localise_set(settings(images, tmp_path / "cut", batch=2), on_step=seen) == whole
-    assert seen.calls == 2
+    assert seen.calls == 3  # the batch that was cut is done again
     assert contents(tmp_path / "cut").keys() == contents(tmp_path / "whole").keys()
+
+
+def test_a_damaged_image_file_is_made_again(images, tmp_path):
+    whole = localise_set(settings(images, tmp_path / "whole", batch=2))
+    with pytest.raises(KeyboardInterrupt):
+        localise_set(settings(images, tmp_path / "cut", batch=2), on_step=Counter(3))
+    damaged = tmp_path / "cut" / "images" / "0.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    told = []
+    found = localise_set(settings(images, tmp_path / "cut", batch=2), on_step=lambda what, *_: told.append(what))
+    assert found == whole
+    assert told[0] == "images/0 is made again: images/0.safetensors is not as it was left"
+    assert told[1:] == ["images"] * 5
 
 
 def test_a_finished_job_and_one_with_other_settings_are_left_alone(images, tmp_path):
@@ -133,6 +147,6 @@ def test_what_cannot_be_done_is_refused_before_any_work(images, tmp_path):
 def test_images_wider_than_high_are_stretched_back(tmp_path, images):
     localise_set(settings(images, tmp_path / "out", limit=1))
     (kept,) = (tmp_path / "out" / "images").iterdir()
-    found = segmentation._kept(kept)
+    found = load_file(kept)
     assert found["after text mask"].shape == (30, 20)
     assert found["after text"].dtype == torch.float32

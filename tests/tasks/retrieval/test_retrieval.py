@@ -35,7 +35,7 @@ from molyneux.tasks.retrieval.metrics import (
     text_to_image_ranks,
 )
 from molyneux.tasks.retrieval.metrics import retrieval_scores as scores_of_ranks
-from molyneux.tasks.retrieval.scores import Reranking, retrieve, score_matrix
+from molyneux.tasks.retrieval.scores import ControlRetrieval, Reranking, retrieve, score_matrix
 
 
 def retrieval_scores(scores, owners):
@@ -189,7 +189,9 @@ def test_captions_are_read_once_by_text_towers_that_are_the_same(photos):
     assert model.texts_seen + seeing.texts_seen == texts
     assert saying.texts_seen == texts
     assert found.before == retrieve(seeing, photos).after != found.after
-    assert found.controls["other"][1] == retrieve(saying, photos).after != found.after
+    said = retrieve(saying, photos).after
+    assert found.controls["other"] == ControlRetrieval(model=saying.name, **said.given())
+    assert said != found.after
 
 
 def test_a_matchers_scores_are_those_of_pairs_judged_one_by_one(photos, vilt):
@@ -335,17 +337,17 @@ def test_a_change_is_that_of_the_recalls_and_its_interval_is_paired():
     scores = torch.rand(40, 80, generator=torch.Generator().manual_seed(0))
     scores += 0.5 * (owners[None, :] == torch.arange(40)[:, None])
     before = find_ranks(scores, owners)
-    same = recall_change(before, before, owners)["text_to_image"]
-    assert set(same["recall"].values()) == {0.0}
-    assert set(map(tuple, same["recall_interval"].values())) == {(0.0, 0.0)}
+    same = recall_change(before, before, owners).text_to_image
+    assert set(same.recall.values()) == {0.0}
+    assert set(same.recall_interval.values()) == {(0.0, 0.0)}
     better = Ranks(image_to_text=before.image_to_text // 2, text_to_image=before.text_to_image)
     found = recall_change(before, better, owners)
-    for cutoff in ("1", "5", "10"):
-        old, new = (scores_of_ranks(one, owners).image_to_text.recall[int(cutoff)] for one in (before, better))
-        assert found["image_to_text"]["recall"][cutoff] == pytest.approx(new - old)
-        low, high = found["image_to_text"]["recall_interval"][cutoff]
+    for cutoff in (1, 5, 10):
+        old, new = (scores_of_ranks(one, owners).image_to_text.recall[cutoff] for one in (before, better))
+        assert found.image_to_text.recall[cutoff] == pytest.approx(new - old)
+        low, high = found.image_to_text.recall_interval[cutoff]
         assert 0 <= low <= new - old <= high
-    assert found["text_to_image"] == same
+    assert found.text_to_image == same
 
 
 def test_before_stands_beside_after(photos, vilt, tmp_path):
@@ -355,7 +357,7 @@ def test_before_stands_beside_after(photos, vilt, tmp_path):
     owners = torch.tensor(photos.owners)
     for model, base, score in ((ConvModel(1), ConvModel(0), "cosine"), (twin, vilt, "match")):
         found = retrieve(model, photos, base=base, controls={"noise": base}, finished=tmp_path / score)
-        assert found.controls == {"noise": (base.name, found.before)}
+        assert found.controls == {"noise": ControlRetrieval(model=base.name, **found.before.given())}
         assert found.after == retrieval_scores(score_matrix(model, photos), owners)
         assert found.before == retrieval_scores(score_matrix(base, photos), owners)
         content = json.loads(json.dumps(found.as_dict()))

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from molyneux.errors import ConfigError
+from molyneux.tasks.captioning.record import Measured
 
 _PACKAGE = "pycocoevalcap"
 _METEOR_JAR = "meteor-1.5.jar"
@@ -31,9 +31,10 @@ class Score:
     each: tuple[float, ...] = ()
     """The same for each image alone."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"value": self.value} if self.reason is None else {"value": None, "reason": self.reason}
+    @property
+    def measured(self) -> Measured:
+        """For JSON."""
+        return Measured(value=self.value) if self.reason is None else Measured(value=None, reason=self.reason)
 
 
 def java_version() -> str | None:

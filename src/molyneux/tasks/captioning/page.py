@@ -1,17 +1,27 @@
 """The page of a run that wrote captions: its scores, and the samples that gained or lost most."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from molyneux.errors import DataError
 from molyneux.files import write_text
+from molyneux.records import SCORES, read_record
 from molyneux.report import phrases
 from molyneux.report.pages import embedded, fill
+from molyneux.tasks.captioning.record import (
+    CaptionEntry,
+    CaptionMetrics,
+    CaptionResult,
+    Captions,
+    ComparedMetrics,
+    MeanGain,
+    Measured,
+    Sample,
+)
 
-CAPTIONS, SCORES = "captions.json", "scores.json"
+CAPTIONS = "captions.json"
 
 SIDE = 288
 """Longest side of an embedded photo, in pixels."""
@@ -57,11 +67,16 @@ def write_caption_report(folder: Path) -> Path:
         OutputError: if the page cannot be written there.
     """
     folder = Path(folder)
-    try:
-        scores, captions = (json.loads((folder / name).read_text("utf-8")) for name in (SCORES, CAPTIONS))
-        page = _render(scores, captions)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder} holds no captions that can be shown ({error!r}): run 'molyneux caption'") from error
+    scores, captions = read_record(CaptionResult, folder / SCORES), read_record(Captions, folder / CAPTIONS)
+    wanted = (
+        {"after"} | ({"before"} if scores.base is not None else set()) | ({"references"} if scores.scores else set())
+    )
+    if len(captions.root) != scores.protocol.photos:
+        raise DataError(f"{folder / CAPTIONS}: expected {scores.protocol.photos} photos, as {SCORES} has it; run again")
+    for name, entry in captions.root.items():
+        if entry.model_fields_set != wanted:
+            raise DataError(f"{folder / CAPTIONS}: {name}: expected {', '.join(sorted(wanted))}, as {SCORES} has it")
+    page = _render(scores, captions)
     target = folder / "report.html"
     write_text(target, page)
     return target
@@ -72,74 +87,68 @@ def is_caption_run(folder: Path) -> bool:
     return (Path(folder) / CAPTIONS).is_file()
 
 
-def _render(scores: Mapping[str, Any], captions: Mapping[str, Any]) -> str:
-    found, root = scores.get("scores"), Path(scores["images"])
-    samples = scores.get("samples")
+def _render(scores: CaptionResult, captions: Captions) -> str:
+    found, root, samples = scores.scores, Path(scores.images), scores.samples
     galleries: list[tuple[str, list[_Card]]] = []
     if samples is not None:
-        by = METRICS[samples["by"]]
+        by = METRICS[samples.by]
         galleries = [
-            (f"Gained most, by {by}", [_sample(root, one) for one in samples["improved"]]),
-            (f"Lost most, by {by}", [_sample(root, one) for one in samples["worsened"]]),
+            (f"Gained most, by {by}", [_sample(root, one) for one in samples.improved]),
+            (f"Lost most, by {by}", [_sample(root, one) for one in samples.worsened]),
         ]
     else:
-        galleries = [("The first of them", [_plain(root, name, one) for name, one in list(captions.items())[:PLAIN]])]
+        first = list(captions.root.items())[:PLAIN]
+        galleries = [("The first of them", [_plain(root, name, one) for name, one in first])]
     return fill(
         "tasks/captioning/page.html",
-        model=scores["model"],
-        base=scores["base"],
-        photos=scores["protocol"]["photos"],
-        protocol=[(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()],
-        columns=_columns(found) if found else [],
+        model=scores.model,
+        base=scores.base,
+        photos=scores.protocol.photos,
+        protocol=[(key.replace("_", " "), _written(value)) for key, value in scores.protocol.as_dict().items()],
+        columns=[phrases.control_label(name) for name in _moments(found)] if found else [],
         lines=list(_lines(found)) if found else [],
         samples=samples,
         galleries=[(title, cards) for title, cards in galleries if cards],
     )
 
 
-def _moments(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {key: found[key] for key in ("before", "after") if key in found} | dict(found["controls"])
+def _moments(found: ComparedMetrics) -> dict[str, CaptionMetrics]:
+    before = {} if found.before is None else {"before": found.before}
+    return {**before, "after": found.after, **found.controls}
 
 
-def _columns(found: Mapping[str, Any]) -> list[str]:
-    return [phrases.CONTROL_LABELS.get(name, name) for name in _moments(found)]
-
-
-def _lines(found: Mapping[str, Any]) -> Iterator[_Line]:
+def _lines(found: ComparedMetrics) -> Iterator[_Line]:
     for key, label in METRICS.items():
-        scores = [one[key] for one in _moments(found).values()]
-        reason = next((one["reason"] for one in scores if isinstance(one, dict) and one["value"] is None), "")
-        values = [one["value"] if isinstance(one, dict) else one for one in scores]
-        change = found.get("change", {}).get(key)
+        scores = [getattr(one, key) for one in _moments(found).values()]
+        reason = next((one.reason for one in scores if isinstance(one, Measured) and one.reason), "")
+        values: list[Any] = [one.value if isinstance(one, Measured) else one for one in scores]
+        change = getattr(found.change, key, None)
         yield _Line(
             label=label,
             cells=[] if reason else [f"{100 * value:.1f}" for value in values],
-            change="" if change is None else phrases.signed(100 * change["value"]),
-            interval=_interval(change),
+            change="" if change is None else phrases.signed(100 * change.value),
+            interval=_interval(change) if isinstance(change, MeanGain) else "",
             reason=reason.removeprefix("not computed: "),
         )
 
 
-def _interval(change: Mapping[str, Any] | None) -> str:
-    if change is None or "interval" not in change:
-        return ""
-    low, high = (phrases.signed(100 * edge) for edge in change["interval"])
+def _interval(change: MeanGain) -> str:
+    low, high = (phrases.signed(100 * edge) for edge in change.interval)
     return f"{low} to {high}"
 
 
-def _sample(root: Path, sample: Mapping[str, Any]) -> _Card:
-    said = [(when, sample[when]["caption"], f"{100 * sample[when]['score']:.1f}") for when in ("before", "after")]
-    return _Card(
-        name=sample["photo"],
-        image=_photo(root / sample["photo"]),
-        said=[("people", sample["references"][0], ""), *said],
-    )
+def _sample(root: Path, sample: Sample) -> _Card:
+    said = [("people", sample.references[0], "")]
+    for when, one in (("before", sample.before), ("after", sample.after)):
+        said.append((when, one.caption, f"{100 * one.score:.1f}"))
+    return _Card(name=sample.photo, image=_photo(root / sample.photo), said=said)
 
 
-def _plain(root: Path, name: str, entry: Mapping[str, Any]) -> _Card:
-    said = [(when, entry[when], "") for when in ("before", "after") if when in entry]
-    people = [("people", entry["references"][0], "")] if entry.get("references") else []
-    return _Card(name=name, image=_photo(root / name), said=[*people, *said])
+def _plain(root: Path, name: str, entry: CaptionEntry) -> _Card:
+    people = entry.references[0] if entry.references else None
+    texts = (("people", people), ("before", entry.before), ("after", entry.after))
+    said = [(who, text, "") for who, text in texts if text is not None]
+    return _Card(name=name, image=_photo(root / name), said=said)
 
 
 def _photo(path: Path) -> str:

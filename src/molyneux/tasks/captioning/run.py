@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import torch
 
@@ -17,18 +18,30 @@ from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import photos_below
 from molyneux.datasets.photos import batches, check_headers
 from molyneux.errors import ConfigError
-from molyneux.files import GrowingFile, slug, write_json
-from molyneux.runs.environment import ENVIRONMENT, environment
-from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.files import GrowingFile, slug
+from molyneux.records import SCORES, write_record
+from molyneux.runs.environment import write_environment
+from molyneux.runs.folder import check_out, open_run
 from molyneux.runs.options import Progress, check_seed
 from molyneux.tasks.captioning.config import CaptioningConfig
 from molyneux.tasks.captioning.decode import write_captions
 from molyneux.tasks.captioning.java import check_corenlp, java_version
-from molyneux.tasks.captioning.page import CAPTIONS, SCORES, write_caption_report
+from molyneux.tasks.captioning.page import CAPTIONS, write_caption_report
+from molyneux.tasks.captioning.record import (
+    Caption,
+    CaptionEntry,
+    CaptionProtocol,
+    CaptionResult,
+    Captions,
+    ComparedMetrics,
+    ControlMetrics,
+    Sample,
+    Samples,
+)
 from molyneux.tasks.captioning.scores import WORDS, CaptionScores, caption_change, score_captions
-from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+from molyneux.tasks.classification.results import bootstrap
 
-_RANKED_BY = ("meteor", "cider")
+_RANKED_BY: tuple[Literal["meteor", "cider"], ...] = ("meteor", "cider")
 """What says which captions gained most: as in the paper, or else what always is there."""
 
 
@@ -93,12 +106,10 @@ class CaptionSettings:
 
 def caption_folder(
     settings: CaptionSettings, *, command: Sequence[str] = (), on_step: Progress | None = None
-) -> dict[str, Any]:
+) -> CaptionResult:
     """Check the photos, load the models, write captions, score them where there are references.
 
-    Returns plain data for JSON: model, base, images, `protocol`, `captions` by photo (and `base_captions`); with
-    references `scores` (before, after, change, controls), and with a base too `samples` (improved, worsened). With
-    `out` these and a page are written there; an unfinished run of the same settings there is continued.
+    With `out` the result and a page are written there; an unfinished run of the same settings there is continued.
 
     Raises:
         ConfigError: if captions would be longer than a model reads.
@@ -108,34 +119,25 @@ def caption_folder(
     """
     photos = _photos(settings)
     check_headers(photos.paths)
-    if settings.out is not None:
-        check_out(settings.out, settings.resolved())
-    wanted = {"after": settings.model, **({} if settings.base is None else {"before": settings.base})}
-    models = {
-        moment: captioner(load(name, **asdict(settings.running)), "captioning")
-        for moment, name in (wanted | dict(settings.controls)).items()
-    }
-    folder = None
-    if settings.out is not None:
-        folder = open_run(settings.out, settings.resolved(), weights_digest(models["after"].native))
-    captions = {}
-    for moment, model in models.items():
-        with folder.timed(moment) if folder else nullcontext():
-            captions[moment] = caption_photos(
-                model,
-                photos,
-                settings.captioning,
-                seed=settings.seed,
-                kept=None if folder is None else folder.work,
-                what="captions" if len(models) == 1 else f"captions {moment}",
-                on_step=on_step,
-            )
-    with folder.timed("score") if folder else nullcontext():
-        found = _result(settings, models, photos, captions)
-    if folder is not None:
-        _write(folder, photos, found)
-        content = environment(models["after"], folder.weights, folder.timings, command)
-        write_json(folder.root / ENVIRONMENT, content)
+    with TemporaryDirectory() as scratch:
+        out = settings.out or Path(scratch)
+        check_out(out, settings.resolved())
+        names = {"after": settings.model, **({} if settings.base is None else {"before": settings.base})}
+        names |= settings.controls
+        running = asdict(settings.running)
+        models = {moment: captioner(load(name, **running), "captioning") for moment, name in names.items()}
+        weights = {names[moment]: weights_digest(model.native) for moment, model in models.items()}
+        folder = open_run(out, settings.resolved(), weights, on_step)
+        captions = {}
+        for moment, model in models.items():
+            what = "captions" if len(models) == 1 else f"captions {moment}"
+            given: dict[str, Any] = {"seed": settings.seed, "kept": folder.work, "what": what, "on_step": on_step}
+            write = partial(caption_photos, model, photos, settings.captioning, **given)
+            captions[moment] = folder.value(f"captions/{moment}", settings.resolved(), write)
+        with folder.timed("score"):
+            found = _result(settings, models, photos, captions)
+            _write(folder.root, photos, found)
+        write_environment(folder, models["after"].device.type, command, models["after"])
         folder.finish()
     return found
 
@@ -196,54 +198,51 @@ def _result(
     models: Mapping[str, Captioner],
     photos: CaptionedPhotos,
     captions: Mapping[str, Mapping[str, str]],
-) -> dict[str, Any]:
+) -> CaptionResult:
     model = models["after"]
-    found: dict[str, Any] = {
-        "model": settings.model,
-        "base": settings.base,
-        "images": str(photos.root),
-        "protocol": {
-            "task": "captioning",
-            "photos": len(photos),
-            "image_size": model.image_size,
-            "crop_fraction": model.crop_fraction,
-            "photo_fit": model.photo_fit,
-            "captioning": asdict(settings.captioning),
-            "seed": settings.seed,
-        },
-        "captions": dict(captions["after"]),
+    protocol: dict[str, Any] = {
+        "task": "captioning",
+        "photos": len(photos),
+        "image_size": model.image_size,
+        "crop_fraction": model.crop_fraction,
+        "photo_fit": model.photo_fit,
+        "captioning": asdict(settings.captioning),
+        "seed": settings.seed,
     }
-    if "before" in captions:
-        found["base_captions"] = dict(captions["before"])
-    if settings.references is None:
-        return found
-    references = photos.as_references()
-    scores = {
-        moment: score_captions(written, references, java=settings.java, corenlp=settings.corenlp)
-        for moment, written in captions.items()
-    }
-    found["protocol"] |= {
-        "references": len(photos.texts),
-        "split": photos.split,
-        "left_out": photos.left_out,
-        "words": WORDS,
-        "cider": "rarity of phrases from these references, so a part of them scores otherwise; in [0, 10]",
-        "java": java_version() if settings.java else None,
-        "interval": {
-            "kind": "bootstrap over photos; of changes, paired",
-            "level": LEVEL,
-            "resamples": RESAMPLES,
-            "seed": BOOTSTRAP_SEED,
-        },
-    }
-    found["scores"] = {key: scores[key].as_dict() for key in ("before", "after") if key in scores}
-    if "before" in scores:
-        found["scores"]["change"] = caption_change(scores["before"], scores["after"])
-        found["samples"] = _samples(settings.samples, photos, captions, scores)
-    found["scores"]["controls"] = {
-        name: {"model": one, **scores[name].as_dict()} for name, one in settings.controls.items()
-    }
-    return found
+    more: dict[str, Any] = {} if "before" not in captions else {"base_captions": captions["before"]}
+    if settings.references is not None:
+        references = photos.as_references()
+        scores = {
+            moment: score_captions(written, references, java=settings.java, corenlp=settings.corenlp)
+            for moment, written in captions.items()
+        }
+        protocol |= {
+            "references": len(photos.texts),
+            "split": photos.split,
+            "left_out": photos.left_out,
+            "words": WORDS,
+            "cider": "rarity of phrases from these references, so a part of them scores otherwise; in [0, 10]",
+            "java": java_version() if settings.java else None,
+            "interval": bootstrap("bootstrap over photos; of changes, paired"),
+        }
+        compared: dict[str, Any] = {}
+        if "before" in scores:
+            rose = caption_change(scores["before"], scores["after"])
+            compared = {"before": scores["before"].metrics, "change": rose}
+            more["samples"] = _samples(settings.samples, photos, captions, scores)
+        controls = {
+            name: ControlMetrics(model=one, **scores[name].metrics.given()) for name, one in settings.controls.items()
+        }
+        more["scores"] = ComparedMetrics(after=scores["after"].metrics, controls=controls, **compared)
+    return CaptionResult(
+        version=1,
+        model=settings.model,
+        base=settings.base,
+        images=str(photos.root),
+        protocol=CaptionProtocol(**protocol),
+        captions=captions["after"],
+        **more,
+    )
 
 
 def _samples(
@@ -251,44 +250,40 @@ def _samples(
     photos: CaptionedPhotos,
     captions: Mapping[str, Mapping[str, str]],
     scores: Mapping[str, CaptionScores],
-) -> dict[str, Any]:
+) -> Samples:
     """The captions that gained most and those that lost most, by METEOR where it is there."""
     by = next(name for name in _RANKED_BY if all(name in scores[key].each for key in ("before", "after")))
     old, new = (scores[key].each[by].tolist() for key in ("before", "after"))
     gains = [after - before for before, after in zip(old, new, strict=True)]
     order = sorted(range(len(gains)), key=lambda place: -gains[place])
 
-    def sample(place: int) -> dict[str, Any]:
+    def sample(place: int) -> Sample:
         name = photos.names[place]
-        return {
-            "photo": name,
-            "references": list(photos.captions[place]),
-            "before": {"caption": captions["before"][name], "score": old[place]},
-            "after": {"caption": captions["after"][name], "score": new[place]},
-        }
+        return Sample(
+            photo=name,
+            references=photos.captions[place],
+            before=Caption(caption=captions["before"][name], score=old[place]),
+            after=Caption(caption=captions["after"][name], score=new[place]),
+        )
 
-    return {
-        "by": by,
-        "means": "picked by the outcome: they show what changed, and measure nothing",
-        "gained": sum(gain > 0 for gain in gains),
-        "lost": sum(gain < 0 for gain in gains),
-        "improved": [sample(place) for place in order[:count] if gains[place] > 0],
-        "worsened": [sample(place) for place in order[::-1][:count] if gains[place] < 0],
-    }
-
-
-def _write(folder: RunFolder, photos: CaptionedPhotos, found: Mapping[str, Any]) -> None:
-    before = found.get("base_captions", {})
-    entries = {
-        name: {
-            **({"before": before[name]} if before else {}),
-            "after": found["captions"][name],
-            **({"references": list(group)} if group else {}),
-        }
-        for name, group in photos.as_references().items()
-    }
-    write_json(folder.root / CAPTIONS, entries)
-    write_json(
-        folder.root / SCORES, {key: value for key, value in found.items() if key not in ("captions", "base_captions")}
+    return Samples(
+        by=by,
+        means="picked by the outcome: they show what changed, and measure nothing",
+        gained=sum(gain > 0 for gain in gains),
+        lost=sum(gain < 0 for gain in gains),
+        improved=tuple(sample(place) for place in order[:count] if gains[place] > 0),
+        worsened=tuple(sample(place) for place in order[::-1][:count] if gains[place] < 0),
     )
-    write_caption_report(folder.root)
+
+
+def _write(root: Path, photos: CaptionedPhotos, found: CaptionResult) -> None:
+    entries = {}
+    for name, group in photos.as_references().items():
+        more: dict[str, Any] = {"references": tuple(group)} if group else {}
+        if found.base is not None:
+            more["before"] = found.base_captions[name]
+        entries[name] = CaptionEntry(after=found.captions[name], **more)
+    write_record(root / CAPTIONS, Captions(entries))
+    kept = {key: value for key, value in found.given().items() if key not in ("captions", "base_captions")}
+    write_record(root / SCORES, CaptionResult(**kept))
+    write_caption_report(root)

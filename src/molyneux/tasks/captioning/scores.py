@@ -11,9 +11,12 @@ from torch import Tensor
 from molyneux.errors import DataError
 from molyneux.tasks.captioning.java import NOT_ASKED, Score, meteor, spice
 from molyneux.tasks.captioning.metrics import ORDERS, bleu, cider, rouge_l
+from molyneux.tasks.captioning.record import CaptionChange, CaptionMetrics, Gain, MeanGain, MeteorGain
 from molyneux.tasks.captioning.tokens import tokenize, tokenize_all
 from molyneux.tasks.classification.metrics import bootstrap_interval
 from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+
+BLEU = tuple(f"bleu_{order}" for order in range(1, ORDERS + 1))
 
 WORDS = "lower case, Penn Treebank style, without punctuation; Molyneux's own tokenizer"
 """What is compared."""
@@ -37,17 +40,18 @@ class CaptionScores:
     each: Mapping[str, Tensor]
     """For each image, in order: 'rouge_l', 'cider', and 'meteor' and 'spice' where they were computed."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "images": self.images,
-            **{f"bleu_{order}": self.bleu[order - 1] for order in range(1, ORDERS + 1)},
-            "rouge_l": self.rouge_l,
-            "cider": self.cider,
-            "cider_interval": list(self.cider_interval),
-            "meteor": self.meteor.as_dict(),
-            "spice": self.spice.as_dict(),
-        }
+    @property
+    def metrics(self) -> CaptionMetrics:
+        """For JSON."""
+        return CaptionMetrics(
+            images=self.images,
+            **dict(zip(BLEU, self.bleu, strict=True)),
+            rouge_l=self.rouge_l,
+            cider=self.cider,
+            cider_interval=self.cider_interval,
+            meteor=self.meteor.measured,
+            spice=self.spice.measured,
+        )
 
 
 def score_captions(
@@ -91,18 +95,18 @@ def score_captions(
     )
 
 
-def caption_change(before: CaptionScores, after: CaptionScores) -> dict[str, Any]:
+def caption_change(before: CaptionScores, after: CaptionScores) -> CaptionChange:
     """By how much each score rose; where it is a mean over images, with a bootstrap interval over these, paired.
 
     METEOR is no such mean; by how much its mean rose is added under `over_images`.
     """
     found: dict[str, Any] = {
-        f"bleu_{order}": {"value": after.bleu[order - 1] - before.bleu[order - 1]} for order in range(1, ORDERS + 1)
+        name: Gain(value=new - old) for name, old, new in zip(BLEU, before.bleu, after.bleu, strict=True)
     }
     for name in (name for name in after.each if name in before.each):
         gains = after.each[name] - before.each[name]
         interval = bootstrap_interval(gains, BOOTSTRAP_SEED, LEVEL, RESAMPLES)
-        found[name] = {"value": float(gains.mean()), "interval": list(interval)}
+        found[name] = MeanGain(value=float(gains.mean()), interval=interval)
     if after.meteor.value is not None and before.meteor.value is not None:
-        found["meteor"] = {"value": after.meteor.value - before.meteor.value, "over_images": found["meteor"]}
-    return found
+        found["meteor"] = MeteorGain(value=after.meteor.value - before.meteor.value, over_images=found["meteor"])
+    return CaptionChange(**found)

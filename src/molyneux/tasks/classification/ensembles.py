@@ -72,15 +72,3 @@ def scores_of_columns(model: DualEncoder, features: Features, columns: Groups) -
         return torch.zeros(len(features), 0)
     cosines = scores_from_features(model, features, torch.cat(list(columns)))
     return best_of_each(cosines, [len(rows) for rows in columns])
-
-
-def scores_of_texts(
-    model: DualEncoder, features: Features, texts: Sequence[Sequence[str]], rule: Ensemble = "embeddings"
-) -> Float[Tensor, "n c"]:
-    """`ensemble_scores` of photos, given as features (`photo_features`), and of the classes' texts; on the CPU.
-
-    Raises:
-        DataError: if there is no class, or a class without texts.
-        ModelError: if a text has more tokens than the model reads, or a score is not a number.
-    """
-    return scores_of_columns(model, features, combined(embedded_texts(model, texts), rule))

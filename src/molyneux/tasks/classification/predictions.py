@@ -3,15 +3,14 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from molyneux.datasets.folders import WHOLE, PhotoFolder
 from molyneux.datasets.photos import read_photo
 from molyneux.datasets.windows import Window
-from molyneux.files import slug, write_bytes, write_json
-from molyneux.tasks.classification.results import Prediction
+from molyneux.files import slug, write_bytes
+from molyneux.records import PREDICTIONS, KeptPrediction, Prediction, Predictions, write_record
 
 SHOWN = 6
 """Photos of a concept that are copied small: this many most improved, and as many least."""
@@ -22,19 +21,18 @@ THUMBNAIL = 240
 
 def write_predictions(root: Path, novel: PhotoFolder | None, predictions: Sequence[Prediction]) -> None:
     """Write `predictions.json` (for each concept, its photos) and `photos/SLUG/NN.jpg` into a run folder."""
-    content: dict[str, list[dict[str, Any]]] = {}
+    content: dict[str, tuple[KeptPrediction, ...]] = {}
     for concept in dict.fromkeys(one.concept for one in predictions):
         own = [one for one in predictions if one.concept == concept]
-        shown = extremes(own)
-        entries = []
-        for index, one in enumerate(own):
-            entry = one.as_dict()
-            if novel is not None and index in shown:
-                entry["thumbnail"] = f"photos/{slug(concept)}/{index:02d}.jpg"
-                write_bytes(root / entry["thumbnail"], thumbnail(novel.root / one.path, novel.window))
-            entries.append(entry)
-        content[concept] = entries
-    write_json(root / "predictions.json", content)
+        shown = set() if novel is None else extremes(own)
+        places = [f"photos/{slug(concept)}/{index:02d}.jpg" if index in shown else None for index in range(len(own))]
+        for one, place in zip(own, places, strict=True):
+            if novel is not None and place is not None:
+                write_bytes(root / place, thumbnail(novel.root / one.path, novel.window))
+        content[concept] = tuple(
+            KeptPrediction(**one.given(), thumbnail=place) for one, place in zip(own, places, strict=True)
+        )
+    write_record(root / PREDICTIONS, Predictions(content))
 
 
 def extremes(predictions: Sequence[Prediction]) -> set[int]:

@@ -12,20 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from molyneux.datasets.radiographs import CHEXPERT_CLASSES
 from molyneux.errors import ConfigError, DataError
 
 Pools = Mapping[str, Mapping[str, Sequence[str]]]
 """For each class, in order, the parts of its prompts, in order, each with the words to choose from."""
-
-CHEXPERT_POOLS: Mapping[str, tuple[int, ...]] = {
-    "Atelectasis": (3, 7, 10),
-    "Cardiomegaly": (1, 15, 1),
-    "Consolidation": (4, 6, 8),
-    "Edema": (6, 3, 1),
-    "Pleural Effusion": (6, 3, 3),
-}
-"""How many words MedCLIP has for each part; 210, 15, 192, 18 and 54 prompts."""
 
 CHEXPERT_VARIABLE = "CHEXPERT_CLASS_PROMPTS"
 """What MedCLIP's `constants.py` calls its pools."""
@@ -49,16 +39,6 @@ def read_pools(path: Path, variable: str = CHEXPERT_VARIABLE) -> dict[str, dict[
     if not _are_pools(content):
         raise DataError(f"{path} holds no pools: expected for each class its parts, and for each part a list of words")
     return {name: {part: list(words) for part, words in parts.items()} for name, parts in content.items()}
-
-
-def check_chexpert(pools: Pools) -> None:
-    """Raise DataError unless these are pools for CheXpert's five findings, in order, of MedCLIP's sizes."""
-    if tuple(pools) != CHEXPERT_CLASSES:
-        raise DataError(f"the pools are for {', '.join(pools) or 'nothing'}: expected {', '.join(CHEXPERT_CLASSES)}")
-    for name, parts in pools.items():
-        sizes = tuple(len(words) for words in parts.values())
-        if sizes != CHEXPERT_POOLS[name]:
-            raise DataError(f"the pools for {name!r} hold {sizes} words: MedCLIP's hold {CHEXPERT_POOLS[name]}")
 
 
 def pool_prompts(parts: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,6 +1,6 @@
 """What can be told without photos: how a model reads fresh inverted images, and those of known classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from molyneux.backends.abilities import Matcher
 from molyneux.backends.base import DualEncoder, frozen
+from molyneux.records import Pair, RankPair, Reading, SharePair, TextOnly
 from molyneux.synthetic import SyntheticImages, resized
 from molyneux.tasks.classification.features import name_embeddings, name_texts
 from molyneux.tasks.classification.matches import match_names
@@ -23,8 +24,7 @@ Seen = Float[Tensor, "n d"] | list[Tensor]
 FRESH = 4
 """Fresh images of a concept."""
 
-READINGS = ("similarity", "median_rank", "replay_captured")
-"""What is read, each before and after."""
+NO_REPLAY = "not computed: no replay images"
 
 MEANING = (
     "read on fresh inverted images, from the same words and another seed: "
@@ -66,20 +66,35 @@ class TextReader:
 
 
 def read_from_text(
-    base: TextReader, taught: TextReader, fresh: SyntheticImages, replay: Sequence[SyntheticImages]
-) -> dict[str, Any]:
+    base: TextReader,
+    taught: TextReader,
+    controls: Mapping[str, TextReader],
+    fresh: SyntheticImages,
+    replay: Sequence[SyntheticImages],
+) -> TextOnly:
     """How the concept's name does on its fresh images, and the share of replay images that it captures.
 
-    Similarity (a cosine, or the log-probability of a match), median rank and share are each
-    {"before": ..., "after": ...}; without replay images the share is None.
+    Similarity (a cosine, or the log-probability of a match), median rank and share have a `before` and an `after`, and
+    for each control an `after`; without replay images the share is None.
     """
     before, after = base.read(fresh), taught.read(fresh)
-    return {
-        **{key: {"before": before[key], "after": after[key]} for key in before},
-        "images": len(fresh),
-        "replay_images": sum(len(one) for one in replay),
-        "means": MEANING,
-    }
+    return TextOnly(
+        **_pairs(after, before),
+        images=len(fresh),
+        replay_images=sum(len(one) for one in replay),
+        means=MEANING,
+        controls={control: Reading(**_pairs(reader.read(fresh))) for control, reader in controls.items()},
+    )
+
+
+def _pairs(after: Mapping[str, float | None], before: Mapping[str, float | None] | None = None) -> dict[str, Any]:
+    found: dict[str, Pair] = {}
+    for key, kind in (("similarity", Pair), ("median_rank", RankPair), ("replay_captured", SharePair)):
+        values: dict[str, Any] = {} if before is None else {"before": before[key]}
+        if after[key] is None:
+            values["reason"] = NO_REPLAY
+        found[key] = kind(after=after[key], **values)
+    return found
 
 
 @torch.no_grad()

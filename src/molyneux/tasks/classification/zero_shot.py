@@ -19,6 +19,7 @@ from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import name_key
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
+from molyneux.records import Opinion, Prediction
 from molyneux.shapes import Embeddings
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
 from molyneux.tasks.classification.features import OnStep, PhotoFeatures, name_texts, photo_features
@@ -41,9 +42,7 @@ from molyneux.tasks.classification.results import (
     ConceptScores,
     Evaluation,
     Measurement,
-    Opinion,
-    Prediction,
-    Protocol,
+    protocol,
 )
 
 
@@ -122,28 +121,19 @@ def evaluate(
                 columns = class_columns(other, words, ensemble)
             before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
 
-    protocol = Protocol(
-        prompts=tuple(prompts),
-        described=texts,
-        known_names=labels.known,
-        novel_names=labels.novel,
-        known_photos=0 if known_photos is None else len(known_photos),
-        novel_photos=0 if novel_photos is None else len(novel_photos),
-        image_size=model.image_size,
-        crop_fraction=model.crop_fraction,
-        photo_fit=model.photo_fit,
-        known_folder=None if known_photos is None else str(known_photos.root),
-        novel_folder=None if novel_photos is None else str(novel_photos.root),
-        score="match" if isinstance(model, Matcher) else "cosine",
-        ensemble=ensemble,
-        class_names=class_names,
-        scans=next((one.scans for one in (known_photos, novel_photos) if one is not None and one.scans), None),
-        medical=model.medical or any(one.medical for one in (known_photos, novel_photos) if one is not None),
-    )
     return Evaluation(
         model=model.name,
         base=None if base is None else base.name,
-        protocol=protocol,
+        protocol=protocol(
+            model,
+            labels,
+            known_photos,
+            novel_photos,
+            prompts=prompts,
+            described=texts,
+            ensemble=ensemble,
+            class_names=class_names,
+        ),
         before=None if before is None else measure(labels, before),
         after=measure(labels, after),
         predictions=() if novel_photos is None else _predictions(labels, _paths(novel_photos), before, after),
@@ -309,8 +299,8 @@ def _predictions(
         Prediction(
             path=path,
             concept=labels.novel[own[row]],
-            before=None if earlier is None else earlier[row],
             after=later[row],
+            **({} if earlier is None else {"before": earlier[row]}),
         )
         for row, path in enumerate(paths)
     )

@@ -1,6 +1,5 @@
 """Images beside what a model sees in them: heat maps, masks, the truth; one page with everything inside."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +10,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from molyneux.errors import DataError
-from molyneux.files import slug, write_json, write_text
+from molyneux.files import slug, write_text
+from molyneux.records import SCORES, read_record, write_record
 from molyneux.report.pages import embedded, fill
+from molyneux.tasks.localisation.record import Card, Gallery, LocaliseResult, Spread
 
-GALLERY, INDEX, SCORES = "gallery", "gallery.json", "scores.json"
+GALLERY, INDEX = "gallery", "gallery.json"
 SIDE = 240
 """Longest side of an embedded panel, in pixels."""
 
-METRICS = {
-    "heat": ("energy_ratio", "pointing"),
-    "mask": ("dice", "iou", "contour_dice", "slice_dice"),
-    "sam": ("dice", "iou", "contour_dice", "slice_dice"),
-}
-ROWS = {
-    "energy_ratio": "heat in the mask, times chance",
-    "pointing": "hottest point in the mask",
+_MASKS = {
     "dice": "Dice (DSC)",
     "iou": "IoU",
     "contour_dice": "contour Dice at 2 px",
     "slice_dice": "NSD as the paper has it",
+}
+ROWS = {
+    "heat": {"energy_ratio": "heat in the mask, times chance", "pointing": "hottest point in the mask"},
+    "mask": _MASKS,
+    "sam": _MASKS,
 }
 STAGES = {"heat": "Heat maps", "mask": "Masks from heat maps", "sam": "Masks from SAM"}
 
@@ -53,7 +51,7 @@ class Shown:
     panels: Sequence[Panel]
 
 
-def write_gallery(root: Path, scores: Mapping[str, Any], shown: Sequence[Shown]) -> Path:
+def write_gallery(root: Path, scores: LocaliseResult, shown: Sequence[Shown]) -> Path:
     """Write `scores.json` and `report.html` into a folder, and images into `gallery/`; returns the page's path."""
     (root / GALLERY).mkdir(parents=True, exist_ok=True)
     cards = []
@@ -67,9 +65,9 @@ def write_gallery(root: Path, scores: Mapping[str, Any], shown: Sequence[Shown])
             path = root / GALLERY / f"{slug(one.name)}-{place}.png"
             image.convert("RGB").save(path)
             figures.append((label, path.name))
-        cards.append({"name": one.name, "texts": list(one.texts), "figures": figures})
-    write_json(root / SCORES, scores)
-    write_json(root / GALLERY / INDEX, cards)
+        cards.append(Card(name=one.name, texts=tuple(one.texts), figures=tuple(figures)))
+    write_record(root / SCORES, scores)
+    write_record(root / GALLERY / INDEX, Gallery(tuple(cards)))
     return draw_gallery(root)
 
 
@@ -81,22 +79,17 @@ def draw_gallery(root: Path) -> Path:
         OutputError: if the page cannot be written there.
     """
     root = Path(root)
-    try:
-        scores = json.loads((root / SCORES).read_text("utf-8"))
-        cards = [
-            (
-                card["name"],
-                " / ".join(card["texts"]),
-                [(label, embedded(root / GALLERY / Path(name).name, SIDE)) for label, name in card["figures"]],
-            )
-            for card in json.loads((root / GALLERY / INDEX).read_text("utf-8"))
-        ]
-        protocol = [(key.replace("_", " "), _written(value)) for key, value in scores["protocol"].items()]
-        page = fill(
-            "tasks/localisation/page.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol
+    scores, gallery = read_record(LocaliseResult, root / SCORES), read_record(Gallery, root / GALLERY / INDEX)
+    cards = [
+        (
+            card.name,
+            " / ".join(card.texts),
+            [(label, embedded(root / GALLERY / Path(name).name, SIDE)) for label, name in card.figures],
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{root} holds no gallery that can be shown ({error!r}): run 'molyneux localise'") from error
+        for card in gallery.root
+    ]
+    protocol = [(key.replace("_", " "), _written(value)) for key, value in scores.protocol.as_dict().items()]
+    page = fill("tasks/localisation/page.html", scores=scores, tables=_tables(scores), cards=cards, protocol=protocol)
     write_text(root / "report.html", page)
     return root / "report.html"
 
@@ -129,27 +122,22 @@ def _written(value: Any) -> str:
     return ", ".join(map(_written, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _tables(scores: Mapping[str, Any]) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
+def _tables(scores: LocaliseResult) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
     """For each stage its title, headings and rows."""
-    columns = {moment: scores[moment] for moment in ("before", "after") if moment in scores}
-    columns |= {f"after, taught on {name}": one for name, one in scores["controls"].items()}
-    if len(columns) == 1:
-        columns = {"mean": scores["after"]}
-    headings = [heading for moment in columns for heading in (moment, f"{moment}, minus a text that means nothing")]
+    columns = {} if scores.before is None else {"before": scores.before}
+    columns |= {"after": scores.after} | {f"after, taught on {name}": one for name, one in scores.controls.items()}
+    headings = ["mean"] if len(columns) == 1 else list(columns)
+    headings = [heading for moment in headings for heading in (moment, f"{moment}, minus a text that means nothing")]
     tables = []
-    for stage, metrics in METRICS.items():
-        if stage not in scores["after"]["text"]:
+    for stage, title in STAGES.items():
+        parts = [getattr(part, stage) for one in columns.values() for part in (one.text, one.text_minus_gibberish)]
+        if None in parts:
             continue
-        rows = []
-        for metric in metrics:
-            cells = []
-            for one in columns.values():
-                cells += [_cell(one["text"][stage][metric]), _cell(one["text_minus_gibberish"][stage][metric])]
-            rows.append((ROWS[metric], cells))
-        tables.append((STAGES[stage], headings, rows))
+        rows = [(label, [_cell(getattr(part, key)) for part in parts]) for key, label in ROWS[stage].items()]
+        tables.append((title, headings, rows))
     return tables
 
 
-def _cell(spread: Mapping[str, Any]) -> str:
-    low, high = spread["interval"]
-    return f"{spread['mean']:.3f} ({low:.3f} to {high:.3f})"
+def _cell(spread: Spread) -> str:
+    low, high = spread.interval
+    return f"{spread.mean:.3f} ({low:.3f} to {high:.3f})"

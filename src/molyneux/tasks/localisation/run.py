@@ -1,17 +1,16 @@
 """`molyneux localise`: marked images in; where models see a text in them, and how that lies on the marks, out."""
 
 import csv
-import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -19,18 +18,31 @@ from molyneux.backends.abilities import Explainable, explainable
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
-from molyneux.backends.sam import Seen, Segmenter, load_segmenter
+from molyneux.backends.sam import Seen as SeenBySam
+from molyneux.backends.sam import Segmenter, load_segmenter
 from molyneux.datasets.marked import Marked, MarkedSet
 from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import slug, write_bytes, write_text
-from molyneux.runs.folder import RunFolder, check_out, open_run
+from molyneux.records import SCORES, read_record
+from molyneux.runs.folder import check_out, open_run
 from molyneux.runs.options import Progress
-from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+from molyneux.runs.stage import Stage
+from molyneux.tasks.classification.results import bootstrap
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
 from molyneux.tasks.localisation.masks import boxes, coarse_mask, image_library, largest, pieces, points
-from molyneux.tasks.localisation.page import Panel, Shown, write_gallery
+from molyneux.tasks.localisation.page import GALLERY, Panel, Shown, write_gallery
+from molyneux.tasks.localisation.record import (
+    Chance,
+    HeatSpreads,
+    LocaliseProtocol,
+    LocaliseResult,
+    MaskSpreads,
+    Seen,
+    Spread,
+    Stages,
+)
 from molyneux.tasks.localisation.saliency import chosen_block, heat, information
 from molyneux.tasks.localisation.scores import MEANING, Row, change, heat_row, mask_row, summary
 
@@ -84,16 +96,11 @@ class LocaliseSettings:
         return plain | {"images": str(self.images), "texts": list(self.texts), "controls": dict(self.controls)}
 
 
-def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None) -> dict[str, Any]:
+def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None) -> LocaliseResult:
     """Heat maps, masks and their scores for a set of marked images; `settings.out` gets a report and a gallery.
 
     Every heat map and mask stands beside those of a text that means nothing. Images are squeezed to the model's
     square, and maps are stretched back. Finished images are kept, so that an interrupted job goes on.
-
-    Returns:
-        Plain data for JSON: model, base, chance, protocol, before and change (with a base), after, controls. Of a
-        model: `text`, `gibberish` and `text_minus_gibberish`; of each `heat`, `mask` and (with SAM) `sam`; of each of
-        these every metric's mean and interval.
 
     Raises:
         ConfigError: if there is nothing to look for, a model has no such block, or scipy is not installed.
@@ -116,57 +123,59 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
         chosen_block(model, settings.saliency)
     targets = {role: _targets(model, settings, items) for role, model in models.items()}
     segmenter = None if settings.sam is None else load_segmenter(settings.sam, settings.running.device)
-    weights = hashlib.sha256("".join(weights_digest(model.native) for model in models.values()).encode()).hexdigest()
-    run = open_run(settings.out, resolved, weights)
-    run_state = _LocaliseRun(settings, run, items, models, targets, segmenter)
-    with run.timed("images"):
-        run_state.finish_images(on_step)
-    with run.timed("scores"):
-        found = {place: run_state.rows(item) for place, item in enumerate(items)}
-        scores = _scores(settings, marked, models, list(found.values()))
-        _write_table(run.root / TABLE, items, list(found.values()))
-        write_gallery(run.root, scores, run_state.gallery(list(found.values())))
-    run.finish()
-    return scores
+    weights = {named[role]: weights_digest(model.native) for role, model in models.items()}
+    folder = open_run(settings.out, resolved, weights, on_step)
+    run = LocaliseRun(settings, marked, items, models, targets, segmenter, folder.root)
+    folder.run(run.stages(on_step))
+    folder.finish()
+    return read_record(LocaliseResult, folder.root / SCORES)
 
 
 @dataclass(frozen=True, slots=True)
-class _LocaliseRun:
+class LocaliseRun:
+    """What the stages of one run share."""
+
     settings: LocaliseSettings
-    run: RunFolder
+    marked: MarkedSet
     items: Sequence[Marked]
     models: Mapping[str, Explainable]
     targets: Mapping[str, Tensor]
     """For each model what is looked for in each image, and last the text that means nothing."""
     segmenter: Segmenter | None
+    root: Path
 
-    def finish_images(self, on_step: Progress | None) -> None:
-        """Maps and masks of every image that has none yet."""
-        missing = {place for place, item in enumerate(self.items) if _kept(self._file(item)) is None}
-        done = len(self.items) - len(missing)
+    def stages(self, on_step: Progress | None) -> Iterator[Stage]:
+        """Maps and masks of every image, a batch at a time, then the scores of all."""
+        about = self.settings.resolved()
         for start in range(0, len(self.items), self.settings.batch):
             # an image always has the same company, for the sake of the last digits
             places = range(start, min(start + self.settings.batch, len(self.items)))
-            if missing.isdisjoint(places):
-                continue
-            images = [_checked(self.items[place]) for place in places]
-            grids = {
-                f"{role} {asked}": self._grids(role, asked, places, images) for role in self.models for asked in ASKED
-            }
-            for row, (place, image) in enumerate(zip(places, images, strict=True)):
-                if place not in missing:
-                    continue
-                found = {name: grid[row] for name, grid in grids.items()}
-                found |= self._masks(image, found)
-                write_bytes(self._file(self.items[place]), save({key: one.contiguous() for key, one in found.items()}))
-                done += 1
-                if on_step is not None:
-                    on_step("images", done, len(self.items))
+            files = tuple(self._file(self.items[place]) for place in places)
+            make = partial(self.explain, places, on_step)
+            yield Stage(name=f"images/{start}", inputs=about, files=files, make=make)
+        yield Stage(name="scores", inputs=about, files=(SCORES, TABLE, GALLERY, "report.html"), make=self.score)
+
+    def explain(self, places: Sequence[int], on_step: Progress | None) -> None:
+        """Maps and masks of some images, in a file for each."""
+        images = [_checked(self.items[place]) for place in places]
+        grids = {f"{role} {asked}": self._grids(role, asked, places, images) for role in self.models for asked in ASKED}
+        for row, (place, image) in enumerate(zip(places, images, strict=True)):
+            found = {name: grid[row] for name, grid in grids.items()}
+            found |= self._masks(image, found)
+            file = self.root / self._file(self.items[place])
+            write_bytes(file, save({key: one.contiguous() for key, one in found.items()}))
+            if on_step is not None:
+                on_step("images", place + 1, len(self.items))
+
+    def score(self) -> None:
+        """The numbers of all images, a table of them, and a gallery."""
+        rows = [self.rows(item) for item in self.items]
+        _write_table(self.root / TABLE, self.items, rows)
+        write_gallery(self.root, _scores(self.settings, self.marked, self.models, rows), self.gallery(rows))
 
     def rows(self, item: Marked) -> dict[str, dict[str, float]]:
         """A finished image's numbers, by 'ROLE ASKED STAGE'."""
-        kept = _kept(self._file(item))
-        assert kept is not None
+        kept = load_file(self.root / self._file(item))
         true = item.truth()
         size = (true.shape[0], true.shape[1])
         found: dict[str, dict[str, float]] = {"image": {"mask_share": true.double().mean().item()}}
@@ -209,7 +218,7 @@ class _LocaliseRun:
                 found[f"{name} sam"] = self._asked(seen, coarse)
         return found
 
-    def _asked(self, seen: Seen, coarse: Tensor) -> Tensor:
+    def _asked(self, seen: SeenBySam, coarse: Tensor) -> Tensor:
         """SAM's mask for a coarse one, as many of its pieces kept as the coarse one has."""
         assert self.segmenter is not None
         config = self.settings.masks
@@ -222,8 +231,7 @@ class _LocaliseRun:
 
     def _shown(self, place: int, rows: Mapping[str, Row], moments: Sequence[str], stage: str) -> Shown:
         item = self.items[place]
-        kept = _kept(self._file(item))
-        assert kept is not None
+        kept = load_file(self.root / self._file(item))
         image, true = item.image(), item.truth()
         size = (image.height, image.width)
         panels = [Panel("marked", true)]
@@ -235,8 +243,8 @@ class _LocaliseRun:
         panels.append(Panel("heat of no meaning", heat(kept["after gibberish"][None], size)[0]))
         return Shown(item.name, _texts(self.settings, item), image, tuple(panels))
 
-    def _file(self, item: Marked) -> Path:
-        return self.run.root / IMAGES / f"{slug(item.name)}.safetensors"
+    def _file(self, item: Marked) -> str:
+        return f"{IMAGES}/{slug(item.name)}.safetensors"
 
 
 def _checked(item: Marked) -> Image.Image:
@@ -277,62 +285,58 @@ def _targets(model: Explainable, settings: LocaliseSettings, items: Sequence[Mar
     return torch.stack([known[texts] for texts in wanted])
 
 
-def _kept(path: Path) -> dict[str, Tensor] | None:
-    """A finished image; None if it is not there or cannot be read."""
-    try:
-        kept: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError):
-        return None
-    return kept
-
-
 def _scores(
     settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], rows: Sequence[Mapping[str, Row]]
-) -> dict[str, Any]:
-    stages = ("heat", "mask") if settings.sam is None else ("heat", "mask", "sam")
-
+) -> LocaliseResult:
     def of(role: str, asked: str, stage: str) -> list[Row]:
         return [row[f"{role} {asked} {stage}"] for row in rows]
 
-    def one(role: str) -> dict[str, Any]:
-        means = {asked: {stage: summary(of(role, asked, stage)) for stage in stages} for asked in ASKED}
-        apart = {stage: change(of(role, "gibberish", stage), of(role, "text", stage)) for stage in stages}
-        return {**means, "text_minus_gibberish": apart}
+    def stages(numbers: Callable[[str], dict[str, Spread]]) -> Stages:
+        sam = {} if settings.sam is None else {"sam": MaskSpreads(**numbers("sam"))}
+        return Stages(heat=HeatSpreads(**numbers("heat")), mask=MaskSpreads(**numbers("mask")), **sam)
 
-    share = sum(row["image"]["mask_share"] for row in rows) / len(rows)
-    scores: dict[str, Any] = {"model": settings.model, "base": settings.base}
-    scores["chance"] = {"energy_ratio": 1.0, "pointing": share}
-    scores["protocol"] = _protocol(settings, marked, models, len(rows))
-    scores |= {role: one(role) for role in ("before", "after") if role in models}
+    def one(role: str) -> Seen:
+        return Seen(
+            text=stages(lambda stage: summary(of(role, "text", stage))),
+            gibberish=stages(lambda stage: summary(of(role, "gibberish", stage))),
+            text_minus_gibberish=stages(lambda stage: change(of(role, "gibberish", stage), of(role, "text", stage))),
+        )
+
+    compared: dict[str, Any] = {}
     if "before" in models:
-        scores["change"] = {stage: change(of("before", "text", stage), of("after", "text", stage)) for stage in stages}
-    scores["controls"] = {name: one(f"control {name}") for name in settings.controls}
-    return scores
+        rose = stages(lambda stage: change(of("before", "text", stage), of("after", "text", stage)))
+        compared = {"before": one("before"), "change": rose}
+    share = sum(row["image"]["mask_share"] for row in rows) / len(rows)
+    return LocaliseResult(
+        version=1,
+        model=settings.model,
+        base=settings.base,
+        chance=Chance(energy_ratio=1.0, pointing=share),
+        protocol=_protocol(settings, marked, models, len(rows)),
+        after=one("after"),
+        controls={name: one(f"control {name}") for name in settings.controls},
+        **compared,
+    )
 
 
 def _protocol(
     settings: LocaliseSettings, marked: MarkedSet, models: Mapping[str, Explainable], images: int
-) -> dict[str, Any]:
-    return {
-        "set": str(settings.images),
-        "images": images,
-        "marked_images": len(marked),
-        "left_out": marked.left_out,
-        "texts": list(settings.texts) or [f"{settings.template} (what the set says is marked)"],
-        "gibberish": settings.gibberish,
-        "saliency": asdict(settings.saliency),
-        "blocks": {role: [chosen_block(model, settings.saliency), model.block_count] for role, model in models.items()},
-        "masks": asdict(settings.masks),
-        "sam": settings.sam or "not computed: no SAM given",
-        "image": "squeezed to the model's square; maps are stretched back to the image's size",
-        "metrics": MEANING,
-        "interval": {
-            "kind": "bootstrap over images; of differences, paired",
-            "level": LEVEL,
-            "resamples": RESAMPLES,
-            "seed": BOOTSTRAP_SEED,
-        },
-    }
+) -> LocaliseProtocol:
+    return LocaliseProtocol(
+        set=str(settings.images),
+        images=images,
+        marked_images=len(marked),
+        left_out=marked.left_out,
+        texts=settings.texts or (f"{settings.template} (what the set says is marked)",),
+        gibberish=settings.gibberish,
+        saliency=asdict(settings.saliency),
+        blocks={role: (chosen_block(model, settings.saliency), model.block_count) for role, model in models.items()},
+        masks=asdict(settings.masks),
+        sam=settings.sam or "not computed: no SAM given",
+        image="squeezed to the model's square; maps are stretched back to the image's size",
+        metrics=MEANING,
+        interval=bootstrap("bootstrap over images; of differences, paired"),
+    )
 
 
 def _write_table(path: Path, items: Sequence[Marked], rows: Sequence[Mapping[str, Row]]) -> None:

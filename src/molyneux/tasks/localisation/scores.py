@@ -1,7 +1,6 @@
 """One model's heat maps and masks beside the truth: numbers for each image, then means, intervals and changes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +10,7 @@ from molyneux.tasks.classification.metrics import bootstrap_interval
 from molyneux.tasks.classification.results import BOOTSTRAP_SEED
 from molyneux.tasks.localisation.energy import energy_ratio, pointing_hits
 from molyneux.tasks.localisation.metrics import contour_dice, dice, iou, slice_dice
+from molyneux.tasks.localisation.record import Spread
 
 Row = Mapping[str, float]
 """An image's numbers, by what they measure."""
@@ -49,15 +49,15 @@ def mask_row(predicted: Bool[Tensor, "h w"], true: Bool[Tensor, "_ _"]) -> dict[
     }
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
+def summary(rows: Sequence[Row]) -> dict[str, Spread]:
     """The mean of each number over images, with its bootstrap interval (95 %)."""
     return {key: _spread(torch.tensor([row[key] for row in rows], dtype=torch.float64)) for key in rows[0]}
 
 
-def change(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Any]:
+def change(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Spread]:
     """The same of the differences, image by image."""
     return summary([{key: new[key] - old[key] for key in new} for old, new in zip(before, after, strict=True)])
 
 
-def _spread(values: Tensor) -> dict[str, Any]:
-    return {"mean": values.mean().item(), "interval": list(bootstrap_interval(values, BOOTSTRAP_SEED))}
+def _spread(values: Tensor) -> Spread:
+    return Spread(mean=values.mean().item(), interval=bootstrap_interval(values, BOOTSTRAP_SEED))

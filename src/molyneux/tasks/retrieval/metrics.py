@@ -5,14 +5,15 @@ before the right answer, 0 is best. Whatever scores the same as the right answer
 before it: ties count against the model, so one that scores everything alike finds nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from molyneux.errors import DataError
+from molyneux.records import Amount, Count, Difference, Interval, Record, Share
 from molyneux.tasks.classification.metrics import bootstrap_interval, median_rank
 from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
 
@@ -21,39 +22,38 @@ CUTOFFS = (1, 5, 10)
 _CELLS_AT_ONCE = 20_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Direction:
+class Direction(Record):
     """How well one kind of query finds its answer."""
 
-    queries: int
-    recall: dict[int, float]
+    queries: Count
+    recall: Mapping[int, Share]
     """For each cut-off k, the share of queries with a right answer among the first k."""
-    recall_interval: dict[int, tuple[float, float]]
+    recall_interval: Mapping[int, tuple[Amount, Amount]]
     """Bootstrap over photos: a photo's captions are drawn together."""
-    median_rank: float
+    median_rank: Amount
     """0 is best; papers that count from 1 print one more."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {
-            "queries": self.queries,
-            "recall": {str(cut): value for cut, value in self.recall.items()},
-            "recall_interval": {str(cut): list(ends) for cut, ends in self.recall_interval.items()},
-            "median_rank": self.median_rank,
-        }
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalScores:
+class RetrievalScores(Record):
     """One model's numbers, both ways."""
 
     image_to_text: Direction
     """A photo's answer is the best of its captions."""
     text_to_image: Direction
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"image_to_text": self.image_to_text.as_dict(), "text_to_image": self.text_to_image.as_dict()}
+
+class RecallChange(Record):
+    """By how much recall rose, for each cut-off."""
+
+    recall: Mapping[int, Difference]
+    recall_interval: Mapping[int, Interval]
+
+
+class RetrievalChange(Record):
+    """By how much recall rose, both ways."""
+
+    image_to_text: RecallChange
+    text_to_image: RecallChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,23 +169,23 @@ def retrieval_scores(ranks: Ranks, owners: Int[Tensor, " m"]) -> RetrievalScores
     )
 
 
-def recall_change(before: Ranks, after: Ranks, owners: Int[Tensor, " m"]) -> dict[str, Any]:
+def recall_change(before: Ranks, after: Ranks, owners: Int[Tensor, " m"]) -> RetrievalChange:
     """By how much recall rose, both ways, with a bootstrap interval over photos that both models saw."""
     count = len(before.image_to_text)
-    pairs = {
-        "image_to_text": (before.image_to_text, after.image_to_text, torch.arange(count)),
-        "text_to_image": (before.text_to_image, after.text_to_image, owners.cpu()),
-    }
-    found: dict[str, Any] = {}
-    for way, (old, new, photos) in pairs.items():
-        found[way] = {"recall": {}, "recall_interval": {}}
-        for cutoff in CUTOFFS:
-            shares = _shares(new, photos, count, cutoff) - _shares(old, photos, count, cutoff)
-            found[way]["recall"][str(cutoff)] = float(shares.mean())
-            found[way]["recall_interval"][str(cutoff)] = list(
-                bootstrap_interval(shares, BOOTSTRAP_SEED, LEVEL, RESAMPLES)
-            )
-    return found
+
+    def change(old: Tensor, new: Tensor, photos: Tensor) -> RecallChange:
+        gains = {cut: _shares(new, photos, count, cut) - _shares(old, photos, count, cut) for cut in CUTOFFS}
+        return RecallChange(
+            recall={cut: float(gain.mean()) for cut, gain in gains.items()},
+            recall_interval={
+                cut: bootstrap_interval(gain, BOOTSTRAP_SEED, LEVEL, RESAMPLES) for cut, gain in gains.items()
+            },
+        )
+
+    return RetrievalChange(
+        image_to_text=change(before.image_to_text, after.image_to_text, torch.arange(count)),
+        text_to_image=change(before.text_to_image, after.text_to_image, owners.cpu()),
+    )
 
 
 def _direction(ranks: Tensor, photos: Tensor, count: int) -> Direction:

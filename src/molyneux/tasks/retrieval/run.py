@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
@@ -12,7 +11,7 @@ from molyneux.datasets.photos import check_headers
 from molyneux.errors import ConfigError
 from molyneux.images.replay import cache_folder
 from molyneux.runs.options import Progress
-from molyneux.tasks.retrieval.scores import Reranking, retrieve
+from molyneux.tasks.retrieval.scores import Reranking, Retrieval, retrieve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +44,8 @@ class RetrieveSettings:
             raise ConfigError(f"the number of candidates to put in order is {self.top}: expected at least 1")
 
 
-def retrieve_folder(settings: RetrieveSettings, *, on_step: Progress | None = None) -> dict[str, Any]:
+def retrieve_folder(settings: RetrieveSettings, *, on_step: Progress | None = None) -> Retrieval:
     """Check the photos, load the models, score.
-
-    Returns plain data for JSON: model, base, protocol, before (with a base), after, change, controls.
 
     Raises:
         ConfigError: if the settings contradict each other.
@@ -72,4 +69,4 @@ def retrieve_folder(settings: RetrieveSettings, *, on_step: Progress | None = No
         by_logit=settings.by_logit,
         on_step=on_step,
         finished=settings.finished or cache_folder() / "retrieval",
-    ).as_dict()
+    )

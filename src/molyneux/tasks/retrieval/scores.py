@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor
 
 from molyneux.backends.abilities import Matcher, matcher, scorer
@@ -15,12 +16,14 @@ from molyneux.backends.digest import state_digest
 from molyneux.datasets.captioned import CaptionedPhotos
 from molyneux.datasets.photos import batches
 from molyneux.errors import ConfigError, ModelError
+from molyneux.records import Amount, Bootstrap, Compared, Count, Record
 from molyneux.tasks.classification.features import OnStep, checked_scores
 from molyneux.tasks.classification.matches import match_rows
-from molyneux.tasks.classification.results import BOOTSTRAP_SEED, LEVEL, RESAMPLES
+from molyneux.tasks.classification.results import bootstrap
 from molyneux.tasks.classification.zero_shot import check_comparable
 from molyneux.tasks.retrieval.metrics import (
     Ranks,
+    RetrievalChange,
     RetrievalScores,
     candidates,
     find_ranks,
@@ -51,56 +54,47 @@ class Reranking:
             raise ConfigError(f"the number of candidates to put in order is {self.top}: expected at least 1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieval:
-    """The numbers of a model, beside those of its base and of controls where there are any."""
+class Shared(Record):
+    """Who did what, where two models shared the work."""
+
+    with_: str = Field(alias="with")
+    top: Count
+    means: str
+
+
+class RetrievalProtocol(Record):
+    """All that is needed to say what the numbers mean."""
+
+    task: Literal["retrieval"]
+    root: str
+    split: str | None
+    photos: Count
+    captions: Count
+    left_out: Count
+    image_size: Count
+    crop_fraction: Amount
+    photo_fit: str
+    score: str
+    reranking: Shared | None
+    ranks: str
+    interval: Bootstrap
+
+
+class ControlRetrieval(RetrievalScores):
+    """The numbers of a model that was taught on what cannot help."""
 
     model: str
-    base: str | None
-    photos: CaptionedPhotos
-    image_size: int
-    crop_fraction: float
-    photo_fit: str
-    score: Literal["cosine", "match", "logit"]
-    reranking: Mapping[str, Any] | None
-    before: RetrievalScores | None
-    after: RetrievalScores
-    change: Mapping[str, Any] | None
-    controls: Mapping[str, tuple[str, RetrievalScores]]
-    """By what they are: the model's name and its numbers."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        before = {} if self.before is None else {"before": self.before.as_dict()}
-        change = {} if self.change is None else {"change": dict(self.change)}
-        return {
-            "model": self.model,
-            "base": self.base,
-            "protocol": {
-                "task": "retrieval",
-                "root": str(self.photos.root),
-                "split": self.photos.split,
-                "photos": len(self.photos),
-                "captions": len(self.photos.texts),
-                "left_out": self.photos.left_out,
-                "image_size": self.image_size,
-                "crop_fraction": self.crop_fraction,
-                "photo_fit": self.photo_fit,
-                "score": _SCORES[self.score],
-                "reranking": None if self.reranking is None else dict(self.reranking),
-                "ranks": "0 is best; ties count against the model; of a photo's captions the best counts",
-                "interval": {
-                    "kind": "bootstrap over photos, a photo's captions together; of changes, paired",
-                    "level": LEVEL,
-                    "resamples": RESAMPLES,
-                    "seed": BOOTSTRAP_SEED,
-                },
-            },
-            **before,
-            "after": self.after.as_dict(),
-            **change,
-            "controls": {name: {"model": one, **found.as_dict()} for name, (one, found) in self.controls.items()},
-        }
+
+class Retrieval(Compared):
+    """What `molyneux retrieve` prints: the numbers of a model, beside those of its base and of controls."""
+
+    protocol: RetrievalProtocol
+    before: RetrievalScores | None = None
+    after: RetrievalScores
+    change: RetrievalChange | None = None
+    controls: Mapping[str, ControlRetrieval]
+    """By what they are."""
 
 
 def score_matrix(
@@ -179,19 +173,35 @@ def retrieve(
     before = None if base is None else search.ranks(base)
     after = search.ranks(model)
     judge = model if isinstance(model, Matcher) or reranking is None else reranking.model
-    return Retrieval(
-        model=model.name,
-        base=None if base is None else base.name,
-        photos=photos,
+    protocol = RetrievalProtocol(
+        task="retrieval",
+        root=str(photos.root),
+        split=photos.split,
+        photos=len(photos),
+        captions=len(photos.texts),
+        left_out=photos.left_out,
         image_size=model.image_size,
         crop_fraction=model.crop_fraction,
         photo_fit=_photo_fit(model),
-        score=("logit" if by_logit else "match") if isinstance(judge, Matcher) else "cosine",
+        score=_SCORES[("logit" if by_logit else "match") if isinstance(judge, Matcher) else "cosine"],
         reranking=None if reranking is None else search.said(model),
-        before=None if before is None else retrieval_scores(before, owners),
+        ranks="0 is best; ties count against the model; of a photo's captions the best counts",
+        interval=bootstrap("bootstrap over photos, a photo's captions together; of changes, paired"),
+    )
+    compared: dict[str, Any] = {}
+    if before is not None:
+        compared = {"before": retrieval_scores(before, owners), "change": recall_change(before, after, owners)}
+    return Retrieval(
+        version=1,
+        model=model.name,
+        base=None if base is None else base.name,
+        protocol=protocol,
         after=retrieval_scores(after, owners),
-        change=None if before is None else recall_change(before, after, owners),
-        controls={name: (one.name, retrieval_scores(search.ranks(one), owners)) for name, one in others.items()},
+        controls={
+            name: ControlRetrieval(model=one.name, **retrieval_scores(search.ranks(one), owners).given())
+            for name, one in others.items()
+        },
+        **compared,
     )
 
 
@@ -232,20 +242,16 @@ class _Search:
         by_photo, by_text = candidates(first, self._reranking.top)
         return reranked(first, self._scores(judge, by_photo | by_text), self._owners, self._reranking.top)
 
-    def said(self, model: VisionLanguageModel) -> dict[str, Any]:
+    def said(self, model: VisionLanguageModel) -> Shared:
         """Who did what, for the record."""
         assert self._reranking is not None
         other = self._reranking.model
-        return {
-            "with": other.name,
-            "top": self._reranking.top,
-            "means": (
-                f"{other.name} chose each query's best {self._reranking.top}, which the scored model put in order"
-                if isinstance(model, Matcher)
-                else f"the scored model chose each query's best {self._reranking.top}, which {other.name} put in order"
-            )
-            + "; not every pair was judged",
-        }
+        chose, judged = (
+            (other.name, "the scored model") if isinstance(model, Matcher) else ("the scored model", other.name)
+        )
+        top = self._reranking.top
+        means = f"{chose} chose each query's best {top}, which {judged} put in order; not every pair was judged"
+        return Shared(**{"with": other.name}, top=top, means=means)
 
     def _scores(self, model: VisionLanguageModel, wanted: Tensor | None = None) -> Tensor:
         return score_matrix(

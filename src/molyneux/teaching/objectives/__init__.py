@@ -1,1 +1,1 @@
-"""What teaching minimises."""
+"""The objectives, one file each; `teaching.choices.OBJECTIVES` lists them."""

@@ -1,8 +1,10 @@
-"""What one way of teaching descends: a loss over batches of images, and the weights that it moves."""
+"""What training minimises: a loss over batches of images, and the weights that it moves."""
 
 import abc
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,31 +12,56 @@ from torch import Generator, Tensor, nn
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.synthetic import SyntheticImages, resized
+from molyneux.tables import imported
+from molyneux.teaching.config import TeachingConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What is to be learned, by which model, and how; see `fine_tune`."""
+
+    model: Any
+    """The untaught model, with the ability that `config.objective` needs."""
+    images: Sequence[SyntheticImages]
+    config: TeachingConfig
+    known: Sequence[str] = ()
+    replay: Sequence[SyntheticImages] = ()
+    seed: int = 0
 
 
 class Objective(abc.ABC):
-    """Prepared once from the untaught model, its student, the images and the settings."""
+    """Prepared once, before the first step."""
+
+    @abc.abstractmethod
+    def __init__(self, lesson: Lesson, student: Any) -> None:
+        """`student` is the copy of the untaught model that learns."""
 
     @property
     @abc.abstractmethod
     def count(self) -> int:
-        """How many images there are to draw batches from."""
+        """Number of images to draw batches from."""
 
     @abc.abstractmethod
     def parameters(self) -> list[nn.Parameter]:
-        """The weights that move, all of the student's, in a fixed order."""
+        """The student's weights that move, in a fixed order."""
 
     @abc.abstractmethod
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        """The loss of the images with these indices; whatever is drawn comes from the generator."""
+        """The loss of the images with these indices; all randomness comes from the generator."""
 
-    def save_adapter(self, folder: Path, share: float) -> None:
-        """Write that share of the change as a low-rank adapter, where the update is one."""
+    def save_adapter(self, folder: Path, strength: float) -> None:
+        """Write the change times `strength` as a low-rank adapter; for a low-rank update only."""
         raise NotImplementedError
 
     @abc.abstractmethod
     def finish(self) -> None:
-        """Leave the change in the student's weights."""
+        """Merge the change into the student's weights."""
+
+
+def start_objective(lesson: Lesson, student: VisionLanguageModel) -> Objective:
+    """The objective that `config.loss` names."""
+    kind: type[Objective] = imported("molyneux.teaching.objectives", lesson.config.objective.implementation)
+    return kind(lesson, student)
 
 
 def shown(model: VisionLanguageModel, images: Sequence[SyntheticImages]) -> Tensor:
@@ -43,10 +70,9 @@ def shown(model: VisionLanguageModel, images: Sequence[SyntheticImages]) -> Tens
 
 
 def portions(model: VisionLanguageModel, images: Sequence[SyntheticImages], size: int = 32) -> Iterator[Tensor]:
-    """All images in their order, at most `size` at once, on the model's device.
+    """All images in order, at most `size` at a time, on the model's device.
 
-    Those of a side that the model is used with stay as they are, if all have the same; else they are resized to
-    the side that the model was trained on.
+    They are resized to `model.image_size`, unless all have one side and it is that or `model.inversion_size`.
     """
     sides = {value.pixels.shape[-1] for value in images if len(value)}
     as_they_are = len(sides) == 1 and sides <= {model.image_size, model.inversion_size}

@@ -1,43 +1,34 @@
-"""Teaching a captioner: its vision tower, and its decoder if wanted, learn to see and to say (Eq. 7)."""
+"""The captioning objective: a contrastive loss and the likelihood of captions (Eq. 7)."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import final
+from typing import cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import Captioner, captioner
-from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective
+from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
 from molyneux.teaching.objectives.contrastive import ContrastiveObjective
 from molyneux.teaching.objectives.losses import caption_loss
 
 
 @final
 class Captioning(Objective):
-    """The contrast of each image with texts, and the likelihood of a caption drawn for it anew at each step."""
+    """The loss `config.contrastive`, and the likelihood of a caption that is drawn for each image at each step.
 
-    def __init__(
-        self,
-        model: Captioner,
-        student: Captioner,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str],
-        replay: Sequence[SyntheticImages],
-        seed: int = 0,
-    ) -> None:
-        self._config, self._student = config, student
-        contrast = replace(config, loss=config.contrastive)
-        self._contrastive = ContrastiveObjective(model, student, images, contrast, known, replay, seed)
+    The vision tower moves; with `config.decoder` the text decoder too.
+    """
+
+    def __init__(self, lesson: Lesson, student: Captioner) -> None:
+        self._config, self._student = lesson.config, student
+        contrastive = replace(lesson, config=replace(lesson.config, loss=lesson.config.contrastive))
+        self._contrastive = cast(ContrastiveObjective, start_objective(contrastive, student))
         templates = caption_templates()
-        names = [value.concept.name for value in images]
-        tokens = model.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
+        names = [value.concept.name for value in lesson.images]
+        tokens = student.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
         self._captions = tokens.unflatten(0, (len(names), len(templates)))
 
     @property
@@ -50,15 +41,15 @@ class Captioning(Objective):
 
     def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
         embedded, memory = captioner(self._contrastive.seeing, "captioning").look(self._contrastive.inputs(batch))
-        contrast = self._contrastive.contrastive_loss(embedded, batch, generator)
+        contrastive = self._contrastive.contrastive_loss(embedded, batch, generator)
         drawn = torch.randint(self._captions.shape[1], (len(batch),), generator=generator)
         tokens = self._captions[self._contrastive.owners(batch), drawn]
-        said = caption_loss(self._student.next_logits(memory, tokens), tokens, self._student.caption_specials[2])
-        weighted = self._config.contrastive_weight * contrast + self._config.caption_weight * said
+        caption = caption_loss(self._student.next_logits(memory, tokens), tokens, self._student.caption_specials[2])
+        weighted = self._config.contrastive_weight * contrastive + self._config.caption_weight * caption
         return weighted + self._contrastive.replay_loss(generator)
 
-    def save_adapter(self, folder: Path, share: float) -> None:
-        self._contrastive.save_adapter(folder, share)
+    def save_adapter(self, folder: Path, strength: float) -> None:
+        self._contrastive.save_adapter(folder, strength)
 
     def finish(self) -> None:
         self._contrastive.finish()

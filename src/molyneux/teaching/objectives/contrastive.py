@@ -1,4 +1,4 @@
-"""Teaching a dual encoder: its vision tower learns to see the images as their texts (Eq. 2)."""
+"""Contrastive objectives: a dual encoder learns to embed images near their concepts' texts (Eq. 2)."""
 
 import abc
 from collections.abc import Sequence
@@ -16,31 +16,26 @@ from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, portions
+from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.objectives.losses import anchors_loss, bank_loss, distillation_loss, symmetric_loss
 from molyneux.teaching.text_anchors import nothing_to_learn, text_anchors
 from molyneux.teaching.texts import NAME_PROMPT, known_prompts, other_names, own_texts
-from molyneux.teaching.updates import LowRank, Update, moves_embedding_map, moves_texts, start_update
+from molyneux.teaching.updates import LowRank, Update, moves_texts, start_update
+
+Loss = Float[Tensor, ""]
 
 
-@final
 class ContrastiveObjective(Objective):
-    """Each image against its own text and others ('bank', 'anchors', 'symmetric'), and the old answers on replay."""
+    """A contrastive loss of images and texts, and distillation of the untaught model on the replay images."""
 
-    def __init__(
-        self,
-        model: DualEncoder,
-        student: DualEncoder,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str],
-        replay: Sequence[SyntheticImages],
-        seed: int = 0,
-    ) -> None:
-        concepts = [value.concept for value in images]
+    def __init__(self, lesson: Lesson, student: DualEncoder) -> None:
+        model, config, known = lesson.model, lesson.config, lesson.known
+        concepts = [value.concept for value in lesson.images]
         prompts = known_prompts(known, concepts)
-        if not prompts and config.loss == "bank" and len(concepts) == 1:
-            raise ConfigError("teaching one concept with the loss 'bank' needs known names as negatives: give `known`")
+        if not prompts and config.objective.needs_known and len(concepts) == 1:
+            raise ConfigError(
+                f"teaching one concept with the loss {config.loss!r} needs known names as negatives: give `known`"
+            )
         self._config = config
         self._temperature = config.temperature or model.temperature
         own = [own_texts(concept, config.texts) for concept in concepts]
@@ -51,9 +46,9 @@ class ContrastiveObjective(Objective):
             self._texts = _MovingTexts(student, own, bank, len(prompts), config.bank_batch)
         else:
             self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
-        self._update = start_update(student, config.update, seed)
-        kept, others = replay if config.replay_batch else (), other_names(known, concepts)
-        self._data = _TrainingData.prepare(model, self._update, images, kept, config, others)
+        self._update = start_update(student, config.update, lesson.seed)
+        kept, others = lesson.replay if config.replay_batch else (), other_names(known, concepts)
+        self._data = _TrainingData.prepare(model, self._update, lesson.images, kept, config, others)
         self._answers = _answers(self._data, fixed, self._temperature)
 
     @property
@@ -63,32 +58,30 @@ class ContrastiveObjective(Objective):
     def parameters(self) -> list[nn.Parameter]:
         return self._update.parameters()
 
-    def loss(self, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
-        mixed = self._config.mixup and moves_embedding_map(self._config.update)
+    def loss(self, batch: Tensor, generator: Generator) -> Loss:
+        mixed = self._config.mixup and self._config.update.kind.is_map
         embedded = self._data.embed(self._data.mixtures(batch, generator) if mixed else self.inputs(batch))
         return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
 
     def inputs(self, batch: Tensor) -> Tensor:
-        """What the update reads of these images: pixels, if blocks of the tower move."""
+        """What `Update.read` made of these images; pixels if blocks of the tower move."""
         return self._data.inputs[batch.to(self._data.inputs.device)]
 
     def owners(self, batch: Tensor) -> Tensor:
         """For each image the index of its concept."""
         return self._data.owners[batch]
 
-    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Float[Tensor, ""]:
+    def contrastive_loss(self, embedded: Embeddings, batch: Tensor, generator: Generator) -> Loss:
         """The loss of these images, embedded by the student, against the texts."""
-        config, owners = self._config, self.owners(batch)
-        positives = self._texts.positives(owners.tolist(), generator)
-        if config.loss == "anchors":
-            return anchors_loss(embedded, positives, self._temperature)
-        if config.loss == "symmetric":
-            return symmetric_loss(embedded, positives, self._temperature)
-        bank = self._texts.bank(generator)
-        return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
+        owners = self.owners(batch)
+        return self.against(embedded, self._texts.positives(owners.tolist(), generator), owners, generator)
 
-    def replay_loss(self, generator: Generator) -> Float[Tensor, ""]:
-        """The weighted loss of other answers than the old ones on drawn replay images; 0 without replay."""
+    @abc.abstractmethod
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        """The loss of these images, given for each one text of its own concept."""
+
+    def replay_loss(self, generator: Generator) -> Loss:
+        """Weighted cross-entropy with the untaught model's answers on drawn replay images; 0 without replay."""
         config, data = self._config, self._data
         if self._answers is None or data.replay is None:
             return torch.zeros((), device=data.inputs.device)
@@ -100,49 +93,76 @@ class ContrastiveObjective(Objective):
 
     @property
     def seeing(self) -> DualEncoder:
-        """The model that sees images while it learns."""
+        """The model that embeds images during training."""
         return self._update.model
 
-    def save_adapter(self, folder: Path, share: float) -> None:
+    def save_adapter(self, folder: Path, strength: float) -> None:
         assert isinstance(self._update, LowRank)
-        self._update.save(folder, share)
+        self._update.save(folder, strength)
 
     def finish(self) -> None:
         self._update.finish()
 
 
+@final
+class Bank(ContrastiveObjective):
+    """Each image against its own text and all known names."""
+
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        bank = self._texts.bank(generator)
+        return bank_loss(embedded, positives, bank.rows, bank.allowed(owners), self._temperature, bank.count_each)
+
+
+@final
+class Anchors(ContrastiveObjective):
+    """The authors' loss: images and texts of the batch against one another."""
+
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        del owners, generator
+        return anchors_loss(embedded, positives, self._temperature)
+
+
+@final
+class Symmetric(ContrastiveObjective):
+    """CLIP's loss: images of the batch against its texts, and texts against images."""
+
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        del owners, generator
+        return symmetric_loss(embedded, positives, self._temperature)
+
+
 @dataclass(frozen=True, slots=True)
 class _Bank:
-    """Texts of all names, known ones first, then the concepts'; or a sample of them."""
+    """Embeddings of prompts with all names, known names first, then the concepts'; or a sample of them."""
 
     rows: Float[Tensor, "m d"]
     columns: Int[Tensor, " m"]
-    """Which of all texts these are."""
+    """The rows' places among all prompts."""
     known: int
-    """How many of all texts are known names."""
+    """Number of known names among all."""
     count_each: float
-    """How many texts each stands for."""
+    """How many prompts one row stands for."""
 
     def allowed(self, owners: Tensor) -> Bool[Tensor, "n m"]:
-        """Every text but the name of the image's own concept."""
+        """True for every prompt but that of the image's own concept."""
         return self.columns != (self.known + owners.to(self.columns.device))[:, None]
 
 
 class _Texts(abc.ABC):
-    """What images are compared with: the texts of the concepts, and a bank of all names."""
+    """What images are compared with: the concepts' own texts, and the bank."""
 
     @abc.abstractmethod
     def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
-        """For each of these concepts one of the texts that its images are pulled to, at random."""
+        """For each of these concepts one of its own texts, drawn at random."""
 
     @abc.abstractmethod
     def bank(self, generator: Generator) -> _Bank:
-        """What else there is."""
+        """All prompts, or a sample."""
 
 
 @final
 class _FixedTexts(_Texts):
-    """Read once, by the untaught model, whose text tower stays."""
+    """Embedded once: the text tower does not move."""
 
     def __init__(self, own: list[Tensor], bank: Float[Tensor, "m d"], known: int) -> None:
         self._own = own
@@ -158,10 +178,10 @@ class _FixedTexts(_Texts):
 
 @final
 class _MovingTexts(_Texts):
-    """Read in every step by the student, whose text tower learns.
+    """Embedded by the student in every step: its text tower moves.
 
-    The bank too, or a sample of it: against a bank that the untaught tower read, nothing would keep the names from
-    following the concept's texts, and where the text tower alone moves, the replay images would say nothing.
+    So is the bank, or a sample of it. With a fixed bank, nothing would keep the names from following the concept's
+    texts; and if the text tower alone moves, distillation on replay images would have no gradient.
     """
 
     def __init__(
@@ -183,15 +203,17 @@ class _MovingTexts(_Texts):
 
 @dataclass(frozen=True, slots=True)
 class _TrainingData:
-    """Images, or their features where the trunk stays, and how they are embedded."""
+    """What the update reads, computed once, and how it is embedded."""
 
     update: Update
     inputs: Tensor
-    """Those of images, and after them points that words stand for."""
+    """What `Update.read` made of the images; below them the text anchors."""
     owners: Tensor
+    """For each input the index of its concept."""
     weights: Tensor
-    """Of each in mixtures: 1 for an image."""
+    """Mixing weight per input; 1 for an image."""
     replay: Tensor | None
+    """What `Update.read` made of the replay images."""
 
     @classmethod
     def prepare(
@@ -216,7 +238,7 @@ class _TrainingData:
         if untaught:
             raise ConfigError(nothing_to_learn(images[min(untaught)].concept.name))
         inputs = torch.cat(read)
-        if old is not None and moves_embedding_map(config.update) and config.center:
+        if old is not None and config.update.kind.is_map and config.center:
             inputs = normalize(inputs - config.center * old.mean(dim=0), dim=-1)
         return cls(update, inputs, owners, weights, old)
 
@@ -224,7 +246,7 @@ class _TrainingData:
         return self.update.embed(inputs)
 
     def mixtures(self, batch: Tensor, generator: Generator) -> Embeddings:
-        """For each of these images a random mixture of all its concept's, and of the points of its words."""
+        """For each of these inputs a random mixture of all inputs of its concept, text anchors included."""
         same = self.owners[batch][:, None] == self.owners
         # exponential draws made to sum to one are uniform over all mixtures
         shares = torch.empty(same.shape).exponential_(generator=generator) * same * self.weights

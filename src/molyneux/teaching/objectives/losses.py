@@ -1,4 +1,4 @@
-"""What teaching descends, as functions over unit-length embeddings, or over logits."""
+"""The losses, as functions of unit-length embeddings or of logits."""
 
 import math
 
@@ -13,9 +13,8 @@ from molyneux.shapes import Embeddings
 def anchors_loss(images: Embeddings, texts: Embeddings, temperature: float) -> Float[Tensor, ""]:
     """The authors' contrastive loss: the i-th image and the i-th text are each other's only positive.
 
-    All 2B embeddings are anchors; the negatives of each are all other embeddings but itself and its
-    positive, those of its own kind included. With one concept the texts are copies, so the loss has a
-    floor above zero.
+    Each of the 2B embeddings is an anchor, and all others but its positive are its negatives, images and texts alike.
+    With one concept the texts are copies of one another, so the loss cannot reach zero.
 
     Source: the authors' fine-tuning script for the paper (C.1); SimCLR's form (Chen et al., 2020).
 
@@ -35,8 +34,8 @@ def anchors_loss(images: Embeddings, texts: Embeddings, temperature: float) -> F
 def symmetric_loss(images: Embeddings, texts: Embeddings, temperature: float) -> Float[Tensor, ""]:
     """CLIP's loss: each image among the texts of the batch and each text among its images, averaged.
 
-    Not for a single concept: where all texts are alike, the first half is log(b) with no gradient at all, and the
-    second only evens out the images, without any pull of all of them to the text.
+    It cannot teach a single concept. All texts are then equal: the first half is log(b), without a gradient, and the
+    second half only makes the images' similarities equal.
 
     Source: Radford et al. (2021).
 
@@ -58,18 +57,18 @@ def bank_loss(
     temperature: float,
     count_each: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Eq. 2 with a fixed bank of other texts: each image against its own text and all allowed others.
+    """Eq. 2 with a bank of other texts: each image against its own text and all allowed texts of the bank.
 
-    Zero in the limit where every image is far nearer to its text than to any other; log(1 + m) where
-    all are equally near.
+    Approaches 0 as every image comes far nearer to its own text than to all others; log(1 + m) where all m + 1 texts
+    are equally near.
 
     Args:
         images: (n, d), unit length.
         positives: (n, d), unit length, each image's own text.
         bank: (m, d), unit length.
-        allowed: False where a text of the bank is no negative of an image: its own concept's texts.
+        allowed: True where a text of the bank is a negative of an image; False for its own concept's texts.
         temperature: positive.
-        count_each: how many texts each of the bank stands for, where it is a sample of them.
+        count_each: how many texts one row of the bank stands for, if the bank is a sample.
     """
     own = (images * positives).sum(dim=-1, keepdim=True) / temperature
     others = (images @ bank.T / temperature + math.log(count_each)).masked_fill(~allowed, float("-inf"))
@@ -79,52 +78,52 @@ def bank_loss(
 def distillation_loss(
     images: Embeddings, texts: Float[Tensor, "m d"], answers: Float[Tensor, "n m"], temperature: float
 ) -> Float[Tensor, ""]:
-    """Cross-entropy between old answers and present ones: least, but not zero, where they agree.
+    """Cross-entropy of present answers against old ones; at its minimum, which is not zero, where they agree.
 
     Args:
         images: (n, d), unit length.
         texts: (m, d), unit length.
-        answers: (n, m), the soft-max of the untaught model over the texts; rows sum to 1.
+        answers: (n, m), the untaught model's soft-max over the texts; rows sum to 1.
         temperature: positive.
     """
     return -(answers * log_softmax(images @ texts.T / temperature, dim=1)).sum(dim=1).mean()
 
 
 def caption_loss(logits: Float[Tensor, "n l v"], tokens: Int[Tensor, "n l"], padding: int) -> Float[Tensor, ""]:
-    """Cross-entropy between each token of the captions and what the model expected there (Eq. 6).
+    """Cross-entropy of the model's next-token prediction, averaged over the captions' tokens (Eq. 6).
 
-    The logits of a place are for the token after it, so the last place has no say and the start token is not asked
-    for. A mean over tokens, as open_clip trains CoCa, where the paper writes a sum.
+    Logits at one position predict the token at the next, so the last position and the start token are left out.
+    The paper writes a sum over tokens; open_clip trains CoCa with the mean, as here.
 
     Args:
         logits: (n, l, v).
-        tokens: (n, l), start token, caption, end token, padding.
-        padding: the token that is not counted.
+        tokens: (n, l): start token, caption, end token, padding.
+        padding: this token is not counted.
     """
     return cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=padding)
 
 
 def matching_loss(logits: Float[Tensor, "n 2"], matched: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Cross-entropy of 'these belong together' against 'these do not', averaged over the pairs.
+    """Cross-entropy of 'match' against 'no match', averaged over the pairs.
 
-    log 2 where the two logits are equal; zero in the limit where all pairs are told apart.
+    log 2 where the two logits are equal; approaches 0 as every pair is judged rightly.
 
     Source: image-text matching as in ViLT's pre-training (Kim et al., 2021, 2102.03334).
 
     Args:
         logits: (n, 2), of (no match, match).
-        matched: True for pairs that belong together.
+        matched: True for pairs that match.
     """
     return cross_entropy(logits, matched.long())
 
 
 def masked_loss(logits: Float[Tensor, "n l v"], labels: Int[Tensor, "n l"]) -> Float[Tensor, ""]:
-    """Cross-entropy of the hidden tokens, averaged over all places that have a label.
+    """Cross-entropy of the masked tokens, averaged over all positions with a label.
 
     Source: masked language modelling (Devlin et al., 2019, 1810.04805).
 
     Args:
-        logits: (n, l, v), of the token at each place.
-        labels: the hidden token, or -100 where nothing is asked; one place at least has a label.
+        logits: (n, l, v), of the token at each position.
+        labels: the masked token, or -100 where there is none; at least one position has a label.
     """
     return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)

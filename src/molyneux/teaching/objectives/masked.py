@@ -1,6 +1,5 @@
-"""Implicit transfer: a model that fills masked words learns a concept's caption beside an image (D.3)."""
+"""The masked objective, the paper's implicit transfer: masked words of a concept's caption are predicted (D.3)."""
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -8,9 +7,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import MaskedLM
-from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, shown
+from molyneux.teaching.objectives.base import Lesson, Objective, shown
 from molyneux.teaching.objectives.losses import masked_loss
 from molyneux.teaching.texts import own_texts
 from molyneux.teaching.updates import fused_parameters
@@ -20,18 +17,18 @@ NOTHING_ASKED = -100
 
 @final
 class Masked(Objective):
-    """Each image beside its concept's text, some of whose words are hidden and have to be told.
+    """Cross-entropy of masked words of a concept's text, which the model sees beside one of its images.
 
-    With noise for images this is the paper's implicit transfer, which uses no inverted image; with inverted
-    images it is the paper's explicit baseline for it. Words are hidden anew whenever an image is drawn.
+    On noise images this is the paper's implicit transfer; on inverted images, its explicit baseline for that. Words
+    are drawn anew each time an image is drawn.
 
     Raises:
-        ConfigError: if the update does not fit such a model.
-        ModelError: if a text does not fit.
+        ModelError: if a text has more tokens than the model reads.
     """
 
-    def __init__(self, student: MaskedLM, images: Sequence[SyntheticImages], config: TeachingConfig) -> None:
-        self._student, self._share = student, config.masked
+    def __init__(self, lesson: Lesson, student: MaskedLM) -> None:
+        images, config = lesson.images, lesson.config
+        self._student, self._fraction = student, config.masked
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(value.concept, config.texts) for value in images]
         for text in (text for texts in self._texts for text in texts):
@@ -51,7 +48,7 @@ class Masked(Objective):
         texts = [choices[int(torch.randint(len(choices), (), generator=generator))] for choices in own]
         tokens, words = self._student.masked_tokens(texts)
         hidden, labels = hide_words(
-            tokens, words, self._share, self._student.mask_token, self._student.word_tokens, generator
+            tokens, words, self._fraction, self._student.mask_token, self._student.word_tokens, generator
         )
         pixels = self._pixels[batch.to(self._pixels.device)]
         logits = self._student.masked_logits(pixels, hidden.to(pixels.device))
@@ -64,35 +61,35 @@ class Masked(Objective):
 def hide_words(
     tokens: Int[Tensor, "n l"],
     words: Int[Tensor, "n l"],
-    share: float,
+    fraction: float,
     mask_token: int,
     word_tokens: Int[Tensor, " v"],
     generator: Generator,
 ) -> tuple[Int[Tensor, "n l"], Int[Tensor, "n l"]]:
-    """Choose whole words of each text at random and hide them.
+    """Choose whole words of each text at random and mask them.
 
-    In each text round(share * words) words are chosen, but at least one. Of the tokens of chosen words eight in
-    ten become the mask, one in ten another token at random, and one in ten stays.
+    In each text round(fraction * words) words are chosen, at least one. Of their tokens, 80 % become the mask, 10 %
+    become a random token, and 10 % stay.
 
     Source: whole-word masking as in BERT (Devlin et al., 2019, 1810.04805) and ViLT's pre-training.
 
     Args:
         tokens: (n, l).
         words: index of each token's word in its text, -1 for tokens that are never chosen.
-        share: between 0 and 1.
-        mask_token: what hides a token.
-        word_tokens: what may stand in a token's place.
-        generator: decides.
+        fraction: from 0 to 1.
+        mask_token: the mask.
+        word_tokens: what random tokens are drawn from.
+        generator: source of all randomness.
 
     Returns:
-        The tokens with words hidden, and the labels: the true token at chosen places, else -100. A text without
+        The masked tokens, and the labels: the true token where a word was chosen, elsewhere -100. A text without
         words has no labels.
     """
     chosen = torch.zeros_like(tokens, dtype=torch.bool)
     for row, own in enumerate(words):
         present = own[own >= 0].unique()
         if len(present):
-            count = max(1, round(share * len(present)))
+            count = max(1, round(fraction * len(present)))
             picked = present[torch.randperm(len(present), generator=generator)[:count]]
             chosen[row] = torch.isin(own, picked)
     labels = tokens.masked_fill(~chosen, NOTHING_ASKED)

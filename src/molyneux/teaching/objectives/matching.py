@@ -1,6 +1,5 @@
-"""Teaching a model that judges pairs: its own matching head says which text belongs to an image (C.3)."""
+"""The matching objective: a model that judges pairs learns which texts match an image (C.3)."""
 
-from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -8,9 +7,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from molyneux.backends.abilities import Matcher
-from molyneux.synthetic import SyntheticImages
-from molyneux.teaching.config import TeachingConfig
-from molyneux.teaching.objectives.base import Objective, shown
+from molyneux.teaching.objectives.base import Lesson, Objective, shown
 from molyneux.teaching.objectives.losses import matching_loss
 from molyneux.teaching.texts import known_prompts, own_texts
 from molyneux.teaching.updates import fused_parameters
@@ -18,28 +15,23 @@ from molyneux.teaching.updates import fused_parameters
 
 @final
 class Matching(Objective):
-    """Each image beside a text that is its own, or with some probability one that is not.
+    """Cross-entropy of the model's own matching head, on each image paired with one text.
 
-    The paper does not say where its negatives come from. Here they are texts of other concepts in the batch;
-    if there are none, prompts with known names; if there are none either, every pair is a match.
+    The text is a negative with probability `config.negatives`. The paper does not say where negatives come from. Here
+    they are texts of other concepts in the batch; without those, prompts with known names; without those either,
+    every pair is a match.
 
     Raises:
-        ConfigError: if the update does not fit such a model.
-        ModelError: if a text does not fit.
+        ModelError: if a text has more tokens than the model reads.
     """
 
-    def __init__(
-        self,
-        student: Matcher,
-        images: Sequence[SyntheticImages],
-        config: TeachingConfig,
-        known: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, lesson: Lesson, student: Matcher) -> None:
+        images, config = lesson.images, lesson.config
         concepts = [value.concept for value in images]
-        self._student, self._share = student, config.negatives
+        self._student, self._negatives = student, config.negatives
         self._parameters = fused_parameters(student, config.update)
         self._texts = [own_texts(concept, config.texts) for concept in concepts]
-        self._prompts = known_prompts(known, concepts)
+        self._prompts = known_prompts(lesson.known, concepts)
         for text in (*(text for texts in self._texts for text in texts), *self._prompts):
             student.check_text(text)
         self._owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
@@ -58,12 +50,12 @@ class Matching(Objective):
         return matching_loss(logits, matched.to(logits.device))
 
     def pairs(self, batch: Tensor, generator: Generator) -> tuple[list[str], Tensor]:
-        """A text for each image of the batch, and whether it is the image's own."""
+        """A text for each image of the batch, and whether the two match."""
         owners = self._owners[batch].tolist()
         texts, matched = [], []
         for owner in owners:
             others = [text for other in sorted(set(owners) - {owner}) for text in self._texts[other]] or self._prompts
-            wrong = bool(others) and float(torch.rand((), generator=generator)) < self._share
+            wrong = bool(others) and float(torch.rand((), generator=generator)) < self._negatives
             choices = others if wrong else self._texts[owner]
             texts.append(choices[int(torch.randint(len(choices), (), generator=generator))])
             matched.append(not wrong)

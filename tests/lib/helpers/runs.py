@@ -24,8 +24,8 @@ REPLAY = ReplayConfig(count=3, together=2, inversion=InversionConfig(steps=2))
 
 def use_tiny(patch: pytest.MonkeyPatch, cache: Path) -> None:
     """Let the pipeline load the tiny model by the name 'tiny', and cache in a folder of its own."""
-    for module in ("teach_run", "scoring", "invert_run"):
-        patch.setattr(f"molyneux.pipeline.{module}.load", load_tiny)
+    for module in ("pipeline.teach_run", "pipeline.invert_run", "tasks.classification.run"):
+        patch.setattr(f"molyneux.{module}.load", load_tiny)
     patch.setenv("MOLYNEUX_CACHE", str(cache))
 
 

@@ -1,94 +1,46 @@
-"""Scoring on a request's photos: what the models share is computed once."""
+"""`molyneux evaluate`: photos in, how well models name them out; what the models share is computed once."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.load import load
-from molyneux.datasets.folders import PhotoFolder
+from molyneux.backends.options import Running
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_headers
 from molyneux.datasets.sets import read_set
-from molyneux.pipeline.checks import CheckedRequest, check_class_texts
-from molyneux.pipeline.settings import EvaluateSettings
+from molyneux.datasets.windows import Window
+from molyneux.errors import ConfigError
 from molyneux.runs.options import Progress
 from molyneux.tasks.classification.class_texts import class_texts
-from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
-from molyneux.tasks.classification.labels import LabelSet, label_set
-from molyneux.tasks.classification.prompts import PromptConfig, read_templates
+from molyneux.tasks.classification.features import name_texts
+from molyneux.tasks.classification.labels import label_set
+from molyneux.tasks.classification.prompts import ClassTexts, PromptConfig, read_templates
 from molyneux.tasks.classification.results import Evaluation
 from molyneux.tasks.classification.zero_shot import check_comparable, evaluate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scoring:
-    """Scores one model after the other on the same photos and names."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """A model to score, and on what."""
 
-    labels: LabelSet
-    novel: PhotoFolder | PhotoFeatures | None
-    known: PhotoFolder | PhotoFeatures | None
-    shared_trunk: bool
-    shared_texts: bool
-    prompts: tuple[str, ...]
-    prompt_config: PromptConfig
-    on_step: Progress | None = None
+    model: str
+    base: str | None = None
+    novel: str | Path | None = None
+    known: str | Path | None = None
+    names: str | None = None
+    prompt_config: PromptConfig = field(default_factory=PromptConfig)
+    texts: ClassTexts = field(default_factory=ClassTexts)
+    window: Window = field(default_factory=Window)
+    running: Running = field(default_factory=Running)
 
-    @classmethod
-    def of(
-        cls,
-        base: VisionLanguageModel,
-        request: CheckedRequest,
-        *,
-        prompt_config: PromptConfig,
-        shared_trunk: bool,
-        shared_texts: bool,
-        on_step: Progress | None = None,
-    ) -> "Scoring":
-        """With a shared trunk, every photo is decoded and its features computed here, by `base`, which embeds.
-
-        Raises:
-            DataError: if a photo cannot be read.
-        """
-        novel, known = (
-            _photos(base, folder, what, shared_trunk, on_step)
-            for folder, what in ((request.novel, "novel photos"), (request.known, "known photos"))
-        )
-        return cls(
-            labels=request.labels,
-            novel=novel,
-            known=known,
-            shared_trunk=shared_trunk,
-            shared_texts=shared_texts,
-            prompts=request.prompts,
-            prompt_config=prompt_config,
-            on_step=on_step,
-        )
-
-    def __call__(
-        self,
-        model: VisionLanguageModel,
-        base: VisionLanguageModel | None = None,
-        described: Mapping[str, str] | None = None,
-    ) -> Evaluation:
-        """Score `model`, beside `base` where given; `described` puts texts in place of novel names."""
-        return evaluate(
-            model,
-            base=base,
-            novel=self.novel,
-            known=self.known,
-            names=self.labels.known,
-            concepts=self.labels.novel,
-            prompts=self.prompts,
-            ensemble=self.prompt_config.ensemble,
-            class_names=self.prompt_config.class_names,
-            described=described,
-            shared_trunk=self.shared_trunk,
-            shared_texts=self.shared_texts,
-            on_step=self.on_step,
-        )
+    def __post_init__(self) -> None:
+        if self.novel is None and self.known is None:
+            raise ConfigError("nothing to score on: give a folder of novel photos, of known photos, or both")
 
 
 def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = None) -> Evaluation:
@@ -140,6 +92,13 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
     )
 
 
+def check_class_texts(model: VisionLanguageModel, texts: Iterable[Sequence[str]]) -> None:
+    """Raise ModelError for the first of the classes' texts that the model cannot read to its end."""
+    for group in texts:
+        for text in group:
+            model.check_text(text)
+
+
 def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     """Whether two sets of weights have the same names and the same values, bit by bit.
 
@@ -147,14 +106,6 @@ def equal_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
     (True, False)
     """
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def _photos(
-    base: VisionLanguageModel, folder: PhotoFolder | None, what: str, shared: bool, on_step: Progress | None
-) -> PhotoFolder | PhotoFeatures | None:
-    if folder is None or not shared:
-        return folder
-    return photo_features(dual_encoder(base, "sharing photos' features"), folder, on_step, what)
 
 
 def _trunk(model: DualEncoder) -> dict[str, Tensor]:
