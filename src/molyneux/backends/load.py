@@ -1,4 +1,4 @@
-"""From a name to a model: one that Molyneux ships, a folder, or LOADER:NAME."""
+"""From a name to a model: 'mini', a folder, or LOADER:NAME."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,6 @@ from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.errors import ModelError
 from molyneux.tables import imported
-
-SHIPPED = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
-"""Models that come with Molyneux, and where each is built, as MODULE:FUNCTION."""
 
 
 def _module(family: Family) -> str:
@@ -39,8 +36,8 @@ def load(
     """Load a model, with weights in float32.
 
     Args:
-        name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME'
-            or 'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
+        name: 'mini'; a folder that Molyneux or the model's own library saved; or LOADER:NAME: 'hf:ORG/NAME' or
+            'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
         device: where the weights go: 'cpu', 'cuda', 'mps'.
         long_text: for a text with more tokens than the model reads: 'error' refuses it, 'truncate' reads its
@@ -72,21 +69,22 @@ def check_precision(name: str) -> None:
 
 
 def _read(name: str) -> VisionLanguageModel:
-    if name in SHIPPED:
-        model: VisionLanguageModel = imported("molyneux.backends", SHIPPED[name])()
-        return model
+    if name == "mini":
+        from molyneux.backends.mini import load_mini
+
+        return load_mini()
     loader, colon, rest = name.partition(":")
     if colon and loader in LOADERS:
         if not rest:
             raise ModelError(f"{name!r} names no model: expected one behind the colon, see 'molyneux list models'")
         return _loaded(LOADERS[loader], "load_named", rest)
-    folder, shipped = Path(name), ", ".join(map(repr, SHIPPED))
+    folder = Path(name)
     if folder.is_file():
-        raise ModelError(f"{folder} is a file: expected {shipped} or the folder that holds a saved model")
+        raise ModelError(f"{folder} is a file: expected 'mini' or the folder that holds a saved model")
     if not folder.is_dir():
         raise ModelError(
-            f"there is no model {name!r}: expected {shipped} or a folder that holds a saved model, or a name that "
-            f"begins with {', '.join(f'{known}:' for known in LOADERS)}"
+            f"there is no model {name!r}: expected 'mini' or a folder that holds a saved model, or a name that begins "
+            f"with {', '.join(f'{known}:' for known in LOADERS)}"
         )
     return _loaded(reader_of(folder), "load_folder", folder)
 
