@@ -177,7 +177,8 @@ def train(options: Options) -> list[float]:
         with torch.no_grad():
             native.logit_scale.clamp_(0, math.log(100))
         if step % 50 == 49 or step == options.steps - 1:
-            line = f"step {step + 1} of {options.steps}: loss {losses[-1]:.3f}, temperature {model.temperature:.4f}"
+            temperature = 1 / native.logit_scale.exp().item()
+            line = f"step {step + 1} of {options.steps}: loss {losses[-1]:.3f}, temperature {temperature:.4f}"
             print(f"{line}, {time.process_time() - computed:.0f} s computed", flush=True)
         if step % 250 == 249 or step == options.steps - 1:
             print(f"  {report(model)}", flush=True)
