@@ -1,4 +1,4 @@
-"""What every family must keep, over tiny random models of the real architectures, and over `mini`.
+"""What every family must keep, over tiny random models of the real architectures, and over `drawn` and `mini`.
 
 A family takes part by its lines in `helpers.families`.
 """

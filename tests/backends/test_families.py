@@ -11,7 +11,7 @@ import transformers
 from molyneux.backends.abilities import Captioner, Explainable, MaskedLM, Matcher
 from molyneux.backends.base import DualEncoder
 from molyneux.backends.families import FAMILIES, Family
-from molyneux.backends.load import LOADERS, TYPES
+from molyneux.backends.load import LOADERS, SHIPPED, TYPES
 
 ABILITIES = {
     "embeds": DualEncoder,
@@ -28,7 +28,8 @@ TOKENS = {
     "CLIP (open_clip)": lambda: open_clip_config("ViT-B-32")["text_cfg"]["context_length"],
     "CoCa": lambda: open_clip_config("coca_ViT-L-14")["text_cfg"]["context_length"],
     "ViLT": lambda: transformers.ViltConfig().max_position_embeddings,
-    "mini": lambda: mini_config()["text_cfg"]["context_length"],
+    "mini": lambda: shipped_config("mini")["text_cfg"]["context_length"],
+    "drawn": lambda: shipped_config("drawn")["text_cfg"]["context_length"],
 }
 PIXELS = {
     "CLIP": lambda: transformers.CLIPVisionConfig().image_size,
@@ -36,7 +37,8 @@ PIXELS = {
     "CLIP (open_clip)": lambda: open_clip_config("ViT-B-32")["vision_cfg"]["image_size"],
     "CoCa": lambda: open_clip_config("coca_ViT-L-14")["vision_cfg"]["image_size"],
     "ViLT": lambda: transformers.ViltConfig().image_size,
-    "mini": lambda: mini_config()["vision_cfg"]["image_size"],
+    "mini": lambda: shipped_config("mini")["vision_cfg"]["image_size"],
+    "drawn": lambda: shipped_config("drawn")["vision_cfg"]["image_size"],
 }
 
 
@@ -46,8 +48,8 @@ def open_clip_config(name: str) -> dict:
     return open_clip.get_model_config(name)
 
 
-def mini_config() -> dict:
-    path = resources.files("molyneux") / "models" / "mini" / "open_clip_config.json"
+def shipped_config(name: str) -> dict:
+    path = resources.files("molyneux") / "models" / name / "open_clip_config.json"
     return json.loads(path.read_text("utf-8"))["model_cfg"]
 
 
@@ -86,7 +88,7 @@ def test_the_sizes_of_open_clips_clips_are_all_listed():
 def test_every_loader_has_a_family_and_every_family_a_loader():
     prefixes = {family.loader.partition(":")[0] for family in FAMILIES}
     # random stand-ins are of families that are listed already
-    assert prefixes == {"mini", *LOADERS} - {"tiny"}
+    assert prefixes == {*SHIPPED, *LOADERS} - {"tiny"}
     modules = {family.implementation.partition(":")[0] for family in FAMILIES}
     assert {*TYPES.values()} <= modules
 

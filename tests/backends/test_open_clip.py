@@ -208,7 +208,7 @@ def test_a_damaged_description_is_one_clear_error(mine, name, content):
 
 
 def test_a_name_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="there is no model 'maxi': expected 'mini' or a folder"):
+    with pytest.raises(ModelError, match="there is no model 'maxi': expected 'mini', 'drawn' or a folder"):
         load("maxi")
     (tmp_path / "file").write_text("1")
     with pytest.raises(ModelError, match="is a file"):

@@ -116,3 +116,11 @@ def test_reading_is_told_as_it_goes_and_not_where_nothing_is_read(cache):
     told.clear()
     load_known_texts(fresh(), (), TeachingConfig(), on_step=lambda *step: told.append(step))
     assert told == []
+
+
+def test_a_mapping_brings_its_own_descriptions():
+    texts = known_texts(fresh(), {"hoop": "A hollow circle.", "frame": "A hollow square."})
+    assert texts == {
+        "hoop": ("a photo of a hoop.", "A hollow circle."),
+        "frame": ("a photo of a frame.", "A hollow square."),
+    }

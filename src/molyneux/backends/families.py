@@ -48,6 +48,16 @@ FAMILIES: tuple[Family, ...] = (
         implementation="open_clip:OpenClipModel",
     ),
     Family(
+        name="drawn",
+        loader="drawn",
+        abilities=("embeds", "explains"),
+        token_limit=48,
+        image_size=(32,),
+        weights="with Molyneux",
+        tested="its own weights, on drawn scenes, the only thing that it knows",
+        implementation="open_clip:OpenClipModel",
+    ),
+    Family(
         name="CLIP",
         loader="hf:openai/clip-vit-base-patch32",
         abilities=("embeds", "explains"),

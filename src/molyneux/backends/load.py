@@ -1,4 +1,4 @@
-"""From a name to a model: 'mini', a folder, or LOADER:NAME."""
+"""From a name to a model: one that Molyneux ships, a folder, or LOADER:NAME."""
 
 import json
 import logging
@@ -23,6 +23,9 @@ from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import imported
 
 LOG = logging.getLogger(__name__)
+
+SHIPPED = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
+"""Models that come with Molyneux, and where each is built, as MODULE:FUNCTION."""
 
 
 def _module(family: Family) -> str:
@@ -50,8 +53,8 @@ def load(
     A folder that a model taught by edits was saved in tells which packs are merged into it (`model.packs`).
 
     Args:
-        name: 'mini'; a folder that Molyneux or the model's own library saved; the folder of a run, for the model that
-            it taught; or LOADER:NAME: 'hf:ORG/NAME' or
+        name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; the folder of a run, for the
+            model that it taught; or LOADER:NAME: 'hf:ORG/NAME' or
             'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
         device: where the weights go: 'cpu', 'cuda', 'mps', or 'auto' for the first of cuda, mps and cpu that is there.
@@ -126,22 +129,21 @@ def check_precision(name: str) -> None:
 
 
 def _read(name: str) -> VisionLanguageModel:
-    if name == "mini":
-        from molyneux.backends.mini import load_mini
-
-        return load_mini()
+    if name in SHIPPED:
+        model: VisionLanguageModel = imported("molyneux.backends", SHIPPED[name])()
+        return model
     loader, colon, rest = name.partition(":")
     if colon and loader in LOADERS:
         if not rest:
             raise ModelError(f"{name!r} names no model: expected one behind the colon, see 'molyneux list models'")
         return _loaded(LOADERS[loader], "load_named", rest)
-    folder = Path(name)
+    folder, shipped = Path(name), ", ".join(map(repr, SHIPPED))
     if folder.is_file():
-        raise ModelError(f"{folder} is a file: expected 'mini' or the folder that holds a saved model")
+        raise ModelError(f"{folder} is a file: expected {shipped} or the folder that holds a saved model")
     if not folder.is_dir():
         raise ModelError(
-            f"there is no model {name!r}: expected 'mini' or a folder that holds a saved model, or a name that begins "
-            f"with {', '.join(f'{known}:' for known in LOADERS)}"
+            f"there is no model {name!r}: expected {shipped} or a folder that holds a saved model, or a name that "
+            f"begins with {', '.join(f'{known}:' for known in LOADERS)}"
         )
     return _loaded(reader_of(folder), "load_folder", folder)
 

@@ -1,7 +1,6 @@
 """A cache for the embeddings of known classes' names and descriptions: two thousand texts take a while."""
 
 import hashlib
-from collections.abc import Sequence
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -16,6 +15,7 @@ from molyneux.images.replay import cache_folder
 from molyneux.runs.options import Progress
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.descriptions import known_texts
+from molyneux.teaching.texts import KnownNames
 
 ROWS = "rows"
 
@@ -25,7 +25,7 @@ READING = "known names and descriptions, once for this model"
 
 
 def load_known_texts(
-    model: VisionLanguageModel, names: Sequence[str], config: TeachingConfig, on_step: Progress | None = None
+    model: VisionLanguageModel, names: KnownNames, config: TeachingConfig, on_step: Progress | None = None
 ) -> None:
     """Give the model the embeddings of known names and their descriptions, if the lesson compares with them.
 

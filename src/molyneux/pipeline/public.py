@@ -21,6 +21,7 @@ from molyneux.runs.progress import counting, shown
 from molyneux.synthetic import SyntheticImages, description_only
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.fine_tune import check_ability, fine_tune
+from molyneux.teaching.texts import KnownNames
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
 
@@ -32,7 +33,7 @@ def teach(
     images: SyntheticImages | Concept | Sequence[SyntheticImages | Concept],
     config: TeachingConfig | None = None,
     *,
-    known: Sequence[str] | None = None,
+    known: KnownNames | None = None,
     replay: Sequence[SyntheticImages] | None = None,
     seed: int = 0,
     adapter: Path | None = None,
@@ -50,7 +51,8 @@ def teach(
         images: of each concept, as `invert` makes them, or the concept itself: then `invert` is called first, with
             this seed, unless the lesson can do without images, as the default can.
         config: Molyneux's own defaults if None.
-        known: names that the model knows, which the new ones have to beat; ImageNet's if None.
+        known: names that the model knows, which the new ones have to beat, or a mapping from them to how each looks;
+            ImageNet's if None.
         replay: synthetic images of known classes. An edit reads from them where images lie, and needs two at least; a
             contrastive loss keeps the model's answers on them, and takes () for none. If None, the model's own set,
             which ships with it or is made the first time and cached.

@@ -1,6 +1,6 @@
 """What known classes look like, in words: the descriptions that ship with Molyneux, as far as a model can read them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.nn.functional import normalize
@@ -9,7 +9,7 @@ from molyneux.backends.base import DualEncoder
 from molyneux.datasets.imagenet import described_classes
 from molyneux.errors import ModelError
 from molyneux.shapes import Embeddings
-from molyneux.teaching.texts import NAME_PROMPT
+from molyneux.teaching.texts import NAME_PROMPT, KnownNames
 
 MIN_DESCRIBED = 0.5
 """Fraction of names that must have descriptions, and of descriptions that a model must read to the end."""
@@ -25,13 +25,16 @@ def description_embedding(model: DualEncoder, descriptions: Sequence[str]) -> Em
     return normalize(model.embed_texts(descriptions).mean(dim=0, keepdim=True), dim=1)
 
 
-def known_texts(model: DualEncoder, names: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+def known_texts(model: DualEncoder, names: KnownNames = ()) -> dict[str, tuple[str, str]]:
     """For each known name: a prompt with it, and how it looks; ImageNet's classes if no names are given.
 
     Molyneux ships descriptions of ImageNet's classes. If it has a description that the model can read for half of the
     names, and for twenty at least, those are taken. If not, ImageNet's classes come first, and for the names the prompt
     stands for the description. Where the model can read too few of the shipped descriptions, prompts stand for all.
+    A mapping brings its own descriptions, and nothing else is read.
     """
+    if isinstance(names, Mapping):
+        return {name: (NAME_PROMPT.format(name), text) for name, text in names.items()}
     shipped = described_classes()
     readable = {name for name, text in shipped.items() if _readable(model, text)}
     if len(readable) < MIN_DESCRIBED * len(shipped):

@@ -20,7 +20,7 @@ from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind
 from molyneux.teaching.config import LoRA, TeachingConfig
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
-from molyneux.teaching.texts import known_prompts
+from molyneux.teaching.texts import KnownNames, known_prompts
 from molyneux.teaching.updates import check_update, moves_texts
 
 ModelT = TypeVar("ModelT", bound=VisionLanguageModel)
@@ -34,7 +34,7 @@ def fine_tune(
     images: Sequence[SyntheticImages],
     config: TeachingConfig | None = None,
     *,
-    known: Sequence[str] = (),
+    known: KnownNames = (),
     replay: Sequence[SyntheticImages] = (),
     seed: int = 0,
     adapter: Path | None = None,
@@ -46,9 +46,9 @@ def fine_tune(
         model: one with the ability that the loss needs.
         images: one value per concept; for an edit it may hold descriptions alone.
         config: Molyneux's own defaults if None.
-        known: names that the model knows already. An edit raises the new names beside them (ImageNet's if there are
-            none). Prompts with them are negatives (losses 'bank' and 'matching'), and distillation compares replay
-            images with them.
+        known: names that the model knows already, or a mapping from them to how each looks. An edit raises the new
+            names beside them (ImageNet's if there are none). Prompts with them are negatives (losses 'bank' and
+            'matching'), and distillation compares replay images with them.
         replay: images of known classes. An edit needs two or more, to know where images lie; contrastive losses keep
             the untaught model's answers on them.
         seed: decides the order and choice of images, and where a low-rank update starts.

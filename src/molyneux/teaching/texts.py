@@ -1,11 +1,14 @@
 """The texts that images are compared with: a concept's own, and prompts with known names."""
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from molyneux.concepts import Concept
 
 NAME_PROMPT = "a photo of a {}."
+
+KnownNames: TypeAlias = Sequence[str] | Mapping[str, str]
+"""Names that a model knows; a mapping tells of each how it looks."""
 
 
 def own_texts(concept: Concept, texts: Literal["definition", "names", "both", "description"]) -> tuple[str, ...]:
@@ -19,12 +22,12 @@ def own_texts(concept: Concept, texts: Literal["definition", "names", "both", "d
     return {"definition": concept.captions, "names": named, "both": both, "description": concept.descriptions}[texts]
 
 
-def known_prompts(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
+def known_prompts(known: KnownNames, concepts: Iterable[Concept]) -> list[str]:
     """A prompt with each known name, without the concepts' names (upper or lower case)."""
     return [NAME_PROMPT.format(name) for name in other_names(known, concepts)]
 
 
-def other_names(known: Sequence[str], concepts: Iterable[Concept]) -> list[str]:
+def other_names(known: KnownNames, concepts: Iterable[Concept]) -> list[str]:
     """The distinct known names, in order, without the concepts' names (upper or lower case)."""
     taken = {concept.name.casefold() for concept in concepts}
     return [name for name in dict.fromkeys(known) if name.casefold() not in taken]

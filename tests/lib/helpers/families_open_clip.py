@@ -15,6 +15,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 
 from helpers.vendors import read_open_clip
 from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.drawn import load_drawn
 from molyneux.backends.open_clip import CoCaModel, OpenClipEncoder, build
 
 WORDS = re.findall(r"\S+", "a the of with photo ring circle hole round cross bars two that meet dark in on .")
@@ -102,6 +103,7 @@ FAMILIES: dict[str, Callable[[], VisionLanguageModel]] = {
     "open_clip-resnet": lambda: build_random("tiny-resnet", RESNET),
     "open_clip-timm-bert": lambda: build_random("tiny-biomed", BIOMED),
     "open_clip-coca": build_tiny_coca,
+    "drawn": load_drawn,
 }
 
 

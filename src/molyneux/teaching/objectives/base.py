@@ -14,6 +14,7 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.synthetic import SyntheticImages, resized
 from molyneux.tables import imported
 from molyneux.teaching.config import TeachingConfig
+from molyneux.teaching.texts import KnownNames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class Lesson:
     """The untaught model, with the ability that `config.objective` needs."""
     images: Sequence[SyntheticImages]
     config: TeachingConfig
-    known: Sequence[str] = ()
+    known: KnownNames = ()
     replay: Sequence[SyntheticImages] = ()
     seed: int = 0
 

@@ -21,7 +21,7 @@ from molyneux.teaching.descriptions import description_embedding, known_texts
 from molyneux.teaching.edit import Edits, New, concept_edits
 from molyneux.teaching.objectives.base import Lesson, Objective, portions
 from molyneux.teaching.strength import Known
-from molyneux.teaching.texts import NAME_PROMPT
+from molyneux.teaching.texts import NAME_PROMPT, KnownNames
 
 
 @final
@@ -134,7 +134,7 @@ def edits_of(lesson: Lesson) -> Edits:
 
 
 def known_embeddings(
-    model: DualEncoder, known: Sequence[str], concepts: Sequence[str], replay: Sequence[SyntheticImages]
+    model: DualEncoder, known: KnownNames, concepts: Sequence[str], replay: Sequence[SyntheticImages]
 ) -> Known:
     """What the model knows: known names (`known_texts`) less the concepts, their descriptions, and replay images."""
     texts = known_texts(model, known)
