@@ -13,6 +13,7 @@ CARD = "README.md"
 LICENCES = {
     "mini": "EfficientNet-Lite0 and all-MiniLM-L6-v2 are published under Apache 2.0; so is Molyneux's head. The "
     "data that the towers were trained on (ImageNet, web texts) has terms of its own.",
+    "drawn": "Trained by Molyneux on its own drawings, under Apache 2.0 as Molyneux itself.",
 }
 """By family, where they are known."""
 
@@ -67,7 +68,7 @@ def _header(lineage: Lineage) -> str:
     data = ModelCardData(
         base_model=on_hub.group(1) if on_hub else None,
         library_name="molyneux",
-        license="apache-2.0" if lineage.family == "mini" else None,
+        license="apache-2.0" if lineage.family in LICENCES else None,
         pipeline_tag="zero-shot-image-classification",
         tags=["molyneux", "knowledge-transfer", "vision-language"],
     )

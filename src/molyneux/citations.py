@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from molyneux.records import CONCEPTS, Lineage, read_record
+from molyneux.tables import SHIPPED
 
 METHOD = """\
 @misc{molinaro2024describe,
@@ -157,6 +158,7 @@ TRANSFORMERS = """\
 
 FAMILY_ENTRIES: dict[str, tuple[str, ...]] = {
     "mini": (EFFICIENTNET, MINILM, SENTENCE_BERT, IMAGENET, OPEN_CLIP),
+    "drawn": (OPEN_CLIP,),
     "CLIP": (CLIP, TRANSFORMERS),
     "SigLIP": (SIGLIP, TRANSFORMERS),
     "SigLIP 2": (SIGLIP_2, TRANSFORMERS),
@@ -211,7 +213,7 @@ def cited_family(model: str) -> str:
     >>> cited_family("open_clip:coca_ViT-L-14/laion2b_s13b_b90k"), cited_family("somewhere")
     ('CoCa', '')
     """
-    if model == "mini":
+    if model in SHIPPED:
         return model
     loader, _, name = model.partition(":")
     for folder in (Path(model), Path(name or model)):

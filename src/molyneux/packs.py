@@ -29,6 +29,7 @@ from molyneux.records import (
     parse_record,
     read_record,
 )
+from molyneux.tables import SHIPPED
 
 FOLDER, UNTOUCHED = "packs", "base.safetensors"
 """Beside a taught model's weights: the folder of its packs, and in it the file of the untouched tensors."""
@@ -239,7 +240,7 @@ def model_folder(folder: Path) -> Path:
 
 def model_named(name: str) -> str:
     """What a name of a model stands for: the taught model's folder if it is that of a run, else the name as it is."""
-    is_folder = name != "mini" and Path(name).is_dir()
+    is_folder = name not in SHIPPED and Path(name).is_dir()
     return str(model_folder(Path(name))) if is_folder else name
 
 

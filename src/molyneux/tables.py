@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+SHIPPED = ("mini", "drawn")
+"""Models that come with Molyneux, by what `load` takes."""
+
 
 def imported(package: str, place: str) -> Any:
     """What 'MODULE:NAME' stands for in a package.

@@ -20,12 +20,12 @@ from molyneux.concepts import Concept
 from molyneux.errors import DataError, ModelError
 from molyneux.packs import model_named
 from molyneux.records import CONCEPTS, Lineage, read_record
-from molyneux.tables import imported
+from molyneux.tables import SHIPPED, imported
 
 LOG = logging.getLogger(__name__)
 
-SHIPPED = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
-"""Models that come with Molyneux, and where each is built, as MODULE:FUNCTION."""
+BUILDERS = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
+"""Where each of `SHIPPED` is built, as MODULE:FUNCTION."""
 
 
 def _module(family: Family) -> str:
@@ -101,10 +101,11 @@ def _folder_of(name: str) -> Path | None:
 
 def family_of(model: VisionLanguageModel) -> str:
     """The name of the model's row in `FAMILIES`, by its class and its configuration; else the name of its class."""
-    if model.name == "mini":
-        return "mini"
+    if model.name in SHIPPED:
+        return model.name
     kind = getattr(getattr(model.native, "config", None), "model_type", None)
-    rows = [row for row in FAMILIES[1:] if row.implementation.endswith(f":{type(model).__name__}")]
+    rows = [row for row in FAMILIES if row.implementation.endswith(f":{type(model).__name__}")]
+    rows = [row for row in rows if row.name not in SHIPPED]
     better = [row for row in rows if kind in row.model_types or row.name.casefold() in model.name.casefold()]
     return next((row.name for row in better or rows), type(model).__name__)
 
@@ -130,7 +131,7 @@ def check_precision(name: str) -> None:
 
 def _read(name: str) -> VisionLanguageModel:
     if name in SHIPPED:
-        model: VisionLanguageModel = imported("molyneux.backends", SHIPPED[name])()
+        model: VisionLanguageModel = imported("molyneux.backends", BUILDERS[name])()
         return model
     loader, colon, rest = name.partition(":")
     if colon and loader in LOADERS:
