@@ -193,8 +193,8 @@ def report(model: OpenClipModel, scenes: int = 6) -> str:
     """What the model knows, on fresh scenes."""
     model.native.eval()
     known, novel = list(KNOWN), [one.descriptions[0] for one in NOVEL]
-    names = model.embed_texts([f"a photo of a {name}." for name in known])
-    looks, described = model.embed_texts([f"{text}." for text in KNOWN.values()]), model.embed_texts(novel)
+    names = model.encode_texts([f"a photo of a {name}." for name in known])
+    looks, described = model.encode_texts([f"{text}." for text in KNOWN.values()]), model.encode_texts(novel)
     seen = model.embed_images(draw_designs([parse_design(x) for x in KNOWN.values() for _ in range(scenes)], seed=999))
     unseen = model.embed_images(draw_designs([design for design in UNSEEN for _ in range(2 * scenes)], seed=998))
     labels = torch.arange(len(known)).repeat_interleave(scenes)

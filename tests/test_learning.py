@@ -1,4 +1,4 @@
-"""The whole method in seconds: a model that has never seen a ring learns to see one from two words.
+"""Inversion and gradient descent in seconds: a model that has never seen a ring learns to see one from two words.
 
 A small tower is fitted to eight drawn shapes, each of an outline (round, cornered, pointed) and a filling (solid,
 hollow, striped), by name and by those two words. The ninth, round and hollow, it never sees: it reads 'round hollow',
