@@ -58,8 +58,10 @@ class Matcher(FusedModel):
         del width, height
         return None
 
-    def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Log-probability that an image matches, averaged over the texts."""
+    def alignment(self, texts: Sequence[str], *, each: bool = True, distance: bool = False) -> Alignment:
+        """Log-probability that an image matches, averaged over the texts, which have no mean to be compared with."""
+        del each
+        self._check_distance(distance)
         check_texts(texts)
         for text in texts:
             self.check_text(text)
@@ -71,8 +73,9 @@ class Matcher(FusedModel):
 
         return Alignment(score)
 
-    def alignment_each(self, texts: Sequence[str]) -> Alignment:
+    def alignment_each(self, texts: Sequence[str], *, distance: bool = False) -> Alignment:
         """Log-probability that the i-th image matches the i-th text."""
+        self._check_distance(distance)
         check_texts(texts)
         for text in texts:
             self.check_text(text)
@@ -82,6 +85,13 @@ class Matcher(FusedModel):
             return scores, scores.mean()
 
         return Alignment(score)
+
+    def _check_distance(self, distance: bool) -> None:
+        if distance:
+            raise ModelError(
+                f"{self.name!r} has no embeddings of images alone, so no distance: set inversion.similarity to 'cosine', "
+                "or choose the preset 'paper-vilt'"
+            )
 
     def _log_match(self, images: Images, texts: Sequence[str]) -> Scores:
         return log_match(self.match_logits(images, texts))
