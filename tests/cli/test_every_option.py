@@ -348,6 +348,8 @@ CASES: dict[str, dict[str, Case]] = {
         "--teaching.contrastive": Case("symmetric", COCA),
         "--teaching.contrastive-weight": Case("3", COCA),
         "--teaching.caption-weight": Case("3", COCA),
+        "--teaching.caption-sum": Case(True, COCA),
+        "--teaching.caption-templates": Case("coco", COCA),
         "--teaching.decoder": Case(True, COCA),
         "--teaching.negatives": Case("1", VILT | {"--teaching.loss": "matching"}),
         "--teaching.masked": Case("0.9", VILT | {"--teaching.loss": "masked"}),

@@ -89,8 +89,8 @@ class Matcher(FusedModel):
     def _check_distance(self, distance: bool) -> None:
         if distance:
             raise ModelError(
-                f"{self.name!r} has no embeddings of images alone, so no distance: set inversion.similarity to 'cosine', "
-                "or choose the preset 'paper-vilt'"
+                f"{self.name!r} has no embeddings of images alone, so no distance: set inversion.similarity to "
+                "'cosine', or choose the preset 'paper-vilt'"
             )
 
     def _log_match(self, images: Images, texts: Sequence[str]) -> Scores:

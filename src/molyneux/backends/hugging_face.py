@@ -28,7 +28,7 @@ from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.framing import Framing
-from molyneux.shapes import Embeddings, Features, Images
+from molyneux.shapes import Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -41,7 +41,7 @@ from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
 from molyneux.framing import Framing
-from molyneux.shapes import Embeddings, Features, Images
+from molyneux.shapes import Features, Images
 
 CONFIG = "medclip_config.json"
 """What `save` adds to the published layout: the architecture, and the digest of the file it came from."""
@@ -214,7 +214,8 @@ class MedClipModel(TokenizedEncoder, Explainable):
         return self._native.vision_model.chain().around(_grey)
 
     def image_outputs(self, features: Features) -> Float[Tensor, "n d"]:
-        return self.compute(self._native.vision_model.head(), features)
+        found: Tensor = self.compute(self._native.vision_model.head(), features)
+        return found
 
     def save(
         self, folder: str | Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"

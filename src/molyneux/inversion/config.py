@@ -50,8 +50,8 @@ class InversionConfig:
     translation: float = 0.1
     """Largest shift as a share of the side, either way."""
     shift: Literal["image", "view"] = "image"
-    """What that side is. 'image': of the image, and a view that is zoomed in may lie anywhere in it. 'view': of the view,
-    whatever the zoom, as in the authors' code."""
+    """What that side is. 'image': of the image, and a view that is zoomed in may lie anywhere in it. 'view': of the
+    view, whatever the zoom, as in the authors' code."""
     scale: tuple[float, float] = (0.7, 1.2)
     """Range of the zoom; below 1 the image shrinks and its border is repeated."""
     color_shift: float = 0.1

@@ -85,6 +85,7 @@ OBJECTIVES: dict[str, ObjectiveKind] = {
         implementation="edit:Merge", taught_by="objectives.edit:teach_edit", merges=True, reads_descriptions=True
     ),
     "bank": ObjectiveKind(implementation="contrastive:Bank", contrastive=True, needs_known=True, preset="paper"),
+    "infonce": ObjectiveKind(implementation="contrastive:InfoNCE", contrastive=True, preset="paper"),
     "anchors": ObjectiveKind(implementation="contrastive:Anchors", contrastive=True, preset="paper"),
     "symmetric": ObjectiveKind(implementation="contrastive:Symmetric", contrastive=True, preset="paper"),
     "captioning": ObjectiveKind(

@@ -23,7 +23,7 @@ from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.files import new_folder
 from molyneux.framing import Framing
-from molyneux.shapes import Embeddings, Features, Images
+from molyneux.shapes import Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -141,7 +141,8 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
         tokens = self._trimmed(self._tokenizer(texts).to(self.device))
         encode: Any = self._native.encode_text
         # CoCa's would normalise
-        return self.compute(lambda batch: encode(batch, normalize=False), tokens)
+        found: Tensor = self.compute(lambda batch: encode(batch, normalize=False), tokens)
+        return found
 
     def _normalized(self, images: Images) -> Tensor:
         return self._rules.normalized(images)
