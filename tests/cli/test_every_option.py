@@ -239,6 +239,8 @@ INVERSION = {
     "--inversion.variation-norm": Case("frobenius", {"--inversion.total-variation": "2"}),
     "--inversion.batch-norm": Case("3"),
     "--inversion.gradient-clip": Case("0.001"),
+    "--inversion.block": Case("2", {"--images-from": "hidden"}),
+    "--inversion.statistics": Case("5", {"--images-from": "hidden"}),
     "--inversion.trace-every": Case("2"),
 }
 LOW_RANK = {
@@ -376,6 +378,8 @@ CASES: dict[str, dict[str, Case]] = {
         "--seed": Case("1"),
         "--long-text": Case("truncate", LONG),
         **INVERSION, **RUNNING,
+        "--inversion.block": Case("2"),
+        "--inversion.statistics": Case("5"),
     },
     "evaluate": {
         "--model": Case("base"),

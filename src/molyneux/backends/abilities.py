@@ -124,6 +124,15 @@ class Explainable(DualEncoder):
         """The blocks after the stem: hidden states are numbered from 0 (before the first) to this (after the last)."""
         return len(self.chain().blocks)
 
+    @property
+    def middle_block(self) -> int:
+        """Two thirds of a transformer's blocks, the eighth of twelve, as MedCLIP-SAMv2 takes; all but one of a
+        convolutional network's, near the maps that Grad-CAM reads."""
+        side = self.inversion_size
+        with torch.no_grad():
+            maps = self.lower(torch.zeros(1, 3, side, side, device=self.device), 0).ndim == 4
+        return max(1, self.block_count - 1 if maps else round(self.block_count * 2 / 3))
+
     def lower(self, images: Images, block: int) -> Hidden:
         """The hidden state after so many blocks; differentiable.
 

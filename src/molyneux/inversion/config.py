@@ -64,6 +64,11 @@ class InversionConfig:
     """Mean absolute difference of neighbours, or the authors' four Frobenius norms that grow with the resolution."""
     batch_norm: float = 0.2
     """Weight of the distance to the vision tower's own batch-norm statistics; no effect where it has none."""
+    block: int = 0
+    """With --images-from hidden: the hidden state that is optimised instead of images (Eq. 5), after so many blocks of
+    the vision tower; 0 takes two thirds of a transformer's, all but one of a convolutional network's."""
+    statistics: float = 1.0
+    """With --images-from hidden: weight of the distance to the statistics of known classes' hidden states."""
     gradient_clip: float = 0.0
     """Largest norm of the gradient of all images together; 0 leaves it."""
     trace_every: int = 25
@@ -72,6 +77,7 @@ class InversionConfig:
     def __post_init__(self) -> None:
         for name in ("images", "steps", "trace_every"):
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
+        _check(self, "block", self.block >= 0, "0, or a block's number")
         for name in ("size", "view"):
             _check(self, name, getattr(self, name) == 0 or getattr(self, name) >= 16, "0 or at least 16")
         for field in fields(self):

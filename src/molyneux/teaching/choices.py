@@ -76,6 +76,11 @@ class ObjectiveKind:
     preset: str = "default"
     """The preset that is made for it, or nearest to what it needs."""
 
+    @property
+    def reads_hidden(self) -> bool:
+        """Whether it can learn from hidden states in place of images."""
+        return self.contrastive or self.merges
+
 
 FUSED_UPDATES = tuple(name for name, kind in UPDATES.items() if kind.fused_blocks is not None)
 _FUSED = "its models have no embeddings of images alone"

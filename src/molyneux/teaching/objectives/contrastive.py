@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
+from molyneux.backends.abilities import Explainable
 from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
@@ -58,7 +59,7 @@ class ContrastiveObjective(Objective):
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Loss:
-        embedded = self._data.embed(self.inputs(batch))
+        embedded = self._data.embed_own(self.inputs(batch))
         return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
 
     def inputs(self, batch: Tensor) -> Tensor:
@@ -256,6 +257,8 @@ class _TrainingData:
     """What `Update.read` made of the replay images."""
     at_once: int
     """Inputs that are embedded at once where pixels are; 0 for all."""
+    block: int | None
+    """After how many blocks of the tower the images' inputs lie, if they are hidden states and the tower moves."""
 
     @classmethod
     def prepare(
@@ -266,18 +269,46 @@ class _TrainingData:
         replay: Sequence[SyntheticImages],
         at_once: int,
     ) -> "_TrainingData":
-        bare = next((value for value in images if not len(value)), None)
+        bare = next((value for value in images if not value.samples), None)
         if bare is not None:
             raise ConfigError(
                 f"{bare.concept.name!r} has no images to learn from: give some; the loss 'edit' alone does without"
             )
-        owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
-        inputs = torch.cat([update.read(portion) for portion in portions(model, images)])
+        owners = torch.cat([torch.full((value.samples,), i) for i, value in enumerate(images)])
+        block, inputs = _hidden(update, images)
+        if inputs is None:
+            inputs = torch.cat([update.read(portion) for portion in portions(model, images)])
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
-        return cls(update, inputs, owners, old, at_once if inputs.ndim == 4 else 0)
+        return cls(update, inputs, owners, old, at_once if inputs.ndim > 2 else 0, block)
 
     def embed(self, inputs: Tensor) -> Embeddings:
+        """What `Update.read` returned, embedded."""
         return in_parts(self.update.embed, self.at_once, inputs)
+
+    def embed_own(self, inputs: Tensor) -> Embeddings:
+        """The images' inputs, embedded."""
+        if self.block is None:
+            return self.embed(inputs)
+        divided, block = self.update.model, self.block
+        assert isinstance(divided, Explainable)
+        return in_parts(lambda hidden: divided.upper(hidden, block), self.at_once, inputs)
+
+
+def _hidden(update: Update, images: Sequence[SyntheticImages]) -> tuple[int | None, Tensor | None]:
+    """What the update reads of hidden states, and their block if the tower moves; (None, None) for images.
+
+    Raises:
+        ConfigError: if some concepts have hidden states and others images, or hidden states are of several blocks.
+    """
+    blocks = {value.block for value in images}
+    if blocks == {None}:
+        return None, None
+    if len(blocks) > 1:
+        raise ConfigError("the concepts' hidden states are not all of one block: make them with one setting of block")
+    hidden = torch.cat([value.hidden for value in images if value.hidden is not None]).to(update.model.device)
+    (block,) = blocks
+    assert block is not None
+    return update.read_hidden(hidden, block)
 
 
 @torch.no_grad()
