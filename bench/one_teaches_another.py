@@ -162,9 +162,8 @@ def compare(
             learned += learn(pupil, "", NOISE, noise, config, seed)
             for maker, images in made.items():
                 readings += read(pupil, maker, images, seed)
-                learned += learn(
-                    pupil, maker, "its own" if maker == pupil.name else f"of {maker}", images, config, seed
-                )
+                whose = "its own" if maker == pupil.name else f"of {maker}"
+                learned += learn(pupil, maker, whose, images, config, seed)
                 others = [images[place].shown_as(one) for place, one in zip(places, concepts, strict=True)]
                 learned += learn(pupil, maker, OTHERS, others, config, seed)
     return readings, learned
