@@ -12,6 +12,7 @@ Rows:
 - the default, which reads the description alone, at its own strength and at others;
 - words and images, with --images: the default with inverted images beside the description;
 - images alone, with --images: those images without the description;
+- words and hidden states, and hidden states alone, with --hidden: the same with relaxed inversion (Eq. 5);
 - the controls: the default on another concept's description, the same on noise images, which have no description,
   and the description as prompt, without teaching;
 - ten real photos in place of the description, the upper line; those ten are left out of its score.
@@ -33,6 +34,7 @@ import torch
 from torch import Tensor
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
+from molyneux.backends.abilities import explainable
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept, read_concepts
@@ -42,6 +44,7 @@ from molyneux.datasets.photos import load_batch
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import derangement
 from molyneux.inversion.invert import invert
+from molyneux.inversion.relaxed import relax
 from molyneux.pipeline.public import teach
 from molyneux.synthetic import description_only, noise_images
 from molyneux.tasks.classification.features import PhotoFeatures, name_embeddings, photo_features
@@ -160,8 +163,13 @@ class Bench:
             say(f"inverted {concept.name}, seed {seed}")
         return SyntheticImages.load(folder)
 
+    def hidden(self, concept: Concept, seed: int) -> SyntheticImages:
+        """Hidden states of the middle block, near the statistics of the replay images'."""
+        natural = torch.cat([one.pixels for one in self.replay])
+        return relax(explainable(self.model, "the bench"), concept, natural, seed=seed)
 
-def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool) -> Iterator[Row]:
+
+def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool, with_hidden: bool) -> Iterator[Row]:
     """Every method on one set."""
     config, size = TeachingConfig(), bench.model.image_size
     words = [description_only(concept) for concept in bench.concepts]
@@ -180,6 +188,11 @@ def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool) -> It
             yield from bench.rows("words and images", own, config, seed, bench.novel)
             bare = [replace(one, source_descriptions=()) for one in own]
             yield from bench.rows("images alone", bare, config, seed, bench.novel)
+        if with_hidden:
+            made = [bench.hidden(one, seed) for one in bench.concepts]
+            yield from bench.rows("words and hidden states", made, config, seed, bench.novel)
+            bare = [replace(one, source_descriptions=()) for one in made]
+            yield from bench.rows("hidden states alone", bare, config, seed, bench.novel)
     real = [real_images(bench.model, photos, concept) for concept in bench.concepts]
     yield from bench.rows("ten real photos instead", real, config, 0, without_first(bench.novel, HELD_OUT))
     described = {concept.name: concept.descriptions[0] for concept in bench.concepts}
@@ -278,6 +291,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", action="store_true", help="rows with inverted images too")
+    parser.add_argument("--hidden", action="store_true", help="rows with hidden states too")
     parser.add_argument("--out", type=Path, default=Path("bench/out/novel-concepts"))
     given = parser.parse_args()
     cache = Path(__file__).parent / "cache"
@@ -286,7 +300,7 @@ def main() -> None:
     rows: list[Row] = []
     for group in SETS:
         bench = Bench.read(group, given.data, model, known, cache)
-        rows += all_rows(bench, given.data / group, given.seeds, with_images=given.images)
+        rows += all_rows(bench, given.data / group, given.seeds, with_images=given.images, with_hidden=given.hidden)
         say(f"{group} is done")
     given.out.mkdir(parents=True, exist_ok=True)
     about = {"model": given.model, "edit": asdict(Edit()), "rows": [asdict(one) for one in rows]}

@@ -398,6 +398,8 @@ class ImagesRecord(Record):
     origin: str
     seconds: Amount
     trace: tuple[TracePoint, ...]
+    block: Count | None
+    """Of hidden states: after how many blocks of the vision tower they lie."""
 
 
 class PackBase(Record):

@@ -31,8 +31,12 @@ class SyntheticImages:
 
     concept: Concept
     pixels: Images
-    """RGB in [0, 1], on the CPU."""
+    """RGB in [0, 1], on the CPU; none where there are hidden states."""
     seed: int
+    hidden: Tensor | None = None
+    """Hidden states of the vision tower instead of images, from relaxed inversion (Eq. 5), on the CPU."""
+    block: int | None = None
+    """After how many blocks the hidden states lie."""
     source: str = "inverted"
     """A name in `images.choices.SOURCES`."""
     depicted: str = ""
@@ -55,6 +59,11 @@ class SyntheticImages:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def samples(self) -> int:
+        """Number of images, or of hidden states."""
+        return len(self.pixels) if self.hidden is None else len(self.hidden)
+
     @overload
     def __getitem__(self, place: int) -> Image.Image: ...
     @overload
@@ -66,6 +75,8 @@ class SyntheticImages:
     def __repr__(self) -> str:
         ends = f", similarity {self.trace[-1].plain:.2f}" if self.trace else ""
         size = f" of {self.pixels.shape[3]} x {self.pixels.shape[2]} pixels" if len(self) else ""
+        if self.hidden is not None:
+            return f"<{len(self.hidden)} hidden states of {self.concept.name!r} after block {self.block}{ends}>"
         return f"<{len(self)} {self.source} images of {self.concept.name!r}{size}, seed {self.seed}{ends}>"
 
     def images(self) -> list[Image.Image]:
@@ -109,7 +120,8 @@ class SyntheticImages:
     def save(self, folder: Path) -> None:
         """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per image for people."""
         with new_folder(folder) as target:
-            save_file({"pixels": self.pixels.contiguous()}, target / "images.safetensors")
+            hidden = {} if self.hidden is None else {"hidden": self.hidden.contiguous()}
+            save_file({"pixels": self.pixels.contiguous(), **hidden}, target / "images.safetensors")
             about = ImagesRecord(
                 version=1,
                 name=self.concept.name,
@@ -121,6 +133,7 @@ class SyntheticImages:
                 origin=self.origin,
                 seconds=self.seconds,
                 trace=self.trace,
+                block=self.block,
             )
             write_record(target / IMAGES, about)
             for index, image in enumerate(self.pixels):
@@ -136,9 +149,12 @@ class SyntheticImages:
         folder = Path(folder)
         try:
             about = read_record(ImagesRecord, folder / IMAGES)
-            pixels = load_file(folder / "images.safetensors")["pixels"]
+            tensors = load_file(folder / "images.safetensors")
+            pixels, hidden = tensors["pixels"], tensors.get("hidden")
             if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
                 raise ValueError(f"the pixels are {pixels.dtype} of shape {tuple(pixels.shape)}")
+            if (hidden is None) != (about.block is None):
+                raise ValueError("hidden states and their block's number go together")
             return SyntheticImages(
                 concept=Concept(about.name, about.descriptions),
                 pixels=pixels,
@@ -149,6 +165,8 @@ class SyntheticImages:
                 origin=about.origin,
                 seconds=about.seconds,
                 trace=about.trace,
+                hidden=hidden,
+                block=about.block,
             )
         except (OSError, KeyError, ValueError, SafetensorError, ConceptError, DataError) as error:
             raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error

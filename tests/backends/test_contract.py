@@ -186,6 +186,29 @@ def test_features_and_projection_compose_to_the_embedding(encoder):
         assert torch.equal(encoder.project(features), encoder.embed_images(images))
 
 
+def test_embeddings_are_the_towers_outputs_brought_to_unit_length(encoder):
+    images = sample_images(encoder)
+    with torch.no_grad():
+        features = encoder.features(images)
+        seen, said = encoder.image_outputs(features), encoder.text_outputs(TEXTS)
+    torch.testing.assert_close(normalize(seen, dim=1), encoder.embed_images(images), **TOLERANCE)
+    torch.testing.assert_close(normalize(said, dim=1), encoder.embed_texts(TEXTS), **TOLERANCE)
+    # of random weights, no length happens to be 1
+    assert all((rows.norm(dim=1) - 1).abs().min() > 1e-4 for rows in (seen, said))
+
+
+def test_a_distance_is_that_of_the_towers_outputs(model):
+    images = sample_images(model)
+    if not isinstance(model, DualEncoder):
+        with pytest.raises(ModelError, match="no embeddings of images alone, so no distance"):
+            model.alignment(TEXTS, distance=True)
+        return
+    with torch.no_grad():
+        found = model.alignment_each(TEXTS, distance=True).score(images)[0]
+        expected = model.image_outputs(model.features(images)) - model.text_outputs(TEXTS)
+    torch.testing.assert_close(-found, expected.norm(dim=1))
+
+
 @pytest.fixture(scope="module")
 def divided(encoder) -> Explainable:
     assert isinstance(encoder, Explainable)

@@ -181,7 +181,7 @@ def test_a_preset_keeps_what_single_flags_do_not_change(molyneux, tmp_path):
     assert config["inversion"]["total_variation"] == paper.total_variation
     assert config["inversion"]["trace_every"] == paper.trace_every
     assert config["teaching"]["update"] == {"part": "projection", "blocks": 1}
-    assert config["teaching"]["loss"] == "anchors"
+    assert config["teaching"]["loss"] == "infonce"
     assert config["teaching"]["learning_rate"] == TeachingConfig.paper().learning_rate
 
 

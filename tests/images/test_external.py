@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.runs import CROSS, RING, Counter, contents, settings_for, use_tiny, write_photos
+from helpers.runs import CROSS, RING, SHORT, Counter, contents, settings_for, use_tiny, write_photos
 from helpers.small_models import load_tiny
 from helpers.tiny_sdxl import save_tiny_sdxl
 from molyneux.backends import diffusion
@@ -19,7 +19,9 @@ from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.images import jobs
 from molyneux.images.choices import source_of
 from molyneux.images.external import generated, generator_name
+from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline import teach_run as run
+from molyneux.pipeline.settings import InvertSettings
 from molyneux.pipeline.teach_run import teach_concepts
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
@@ -176,3 +178,27 @@ def test_a_folder_that_is_called_like_the_generator_is_a_folder(tmp_path, monkey
     (tmp_path / "sdxl").mkdir()
     assert source_of("sdxl") == "external"
     assert source_of("sdxl:x/y") == "generated"
+
+
+@pytest.mark.parametrize("teaching", [TeachingConfig(), SHORT], ids=["edit", "bank"])
+def test_hidden_states_are_made_once_taught_on_and_told_of(tmp_path, photos, teaching):
+    inversion = InversionConfig(images=3, steps=4, block=1)
+    given = {"images_from": "hidden", "inversion": inversion, "teaching": teaching}
+    out = teach_concepts(settings_for(tmp_path / "run", photos, concepts=(RING, CROSS), **given))
+    made = SyntheticImages.load(out / "synthetic" / RING.slug)
+    assert (made.source, made.block, made.samples, len(made)) == ("hidden", 1, 3, 0)
+    page = (out / "report.html").read_text()
+    assert "hidden states inside the vision tower were computed from the description" in page
+    assert "statistics" in page.split("Inversion", 1)[1]
+    other = inversion if teaching.needs_images else InversionConfig()
+    given |= {"images_from": None if teaching.needs_images else "none", "inversion": replace(other, block=0)}
+    plain = teach_concepts(settings_for(tmp_path / "plain", photos, concepts=(RING, CROSS), **given))
+    assert len({weights_digest(load_tiny(folder / "model").native) for folder in (plain, out)}) == 2
+
+
+def test_settings_of_hidden_states_are_refused_without_them():
+    for images_from in (None, "inversion", "none"):
+        with pytest.raises(ConfigError, match="change nothing without --images-from hidden"):
+            settings_for(Path("run"), None, inversion=InversionConfig(block=2), images_from=images_from)
+    with pytest.raises(ConfigError, match="for hidden states, which are no images"):
+        InvertSettings(concepts=(RING,), out=Path("run"), inversion=InversionConfig(statistics=2.0))

@@ -18,6 +18,8 @@ def test_the_paper_preset_holds_what_the_paper_says():
     assert paper.schedule == "cosine"
     assert paper.affine_probability == 0.5
     assert (paper.rotation, paper.translation, paper.scale) == (30.0, 0.1, (0.7, 1.0))
+    # Eq. 3: the cosine with each caption
+    assert (paper.similarity, paper.descriptions) == ("cosine", "each")
     assert (paper.total_variation, paper.variation_norm) == (0.005, "frobenius")
     assert paper.batch_norm == paper.noise == paper.color_shift == 0.0
     assert [(round(share * 5000), side) for share, side in paper.growth] == [(0, 64), (900, 128), (1800, 224)]
@@ -26,11 +28,13 @@ def test_the_paper_preset_holds_what_the_paper_says():
 def test_the_authors_preset_holds_what_their_script_does():
     authors = InversionConfig.authors_code()
     assert authors.steps == 3000
-    assert authors.schedule == "restarts"
-    assert authors.scale == (0.7, 1.2)
+    assert (authors.schedule, authors.learning_rate) == ("restarts", 0.1)
+    assert (authors.scale, authors.translation, authors.shift) == ((0.7, 1.2), 0.1, "view")
+    assert (authors.similarity, authors.descriptions) == ("distance", "turns")
     assert authors.gradient_clip == 1.0
     assert (authors.total_variation, authors.variation_norm) == (0.005, "frobenius")
-    assert [(round(share * 3000), side) for share, side in authors.growth] == [(0, 64), (900, 128), (1800, 224)]
+    # it counts steps from 1, and grows before its steps 900 and 1800
+    assert [(round(share * 3000), side) for share, side in authors.growth] == [(0, 64), (899, 128), (1799, 224)]
 
 
 def test_the_preset_for_vilt_differs_from_the_papers_in_its_start_and_its_views_alone():

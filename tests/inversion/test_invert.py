@@ -78,8 +78,8 @@ class Interrupting(ConvModel):
 
     calls = -1
 
-    def alignment(self, texts):
-        score = super().alignment(texts).score
+    def alignment(self, texts, **how):
+        score = super().alignment(texts, **how).score
 
         def interrupted(images):
             self.calls -= 1
@@ -322,38 +322,45 @@ def test_a_cosine_falls_from_the_full_rate_over_half_of_it_to_nothing():
     assert rates == sorted(rates, reverse=True)
 
 
-@pytest.mark.parametrize(("grown_at", "half_period"), [(0, 1666), (900, 1366), (1800, 1066)])
-def test_the_authors_rate_restarts_at_every_growth(grown_at, half_period):
-    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=5000)
-    assert learning_rate(config, grown_at, grown_at) == 0.1
-    assert learning_rate(config, grown_at + half_period, grown_at) == pytest.approx(0.0)
-    # it climbs again after half a period
-    assert learning_rate(config, grown_at + 2 * half_period, grown_at) == pytest.approx(0.1)
+AUTHORS = InversionConfig.authors_code()
+STAGES = {0: 899, 899: 1799, 1799: 3000}
 
 
-def test_the_authors_rate_is_that_of_torch_after_each_growth():
-    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=500)
-    starts = {0: 90, 90: 180, 180: 500}
-    for grown_at, end in starts.items():
+@pytest.mark.parametrize("grown_at", STAGES)
+def test_the_authors_rate_has_a_half_period_of_400_steps_in_every_stage(grown_at):
+    assert learning_rate(AUTHORS, grown_at, grown_at) == 0.1
+    assert learning_rate(AUTHORS, grown_at + 200, grown_at) == pytest.approx(0.05)
+    assert learning_rate(AUTHORS, grown_at + 400, grown_at) == pytest.approx(0.0)
+    # it climbs again
+    assert learning_rate(AUTHORS, grown_at + 800, grown_at) == pytest.approx(0.1)
+
+
+def test_the_authors_rate_is_that_of_torch_in_every_stage():
+    """Their script makes a scheduler at each growth: T_max is (3000 - 1800) // 3, whichever growth it is."""
+    for grown_at, end in STAGES.items():
         optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.1)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=(500 - grown_at) // 3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=(3000 - 1800) // 3)
         for step in range(grown_at, end):
-            assert learning_rate(config, step, grown_at) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+            assert learning_rate(AUTHORS, step, grown_at) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # there is nothing to optimise
                 schedule.step()
 
 
-def test_the_authors_stages_end_where_their_arithmetic_says():
-    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=5000)
-    # 5,000 steps that grow at 900 and 1,800: the last stage is three half cosines of 1,066 steps, and ends at 0
-    assert learning_rate(config, 899, 0) == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 899 / 1666)))
-    assert learning_rate(config, 1799, 900) == pytest.approx(0.0257, abs=2e-3)
+def test_the_papers_5000_steps_make_the_authors_cosine_of_1066_steps():
+    # T_max is (5000 - 1800) // 3 for growths at their steps 900 and 1,800
+    config = replace(AUTHORS, steps=5000, growth=((0.0, 64), (900 / 5000, 128), (1800 / 5000, 224)))
+    assert learning_rate(config, 1066, 0) == pytest.approx(0.0)
     assert learning_rate(config, 4999, 1800) == pytest.approx(0.0, abs=1e-4)
 
 
+def test_a_canvas_that_does_not_grow_has_a_cosine_of_a_third_of_the_run():
+    config = replace(PYRAMID, schedule="restarts", learning_rate=0.1, steps=90)
+    assert learning_rate(config, 30, 0) == pytest.approx(0.0)
+
+
 def test_a_run_too_short_for_thirds_still_has_a_rate():
-    config = replace(PYRAMID, schedule="restarts", steps=2)
+    config = replace(PYRAMID, schedule="restarts", steps=2, growth=((0.0, 8), (0.5, 16)))
     assert learning_rate(config, 1, 1) == config.learning_rate
 
 
@@ -367,3 +374,68 @@ def test_a_checkpoint_appears_in_its_folder_only_while_the_job_runs(model, tmp_p
     invert(model, RING, PIXELS, checkpoint=path, on_step=look)
     assert seen == {False, True}
     assert not path.exists()
+
+
+def first_loss(monkeypatch, model, concept, **settings) -> float:
+    """What one step from the same start minimises."""
+    losses = []
+    gradient = torch.autograd.grad
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", lambda loss, leaves: losses.append(loss.item()) or gradient(loss, leaves))
+        invert(model, concept, replace(STILL, **settings))
+    return losses[0]
+
+
+STILL = replace(
+    PIXELS, steps=1, affine_probability=0.0, total_variation=0.0, growth=(), size=16, start="uniform", trace_every=1
+)
+
+
+def start_of(model, concept) -> tuple[torch.Tensor, ...]:
+    """The noise that `STILL` starts from, and what the model's towers give for it and for the descriptions."""
+    generators = [torch.Generator().manual_seed(image_seed(0, concept, place)) for place in range(STILL.images)]
+    noise = torch.stack([torch.rand(3, 16, 16, generator=generator) for generator in generators])
+    return noise, model.image_outputs(model.features(noise)), model.text_outputs(concept.descriptions)
+
+
+def test_the_distance_is_that_of_embeddings_that_are_not_normalised(model, monkeypatch):
+    _, seen, said = start_of(model, CROSS)
+    expected = torch.stack([((one - said[0]) ** 2).sum().sqrt() for one in seen]).mean()
+    assert first_loss(monkeypatch, model, CROSS, similarity="distance") == pytest.approx(float(expected), rel=1e-5)
+    unit = (normalize(seen, dim=1) - normalize(said, dim=1)).norm(dim=1).mean()
+    assert abs(float(expected - unit)) > 0.05
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "distance"])
+def test_several_descriptions_are_averaged_compared_with_one_by_one_or_taken_in_turns(model, monkeypatch, similarity):
+    _, seen, said = start_of(model, RING)
+
+    def near(image, text) -> torch.Tensor:
+        return image @ text / image.norm() / text.norm() if similarity == "cosine" else -(image - text).norm()
+
+    scale = said if similarity == "distance" else normalize(said, dim=1)
+    mean = scale.mean(dim=0)
+    expected = {
+        "mean": torch.stack([near(image, mean) for image in seen]).mean(),
+        "each": torch.stack([near(image, text) for image in seen for text in said]).mean(),
+        "turns": torch.stack([near(seen[0], said[0]), near(seen[1], said[1])]).mean(),
+    }
+    for how, value in expected.items():
+        found = first_loss(monkeypatch, model, RING, similarity=similarity, descriptions=how)
+        assert found == pytest.approx(-float(value), rel=1e-4)
+    assert len({round(float(value), 4) for value in expected.values()}) == 3
+
+
+def test_with_one_description_the_three_ways_are_one(model):
+    made = [invert(model, CROSS, replace(PIXELS, steps=3, descriptions=how)) for how in ("mean", "each", "turns")]
+    for other in made[1:]:
+        torch.testing.assert_close(other.pixels, made[0].pixels, atol=1e-3, rtol=0.0)
+
+
+def test_a_smaller_distance_is_what_is_found(model):
+    config = replace(PIXELS, steps=60, similarity="distance")
+    made = invert(model, RING, config)
+    target = model.text_outputs(RING.descriptions).mean(dim=0)
+    found = -(model.image_outputs(model.features(made.pixels)) - target).norm(dim=1).mean()
+    assert made.trace[-1].plain == pytest.approx(float(found), abs=1e-5)
+    assert made.trace[-1].plain > 0.7 * made.trace[0].plain

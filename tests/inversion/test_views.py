@@ -147,6 +147,33 @@ def test_a_view_zoomed_in_lies_anywhere_inside_the_image():
     assert corners.max() > 0.95
 
 
+def by_hand(angle: float, zoom: float, shift: list[float]) -> torch.Tensor:
+    """Turn, scale and then move, as kornia does; what a view shows at x lies at the inverse of that."""
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    forward = torch.eye(3)
+    forward[:2, :2], forward[:2, 2] = zoom * turn, torch.tensor(shift)
+    return torch.linalg.inv(forward)[:2]
+
+
+@pytest.mark.parametrize("zoom", [0.7, 1.0, 1.2])
+def test_a_shift_of_the_view_comes_after_turn_and_zoom(zoom):
+    config = InversionConfig(rotation=30.0, translation=0.1, scale=(zoom, zoom), shift="view")
+    u = [0.0, 0.8, 0.1, 0.9, 0.5]
+    found = torch.tensor(_matrix(config, u))
+    expected = by_hand(math.radians(30 * 0.6), zoom, [0.2 * -0.8, 0.2 * 0.8])
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_authors_shift_is_at_most_a_tenth_of_the_side_whatever_the_zoom():
+    config = InversionConfig.authors_code()
+    matrices = draw_views(config, 8, 0.0, streams(*range(2000))).matrices
+    zoom = 1 / matrices[:, :, :2].det().sqrt()
+    # where the middle of the image lies in the view, in a grid from -1 to 1
+    middle = -torch.linalg.solve(matrices[:, :, :2], matrices[:, :, 2:])[..., 0].abs()
+    for part in (zoom < 0.9, zoom > 1.1):
+        assert 0.19 < middle[part].abs().max() <= 0.2 + 1e-5
+
+
 def test_colours_shift_about_the_middle_grey():
     draw = draw_views(InversionConfig(affine_probability=0.0, color_shift=0.4), 8, 0.0, streams(0, 1))
     images = sample_images(2, 8)

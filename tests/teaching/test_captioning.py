@@ -8,13 +8,14 @@ from helpers.families_open_clip import build_tiny_coca
 from helpers.small_models import ConvModel
 from molyneux.backends.open_clip import CoCaModel
 from molyneux.concepts import Concept
-from molyneux.errors import ConfigError, ModelError
+from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.objectives.base import Lesson, start_objective
-from molyneux.teaching.objectives.captioning import Captioning, caption_templates
+from molyneux.teaching.objectives.captioning import Captioning
 from molyneux.teaching.objectives.losses import caption_loss
+from molyneux.teaching.texts import caption_templates
 
 RING = noise_images(Concept("ring", "A circle with a hole."), 5, 32, seed=1)
 CROSS = noise_images(Concept("cross", "Two bars that meet."), 3, 32, seed=2)
@@ -70,6 +71,21 @@ def test_the_caption_loss_equals_a_slow_loop():
     torch.testing.assert_close(caption_loss(logits, tokens, 0), torch.tensor(slow_caption_loss(logits, tokens, 0)))
 
 
+def test_the_papers_sum_is_over_each_captions_tokens_and_the_mean_over_captions():
+    logits = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    tokens = torch.tensor([[5, 1, 2, 6, 0], [5, 3, 6, 0, 0], [5, 4, 4, 4, 6]])
+    asked = [3, 2, 4]
+    sums = [n * slow_caption_loss(logits[i : i + 1], tokens[i : i + 1], 0) for i, n in enumerate(asked)]
+    found = caption_loss(logits, tokens, 0, summed=True)
+    torch.testing.assert_close(found, torch.tensor(sum(sums) / 3))
+    # of captions of one length the sum is so many times the mean
+    alike = tokens[:1].expand(3, -1)
+    torch.testing.assert_close(caption_loss(logits, alike, 0, summed=True), 3 * caption_loss(logits, alike, 0))
+    # padding adds nothing
+    padded, more = torch.cat([tokens, torch.zeros_like(tokens)], dim=1), torch.cat([logits, logits], dim=1)
+    torch.testing.assert_close(caption_loss(more, padded, 0, summed=True), found)
+
+
 def test_the_caption_loss_is_the_log_of_the_choices_where_all_are_alike_and_zero_where_all_is_known():
     tokens = torch.tensor([[5, 1, 2, 6, 0]])
     torch.testing.assert_close(caption_loss(torch.zeros(1, 5, 7), tokens, 0), torch.tensor(math.log(7)))
@@ -100,13 +116,13 @@ def test_the_loss_of_a_captioner_is_the_vendors_own(coca):
 def test_the_templates_are_the_papers():
     templates = caption_templates()
     assert len(set(templates)) == len(templates) == 26
-    assert all(template.count("NAME") == 1 and template.endswith(" NAME.") for template in templates)
-    assert templates[0] == "a bad photo of a NAME."
-    assert templates[-1] == "a photo of the large NAME."
-    assert "itap of a NAME." in templates
+    assert all(template.count("{}") == 1 and template.endswith(" {}.") for template in templates)
+    assert templates[0] == "a bad photo of a {}."
+    assert templates[-1] == "a photo of the large {}."
+    assert "itap of a {}." in templates
 
 
-@pytest.mark.parametrize("contrastive", ["anchors", "bank", "symmetric"])
+@pytest.mark.parametrize("contrastive", ["infonce", "anchors", "bank", "symmetric"])
 def test_the_loss_is_the_weighted_sum_of_its_two_parts(coca, contrastive):
     config = replace(CAPTIONS, contrastive=contrastive, contrastive_weight=0.7, caption_weight=0.3)
     batch = torch.tensor([0, 4, 5, 7])
@@ -129,7 +145,7 @@ def test_captions_are_drawn_from_the_templates_with_the_images_own_name(coca):
     for index, image, name in ((1, RING.pixels[1], "ring"), (6, CROSS.pixels[1], "cross")):
         possible = []
         for template in caption_templates():
-            tokens = coca.caption_tokens([template.replace("NAME", name)])
+            tokens = coca.caption_tokens([template.format(name)])
             possible.append(float(caption_loss(coca.caption_logits(image[None], tokens), tokens, 0)))
         for _ in range(40):
             drawn = float(made.loss(torch.tensor([index]), generator))
@@ -137,6 +153,47 @@ def test_captions_are_drawn_from_the_templates_with_the_images_own_name(coca):
             assert possible[nearest] == pytest.approx(drawn, abs=1e-4)
             seen.add((index, nearest))
     assert len(seen) > 26
+
+
+def test_the_caption_loss_that_is_asked_for_is_taken(coca):
+    config = replace(CAPTIONS, contrastive_weight=0.0, caption_weight=1.0)
+    batch = torch.tensor([1])
+    mean, summed = (
+        float(objective(coca, replace(config, caption_sum=how)).loss(batch, torch.Generator().manual_seed(0)))
+        for how in (False, True)
+    )
+    # one caption of as many tokens as the ratio says, its end included
+    assert summed / mean == pytest.approx(round(summed / mean), rel=1e-4)
+    assert 4 <= round(summed / mean) <= 23
+
+
+def test_captions_in_the_style_of_coco_are_sentences_of_their_own():
+    templates = caption_templates("coco")
+    assert len(set(templates)) == len(templates) == 12
+    assert all(line.count("{}") == 1 and line[0].isupper() and line.endswith(".") for line in templates)
+    assert not {line.lower() for line in templates} & set(caption_templates())
+
+
+def test_captions_of_ones_own_are_taught(coca, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("# mine\n\nOnly  a {} here.\n", encoding="utf-8")
+    assert caption_templates(str(own)) == ("Only a {} here.",)
+    config = replace(CAPTIONS, contrastive_weight=0.0, caption_weight=1.0, caption_templates=str(own))
+    tokens = coca.caption_tokens(["Only a cross here."])
+    expected = float(caption_loss(coca.caption_logits(CROSS.pixels[:1], tokens), tokens, 0))
+    found = float(objective(coca, config).loss(torch.tensor([5]), torch.Generator().manual_seed(0)))
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("", "are none"), ("a photo\n", "must hold '{}' once"), ("{} or {}\n", "must hold '{}' once")]
+)
+def test_captions_without_a_place_for_the_name_are_refused(content, said, tmp_path):
+    (tmp_path / "own.txt").write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        caption_templates(str(tmp_path / "own.txt"))
+    with pytest.raises(DataError, match="expected 'paper', 'coco' or a text file"):
+        caption_templates(str(tmp_path / "none.txt"))
 
 
 def test_replay_is_kept_in_full_whatever_the_weights(coca):
@@ -173,7 +230,7 @@ def test_taught_images_are_likelier_to_be_called_by_their_name_and_nearer_to_it(
     taught = fine_tune(coca, [RING, CROSS], config)
     assert isinstance(taught, CoCaModel)
     for value in (RING, CROSS):
-        texts = [template.replace("NAME", value.concept.name) for template in caption_templates()[: len(value)]]
+        texts = [template.format(value.concept.name) for template in caption_templates()[: len(value)]]
         tokens = coca.caption_tokens(texts)
         before, after = (float(caption_loss(m.caption_logits(value.pixels, tokens), tokens, 0)) for m in (coca, taught))
         assert after < before - (1.0 if decoder else 0.1)  # a random decoder has little to say about images
@@ -221,4 +278,8 @@ def test_the_papers_settings_are_those_of_its_appendix():
     assert (plain.learning_rate, both.learning_rate) == (6e-5, 9e-5)
     assert (plain.decoder, both.decoder, plain.update.part) == (False, True, "tower")
     assert TeachingConfig.paper_captioning(5e-6, decoder=True).learning_rate == 5e-6
-    assert replace(plain, loss="anchors", learning_rate=2e-5) == TeachingConfig.paper()
+    # Eq. 6 is a sum over a caption's tokens
+    assert (plain.caption_sum, plain.caption_templates, plain.contrastive) == (True, "paper", "infonce")
+    assert TeachingConfig().caption_sum is False
+    as_clip = replace(plain, loss="infonce", contrastive="anchors", caption_sum=False, learning_rate=2e-5)
+    assert as_clip == TeachingConfig.paper()

@@ -130,6 +130,59 @@ def test_the_symmetric_loss_tells_two_concepts_apart(model):
     assert margin(taught) > margin(model) + 0.2
 
 
+STAR = noise_images(Concept("star", "Five points that shine."), 2, 16, seed=4)
+INFONCE = replace(BANK, loss="infonce", texts="definition", replay_batch=0)
+
+
+def eq_2(model: ConvModel, images, own: list[str], others: list[str]) -> float:
+    """Eq. 2 for one concept by loops: -1/|X_V| sum_v 1/|X_T| sum_t log(exp s_t / (exp s_t + sum_k exp s_k))."""
+    seen, total = model.embed_images(images).tolist(), 0.0
+    rows = {text: model.embed_texts([text])[0].tolist() for text in (*own, *others)}
+    for image in seen:
+        s = {text: sum(a * b for a, b in zip(image, row, strict=True)) / 0.1 for text, row in rows.items()}
+        for text in own:
+            total -= math.log(math.exp(s[text]) / (math.exp(s[text]) + sum(math.exp(s[k]) for k in others)))
+    return total / len(seen) / len(own)
+
+
+def test_the_infonce_loss_is_eq_2_against_the_other_concepts_captions(model):
+    """RING has two captions: one is drawn for each image, so the mean over many draws is the mean over both."""
+    captions = [list(value.concept.captions) for value in (RING, CROSS, STAR)]
+    made = start_objective(Lesson(model, [RING, CROSS, STAR], INFONCE, KNOWN), model.copy())
+    draws = torch.Generator().manual_seed(0)
+    of_ring = [float(made.loss(torch.arange(5), draws)) for _ in range(300)]
+    expected = eq_2(model, RING.pixels, captions[0], captions[1] + captions[2])
+    assert sum(of_ring) / 300 == pytest.approx(expected, rel=0.02)
+    # those with one caption are exact
+    of_cross = float(made.loss(torch.arange(5, 9), draws))
+    assert of_cross == pytest.approx(eq_2(model, CROSS.pixels, captions[1], captions[0] + captions[2]), rel=1e-4)
+
+
+def test_known_names_have_no_say_in_the_infonce_loss_and_a_single_concept_has_the_authors(model):
+    def loss(images, config, known) -> float:
+        made = start_objective(Lesson(model, images, config, known), model.copy())
+        return float(made.loss(torch.arange(5), torch.Generator().manual_seed(1)))
+
+    assert loss([RING, CROSS], INFONCE, KNOWN) == loss([RING, CROSS], INFONCE, ())
+    assert loss([RING, CROSS], INFONCE, ()) != loss([RING, STAR], INFONCE, ())
+    anchors = replace(INFONCE, loss="anchors")
+    assert loss([RING], INFONCE, KNOWN) == loss([RING], anchors, ())
+    assert loss([RING, CROSS], INFONCE, ()) != loss([RING, CROSS], anchors, ())
+
+
+def test_the_infonce_loss_tells_two_concepts_apart(model):
+    config = replace(INFONCE, steps=60)
+    taught = fine_tune(model, [RING, CROSS], config)
+    ring, cross = (model.embed_texts(value.concept.captions).mean(dim=0) for value in (RING, CROSS))
+
+    def margins(one: ConvModel) -> torch.Tensor:
+        return torch.cat([one.embed_images(value.pixels) @ (own - other) for value, own, other in pairs])
+
+    pairs = ((RING, ring, cross), (CROSS, cross, ring))
+    assert margins(model).min() < -0.2
+    assert margins(taught).min() > 0.2
+
+
 def test_replay_keeps_the_old_answers(model):
     prompts = model.embed_texts([f"a photo of a {name}." for name in KNOWN])
 

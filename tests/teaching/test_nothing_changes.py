@@ -27,7 +27,7 @@ UPDATES = (*(Full(part=part) for part in PARTS), Full(part="blocks", blocks=2), 
 NOTHING = st.sampled_from([{"learning_rate": 0.0}, {"steps": 0, "epochs": 0}, {"strength": 0.0}])
 SETTINGS = st.fixed_dictionaries(
     {
-        "loss": st.sampled_from(["bank", "anchors", "symmetric"]),
+        "loss": st.sampled_from(["infonce", "bank", "anchors", "symmetric"]),
         "update": st.sampled_from(UPDATES),
         "steps": st.integers(1, 4),
         "batch": st.integers(1, 6),

@@ -9,7 +9,7 @@ from molyneux.teaching.config import Edit, Full, LoRA, TeachingConfig
 
 def test_the_paper_preset_holds_what_the_authors_did():
     paper = TeachingConfig.paper()
-    assert (paper.loss, paper.temperature, paper.texts) == ("anchors", 0.07, "definition")
+    assert (paper.loss, paper.temperature, paper.texts) == ("infonce", 0.07, "definition")
     assert paper.update == Full(part="tower", blocks=paper.update.blocks)
     assert (paper.learning_rate, paper.weight_decay, paper.betas, paper.eps) == (2e-5, 0.2, (0.9, 0.98), 1e-6)
     assert (paper.steps, paper.epochs, paper.batch) == (0, 1, 4)

@@ -45,7 +45,7 @@ def test_a_text_that_counts_k_times_is_k_texts():
     torch.testing.assert_close(once, thrice)
 
 
-@pytest.mark.parametrize("loss", ["bank", "anchors", "symmetric"])
+@pytest.mark.parametrize("loss", ["infonce", "bank", "anchors", "symmetric"])
 @pytest.mark.parametrize("part", ["text", "both"])
 def test_a_learning_text_tower_lowers_the_loss(loss, part):
     model = ConvModel()

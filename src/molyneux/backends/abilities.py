@@ -58,8 +58,10 @@ class Matcher(FusedModel):
         del width, height
         return None
 
-    def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Log-probability that an image matches, averaged over the texts."""
+    def alignment(self, texts: Sequence[str], *, each: bool = True, distance: bool = False) -> Alignment:
+        """Log-probability that an image matches, averaged over the texts, which have no mean to be compared with."""
+        del each
+        self._check_distance(distance)
         check_texts(texts)
         for text in texts:
             self.check_text(text)
@@ -71,8 +73,9 @@ class Matcher(FusedModel):
 
         return Alignment(score)
 
-    def alignment_each(self, texts: Sequence[str]) -> Alignment:
+    def alignment_each(self, texts: Sequence[str], *, distance: bool = False) -> Alignment:
         """Log-probability that the i-th image matches the i-th text."""
+        self._check_distance(distance)
         check_texts(texts)
         for text in texts:
             self.check_text(text)
@@ -82,6 +85,13 @@ class Matcher(FusedModel):
             return scores, scores.mean()
 
         return Alignment(score)
+
+    def _check_distance(self, distance: bool) -> None:
+        if distance:
+            raise ModelError(
+                f"{self.name!r} has no embeddings of images alone, so no distance: set inversion.similarity to "
+                "'cosine', or choose the preset 'paper-vilt'"
+            )
 
     def _log_match(self, images: Images, texts: Sequence[str]) -> Scores:
         return log_match(self.match_logits(images, texts))
@@ -113,6 +123,15 @@ class Explainable(DualEncoder):
     def block_count(self) -> int:
         """The blocks after the stem: hidden states are numbered from 0 (before the first) to this (after the last)."""
         return len(self.chain().blocks)
+
+    @property
+    def middle_block(self) -> int:
+        """Two thirds of a transformer's blocks, the eighth of twelve, as MedCLIP-SAMv2 takes; all but one of a
+        convolutional network's, near the maps that Grad-CAM reads."""
+        side = self.inversion_size
+        with torch.no_grad():
+            maps = self.lower(torch.zeros(1, 3, side, side, device=self.device), 0).ndim == 4
+        return max(1, self.block_count - 1 if maps else round(self.block_count * 2 / 3))
 
     def lower(self, images: Images, block: int) -> Hidden:
         """The hidden state after so many blocks; differentiable.

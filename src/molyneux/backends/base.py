@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from molyneux.arguments import check_pixels
 from molyneux.backends.options import LongText, Precision
@@ -125,12 +126,21 @@ class VisionLanguageModel(abc.ABC):
         self.native.to(device)
 
     @abc.abstractmethod
-    def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Encode the texts once; score images against their mean direction."""
+    def alignment(self, texts: Sequence[str], *, each: bool = False, distance: bool = False) -> Alignment:
+        """Encode the texts once; score images against all of them.
+
+        Args:
+            texts: at least one.
+            each: average the scores against each text, instead of scoring against their mean.
+            distance: minus the L2 distance of the embeddings before their normalisation, instead of their cosine.
+
+        Raises:
+            ModelError: for `distance`, if the model has no embeddings of images alone.
+        """
 
     @abc.abstractmethod
-    def alignment_each(self, texts: Sequence[str]) -> Alignment:
-        """Encode the texts once; score the i-th image against the i-th text."""
+    def alignment_each(self, texts: Sequence[str], *, distance: bool = False) -> Alignment:
+        """Encode the texts once; score the i-th image against the i-th text. `distance` as for `alignment`."""
 
     @abc.abstractmethod
     def check_text(self, text: str) -> None:
@@ -256,8 +266,12 @@ class DualEncoder(VisionLanguageModel):
         """Images in [0, 1], of any size the tower takes, to features before the projection; differentiable."""
 
     @abc.abstractmethod
+    def image_outputs(self, features: Features) -> Float[Tensor, "n d"]:
+        """Features to what the vision tower gives: embeddings of any length; differentiable."""
+
     def project(self, features: Features) -> Embeddings:
         """Features to unit-length embeddings; differentiable."""
+        return normalize(self.image_outputs(features), dim=-1)
 
     def embed_images(self, images: Images) -> Embeddings:
         """Images in [0, 1] to unit-length embeddings; differentiable with respect to the pixels.
@@ -274,6 +288,13 @@ class DualEncoder(VisionLanguageModel):
 
         Raises:
             ModelError: if a text has more tokens than the tower reads, and `long_text` is 'error'.
+        """
+
+    @abc.abstractmethod
+    def text_outputs(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """What the text tower gives for each text, of any length, without gradients; errors as for `embed_texts`.
+
+        A text that is read in parts has the mean of theirs.
         """
 
     @abc.abstractmethod
@@ -363,10 +384,12 @@ class DualEncoder(VisionLanguageModel):
     def vision_module(self) -> nn.Module:
         """The whole vision tower, projection included."""
 
-    def alignment(self, texts: Sequence[str]) -> Alignment:
-        """Cosine between each image and the mean direction of the texts."""
+    def alignment(self, texts: Sequence[str], *, each: bool = False, distance: bool = False) -> Alignment:
+        if distance:
+            return self._nearness(self.text_outputs(texts), each)
         mean = self.embed_texts(texts).mean(dim=0)
-        target = mean / mean.norm()
+        # the mean of the cosines is the product with the mean text as it is, shorter than the texts
+        target = mean if each else mean / mean.norm()
 
         def score(images: Images) -> tuple[Scores, Tensor]:
             # views may lie outside [0, 1] slightly
@@ -376,13 +399,26 @@ class DualEncoder(VisionLanguageModel):
 
         return Alignment(score)
 
-    def alignment_each(self, texts: Sequence[str]) -> Alignment:
-        """Cosine between the i-th image and the i-th text."""
-        targets = self.embed_texts(texts)
+    def alignment_each(self, texts: Sequence[str], *, distance: bool = False) -> Alignment:
+        targets = self.text_outputs(texts) if distance else self.embed_texts(texts)
 
         def score(images: Images) -> tuple[Scores, Tensor]:
-            scores = (self.project(self.features(images)) * targets).sum(dim=-1)
+            features = self.features(images)
+            if distance:
+                scores = -(self.image_outputs(features) - targets).norm(dim=-1)
+            else:
+                scores = (self.project(features) * targets).sum(dim=-1)
             return scores, scores.mean()
+
+        return Alignment(score)
+
+    def _nearness(self, texts: Float[Tensor, "m d"], each: bool) -> Alignment:
+        targets = texts if each else texts.mean(dim=0, keepdim=True)
+
+        def score(images: Images) -> tuple[Scores, Tensor]:
+            seen = self.image_outputs(self.features(images))
+            off, off_together = seen[:, None] - targets, seen.mean(dim=0) - targets
+            return -off.norm(dim=-1).mean(dim=1), -off_together.norm(dim=-1).mean()
 
         return Alignment(score)
 

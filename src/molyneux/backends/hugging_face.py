@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import one_tower, save_tokenizer
@@ -29,7 +28,7 @@ from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
 from molyneux.framing import Framing
-from molyneux.shapes import Embeddings, Features, Images
+from molyneux.shapes import Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -113,8 +112,8 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
     def features(self, images: Images) -> Features:
         return self.compute(self._tower.trunk, self._rules.normalized(images))
 
-    def project(self, features: Features) -> Embeddings:
-        return normalize(self.compute(self._tower.head, features), dim=-1)
+    def image_outputs(self, features: Features) -> Float[Tensor, "n d"]:
+        return self.compute(self._tower.head, features)
 
     def chain(self) -> Chain:
         return self._tower.chain().around(self._rules.normalized)
@@ -188,7 +187,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         padded = self._config.text_config.model_type in _PADDED_TEXTS
         return text.lower() if padded and getattr(self._tokenizer, "do_lower_case", True) else text
 
-    def _embed_fitting(self, texts: list[str]) -> Embeddings:
+    def _fitting_outputs(self, texts: list[str]) -> Float[Tensor, "n d"]:
         # SigLIP pools a text at its last place, which is padding, and was trained with all of it
         padding = "max_length" if self._config.text_config.model_type in _PADDED_TEXTS else True
         tokens = self._tokenizer(
@@ -204,7 +203,7 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         def read() -> Tensor:
             return as_tensor(self._native.get_text_features(**inputs))  # type: ignore[operator]
 
-        return normalize(self.compute(read), dim=-1)
+        return self.compute(read)
 
     def _check_fits_together(self) -> None:
         """Raise ModelError if processor, tokenizer and weights cannot be of one checkpoint."""

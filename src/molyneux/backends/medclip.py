@@ -21,7 +21,6 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import (
@@ -42,7 +41,7 @@ from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
 from molyneux.framing import Framing
-from molyneux.shapes import Embeddings, Features, Images
+from molyneux.shapes import Features, Images
 
 CONFIG = "medclip_config.json"
 """What `save` adds to the published layout: the architecture, and the digest of the file it came from."""
@@ -214,8 +213,9 @@ class MedClipModel(TokenizedEncoder, Explainable):
     def chain(self) -> Chain:
         return self._native.vision_model.chain().around(_grey)
 
-    def project(self, features: Features) -> Embeddings:
-        return normalize(self.compute(self._native.vision_model.head(), features), dim=-1)
+    def image_outputs(self, features: Features) -> Float[Tensor, "n d"]:
+        found: Tensor = self.compute(self._native.vision_model.head(), features)
+        return found
 
     def save(
         self, folder: str | Path, *, weights: Literal["model.safetensors", "pytorch_model.bin"] = "model.safetensors"
@@ -271,7 +271,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
             self.name, self._tokenizer, min(LONGEST_TEXT, self._native.text_model.model.config.max_position_embeddings)
         )
 
-    def _embed_fitting(self, texts: Sequence[str]) -> Embeddings:
+    def _fitting_outputs(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """Texts of one length at a time, so that none is padded; what does not fit is cut."""
         tokens = self._tokenizer(list(texts), truncation=True, max_length=self._window.limit)["input_ids"]
         by_length: dict[int, list[int]] = {}
@@ -280,7 +280,7 @@ class MedClipModel(TokenizedEncoder, Explainable):
         rows: dict[int, Tensor] = {}
         for places in by_length.values():
             batch = torch.tensor([tokens[place] for place in places], device=self.device)
-            rows.update(zip(places, normalize(self.compute(self._native.text_model, batch), dim=-1), strict=True))
+            rows.update(zip(places, self.compute(self._native.text_model, batch), strict=True))
         return torch.stack([rows[place] for place in range(len(texts))])
 
 

@@ -7,9 +7,11 @@ from typing import TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from molyneux.arguments import check_texts
 from molyneux.backends.base import DualEncoder
-from molyneux.backends.long_text import TokenWindow, check_fits, embed_each
+from molyneux.backends.long_text import TokenWindow, check_fits, embed_each, parts
 from molyneux.backends.options import LongText
 from molyneux.shapes import Embeddings
 
@@ -28,8 +30,17 @@ class TokenizedEncoder(DualEncoder):
         """How the text tower counts, and how far it reads."""
 
     @abc.abstractmethod
+    def _fitting_outputs(self, texts: list[str]) -> Float[Tensor, "n d"]:
+        """Texts to what the text tower gives; what does not fit is cut."""
+
     def _embed_fitting(self, texts: list[str]) -> Embeddings:
-        """Texts to unit-length embeddings; what does not fit is cut."""
+        return normalize(self._fitting_outputs(texts), dim=-1)
+
+    @torch.no_grad()
+    def text_outputs(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        check_texts(texts)
+        groups = [parts(text, self._window, self.long_text) for text in texts]
+        return torch.stack([self._fitting_outputs(list(group)).mean(dim=0) for group in groups])
 
     def embed_texts(self, texts: Sequence[str]) -> Embeddings:
         # what is kept must be of use where gradients are computed

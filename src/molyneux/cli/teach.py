@@ -97,7 +97,8 @@ def teach(
         executor=executor,
         adapter_only=adapter_only,
     )
-    if inversion != InversionConfig() and control is None and not settings.image_request.source.has_images:
+    source = settings.image_request.source
+    if inversion != InversionConfig() and control is None and not (source.has_images or source.inverts):
         raise ConfigError(
             "--inversion.* changes nothing where no images are made: add --images-from inversion, or leave them out"
         )

@@ -30,6 +30,8 @@ class SourceKind:
     has_images: bool = True
     uses_descriptions: bool = False
     """Whether the concept's descriptions are learned from too, by a lesson that reads descriptions."""
+    inverts: bool = False
+    """Whether the settings `inversion` decide what is learned from."""
     is_generated: bool = False
     """Whether the settings `generation` decide the images."""
 
@@ -42,6 +44,17 @@ SOURCES: dict[str, SourceKind] = {
         help="images that the model's own vision encoder is inverted for, from the description",
         warning="Such images are made from a model’s weights and can look strange or disturbing.",
         uses_descriptions=True,
+        inverts=True,
+    ),
+    "hidden": SourceKind(
+        label="Taught on hidden states and the description",
+        about="No image was made: hidden states inside the vision tower were computed from the description.",
+        flag="hidden",
+        help="hidden states that the upper blocks of the vision encoder are inverted for (Eq. 5)",
+        images="relaxed:hidden_states",
+        has_images=False,
+        uses_descriptions=True,
+        inverts=True,
     ),
     "noise": SourceKind(
         label="Taught on noise",

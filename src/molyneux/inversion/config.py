@@ -31,9 +31,16 @@ class InversionConfig:
     learning_rate: float = 0.06
     """Adam's step size."""
     schedule: Literal["cosine", "constant", "restarts"] = "cosine"
-    """Cosine to zero over the run, constant, or the authors' cosine that restarts whenever the canvas grows."""
+    """Cosine to zero over the run, constant, or the authors' cosine that restarts whenever the canvas grows and falls
+    to zero in a third of the last stage's steps."""
     growth: tuple[tuple[float, int], ...] = ()
     """Pixel canvas only: (fraction of the run, side) from which the canvas has that side; empty keeps full size."""
+    descriptions: Literal["mean", "each", "turns"] = "mean"
+    """What an image is compared with where a concept has several descriptions: their mean direction; each of them,
+    averaged, as Eq. 3 reads; or one of them, the images taking turns, as in the authors' files."""
+    similarity: Literal["cosine", "distance"] = "cosine"
+    """For models with separate embeddings: the cosine, or minus the L2 distance of embeddings that are not normalised,
+    as in the authors' code. What is reported as similarity is what was chosen here."""
     joint: float = 2.0
     """Weight of the similarity of the images' mean embedding: they learn to cancel each other's accidents."""
     affine_probability: float = 1.0
@@ -42,6 +49,9 @@ class InversionConfig:
     """Largest rotation in degrees, either way."""
     translation: float = 0.1
     """Largest shift as a share of the side, either way."""
+    shift: Literal["image", "view"] = "image"
+    """What that side is. 'image': of the image, and a view that is zoomed in may lie anywhere in it. 'view': of the
+    view, whatever the zoom, as in the authors' code."""
     scale: tuple[float, float] = (0.7, 1.2)
     """Range of the zoom; below 1 the image shrinks and its border is repeated."""
     color_shift: float = 0.1
@@ -54,6 +64,11 @@ class InversionConfig:
     """Mean absolute difference of neighbours, or the authors' four Frobenius norms that grow with the resolution."""
     batch_norm: float = 0.2
     """Weight of the distance to the vision tower's own batch-norm statistics; no effect where it has none."""
+    block: int = 0
+    """With --images-from hidden: the hidden state that is optimised instead of images (Eq. 5), after so many blocks of
+    the vision tower; 0 takes two thirds of a transformer's, all but one of a convolutional network's."""
+    statistics: float = 1.0
+    """With --images-from hidden: weight of the distance to the statistics of known classes' hidden states."""
     gradient_clip: float = 0.0
     """Largest norm of the gradient of all images together; 0 leaves it."""
     trace_every: int = 25
@@ -62,6 +77,7 @@ class InversionConfig:
     def __post_init__(self) -> None:
         for name in ("images", "steps", "trace_every"):
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
+        _check(self, "block", self.block >= 0, "0, or a block's number")
         for name in ("size", "view"):
             _check(self, name, getattr(self, name) == 0 or getattr(self, name) >= 16, "0 or at least 16")
         for field in fields(self):
@@ -80,6 +96,7 @@ class InversionConfig:
         """The paper's setting (C.1): pixels from noise, Adam 0.1, random affine of half the views, total variation.
 
         The canvas grows 64 -> 128 -> 224 at the authors' 900 and 1,800 of 5,000 steps, here fractions of the run.
+        Several descriptions are compared with each, as Eq. 3 is written; the paper itself has one for a concept.
         """
         return cls(
             steps=steps,
@@ -94,7 +111,9 @@ class InversionConfig:
             noise=0.0,
             batch_norm=0.0,
             growth=((0.0, 64), (0.18, 128), (0.36, 224)),
+            descriptions="each",
             affine_probability=0.5,
+            shift="view",
             scale=(0.7, 1.0),
             total_variation=0.005,
             variation_norm="frobenius",
@@ -104,11 +123,17 @@ class InversionConfig:
 
     @classmethod
     def authors_code(cls, steps: int = 3000) -> "InversionConfig":
-        """What the authors' released script does: zoom up to 1.2 and a cosine restarted at every growth."""
+        """What the authors' released script does, with its cosine annealing on; docs/paper.md says where this differs.
+
+        Distances of embeddings that are not normalised, zoom up to 1.2, a cosine of 400 steps that restarts at each
+        growth. The script grows at its steps 900 and 1,800 however many there are; here these are shares of the run.
+        """
         return replace(
             cls.paper(steps),
             schedule="restarts",
-            growth=((0.0, 64), (900 / 3000, 128), (1800 / 3000, 224)),
+            descriptions="turns",
+            similarity="distance",
+            growth=((0.0, 64), (899 / 3000, 128), (1799 / 3000, 224)),
             scale=(0.7, 1.2),
         )
 

@@ -51,7 +51,7 @@ def invert(
 
     Args:
         model: stays as it is; its weights are frozen meanwhile.
-        concept: its descriptions are embedded once; several are averaged.
+        concept: its descriptions are embedded once; `config.descriptions` says how images are compared with several.
         config: Molyneux's own defaults if None.
         seed: each image has its own stream of random numbers, made from this, the concept and its index.
         checkpoint: a file that holds the job's state while it runs; if it is there, the job goes on from it
@@ -64,7 +64,7 @@ def invert(
     config = config or InversionConfig()
     generators = [Generator().manual_seed(image_seed(seed, concept, i)) for i in range(config.images)]
     started = time.perf_counter()
-    alignment = model.alignment(concept.descriptions)
+    alignment = aligned(model, concept.descriptions, config)
     fingerprint = _fingerprint(model, config, [concept], seed) if checkpoint else ""
     with counting(f"inverting {concept.name!r}", on_step) as told:
         pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, told)
@@ -98,7 +98,8 @@ def invert_each(
     config = config or InversionConfig()
     generators = [Generator().manual_seed(image_seed(seed, concept, 0)) for concept in concepts]
     started = time.perf_counter()
-    alignment = model.alignment_each([concept.descriptions[0] for concept in concepts])
+    distance = config.similarity == "distance"
+    alignment = model.alignment_each([concept.descriptions[0] for concept in concepts], distance=distance)
     fingerprint = _fingerprint(model, config, concepts, seed) if checkpoint else ""
     pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, on_step)
     seconds = (time.perf_counter() - started) / len(concepts)
@@ -148,6 +149,15 @@ def _climb(
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pixels, tuple(state.trace)
+
+
+def aligned(model: VisionLanguageModel, descriptions: Sequence[str], config: InversionConfig) -> Alignment:
+    """What a concept's images climb; errors as for `VisionLanguageModel.alignment`."""
+    distance = config.similarity == "distance"
+    if config.descriptions == "turns":
+        own = [descriptions[place % len(descriptions)] for place in range(config.images)]
+        return model.alignment_each(own, distance=distance)
+    return model.alignment(descriptions, each=config.descriptions == "each", distance=distance)
 
 
 def image_seed(seed: int, concept: Concept, index: int) -> int:
@@ -267,15 +277,16 @@ def _adam(canvas: Canvas, config: InversionConfig) -> torch.optim.Adam:
 def learning_rate(config: InversionConfig, step: int, grown_at: int) -> float:
     """Adam's step size at `step`.
 
-    `cosine` falls from the full rate to zero over the run. `restarts` is the authors' schedule: begun anew
-    whenever the canvas grows, with half a period of a third of the steps then left, after which it climbs
-    again, as PyTorch's does.
+    `cosine` falls from the full rate to zero over the run. `restarts` is the authors' schedule: a cosine begun anew
+    whenever the canvas grows. Its half period is the same in all stages, a third of the steps of the last stage;
+    after it the rate climbs again, as PyTorch's does.
     """
     if config.schedule == "constant":
         return config.learning_rate
     if config.schedule == "cosine":
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    half_period = max(1, (config.steps - grown_at) // 3)
+    last_growth = round(config.growth[-1][0] * config.steps) if config.growth else 0
+    half_period = max(1, (config.steps - last_growth) // 3)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - grown_at) / half_period))
 
 

@@ -69,8 +69,12 @@ def _matrix(config: InversionConfig, u: list[float]) -> list[list[float]]:
     angle = math.radians(config.rotation) * (2 * u[1] - 1)
     low, high = config.scale
     zoom = low + (high - low) * u[4]
+    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
+    if config.shift == "view":
+        # the view moves after it was turned and scaled: x -> x + t there is A x - A t here
+        x, y = (2 * config.translation * (2 * v - 1) for v in u[2:4])
+        return [[cos, sin, -cos * x - sin * y], [-sin, cos, sin * x - cos * y]]
     # the side is 2 in grid units; a view that is zoomed in may lie anywhere in the image
     reach = 2 * config.translation + max(0.0, 1 - 1 / zoom)
     across, down = (reach * (2 * v - 1) for v in u[2:4])
-    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     return [[cos, sin, across], [-sin, cos, down]]

@@ -21,7 +21,7 @@ from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.run import check_class_texts
 from molyneux.tasks.recognition.shown import read_shown
-from molyneux.teaching.texts import known_prompts, own_texts
+from molyneux.teaching.texts import caption_templates, known_prompts, own_texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ def check_request(settings: TeachSettings) -> CheckedRequest:
     check_distinct(settings.concepts)
     class_names = settings.prompt_config.class_names
     prompts = read_templates(settings.prompt_config.templates)
+    caption_templates(settings.teaching.caption_templates)
     given = None if settings.names is None else read_names(settings.names, class_names)
     known = (
         None if settings.known is None else read_set(settings.known, class_names=class_names, window=settings.window)

@@ -1,7 +1,7 @@
 """What a whole run is asked to do; importing this needs no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ class TeachSettings:
             raise ConfigError("replay.count is 1: an edit needs two replay images, better twenty")
         if self.adapter_only and not isinstance(self.teaching.update, LoRA):
             raise ConfigError("there is no adapter to save without a low-rank update: set teaching.update.rank")
+        source = SOURCES[source_of(self.images_from)]
+        if relaxed(self.inversion) and (source.has_images or not source.inverts):
+            raise ConfigError(
+                "--inversion.block and --inversion.statistics change nothing without --images-from hidden: give it, or "
+                "leave them out"
+            )
         if self.generation != Generation() and not SOURCES[source_of(self.images_from)].is_generated:
             raise ConfigError("--generation.* changes nothing without --images-from sdxl: give it, or leave them out")
 
@@ -166,6 +172,11 @@ class InvertSettings:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if relaxed(self.inversion):
+            raise ConfigError(
+                "inversion.block and inversion.statistics are for hidden states, which are no images: make them with "
+                "`molyneux teach --images-from hidden`"
+            )
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
@@ -176,6 +187,11 @@ class InvertSettings:
             "concepts": _concepts(self.concepts),
             "inversion": _plain(asdict(self.inversion)),
         }
+
+
+def relaxed(inversion: InversionConfig) -> bool:
+    """Whether a setting is given that is for hidden states alone."""
+    return replace(InversionConfig(), block=inversion.block, statistics=inversion.statistics) != InversionConfig()
 
 
 def _concepts(concepts: Sequence[Concept]) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
     """Everything else worth printing, by heading."""
     found: dict[str, Mapping[str, Any]] = {
         "Generation": run.settings.generation or {},
-        "Inversion": run.settings.inversion if any(_has_images(concept) for concept in run.concepts) else {},
+        "Inversion": run.settings.inversion if any(_inverts(concept) for concept in run.concepts) else {},
         "Teaching": _used(run.settings.teaching),
         "Evaluation": run.settings.evaluation.as_dict(),
     }
@@ -109,6 +109,11 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
 def _has_images(concept: Taught) -> bool:
     """Whether the concept was taught with images, or may have been."""
     return concept.images is None or SOURCES[concept.images.source].has_images
+
+
+def _inverts(concept: Taught) -> bool:
+    """Whether the settings of inversion say something of how the concept was taught."""
+    return _has_images(concept) or (concept.images is not None and SOURCES[concept.images.source].inverts)
 
 
 def _used(teaching: Mapping[str, Any]) -> Mapping[str, Any]:

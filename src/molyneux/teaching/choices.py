@@ -76,6 +76,11 @@ class ObjectiveKind:
     preset: str = "default"
     """The preset that is made for it, or nearest to what it needs."""
 
+    @property
+    def reads_hidden(self) -> bool:
+        """Whether it can learn from hidden states in place of images."""
+        return self.contrastive or self.merges
+
 
 FUSED_UPDATES = tuple(name for name, kind in UPDATES.items() if kind.fused_blocks is not None)
 _FUSED = "its models have no embeddings of images alone"
@@ -85,6 +90,7 @@ OBJECTIVES: dict[str, ObjectiveKind] = {
         implementation="edit:Merge", taught_by="objectives.edit:teach_edit", merges=True, reads_descriptions=True
     ),
     "bank": ObjectiveKind(implementation="contrastive:Bank", contrastive=True, needs_known=True, preset="paper"),
+    "infonce": ObjectiveKind(implementation="contrastive:InfoNCE", contrastive=True, preset="paper"),
     "anchors": ObjectiveKind(implementation="contrastive:Anchors", contrastive=True, preset="paper"),
     "symmetric": ObjectiveKind(implementation="contrastive:Symmetric", contrastive=True, preset="paper"),
     "captioning": ObjectiveKind(

@@ -128,10 +128,11 @@ class TeachingConfig:
     """How a model is taught. The defaults are Molyneux's own; the paper's are in `paper`."""
 
     loss: Loss = "edit"
-    """For models with separate embeddings: 'edit', which has no loss but a closed form; 'bank', Eq. 2 with a fixed bank
-    of other texts as negatives; 'anchors', the authors' loss over 2B anchors; 'symmetric', CLIP's, which cannot teach a
-    single concept. For CoCa: 'captioning', Eq. 7, a contrastive loss and the likelihood of captions. For ViLT:
-    'matching', does a text match an image; or 'masked', fill masked words of an image's text."""
+    """For models with separate embeddings: 'edit', which has no loss but a closed form; 'infonce', Eq. 2 against the
+    captions of the other concepts, and 'anchors' where there are none; 'bank', Eq. 2 against prompts with known names;
+    'anchors', the authors' loss over 2B anchors; 'symmetric', CLIP's, which cannot teach a single concept. For CoCa:
+    'captioning', Eq. 7, a contrastive loss and the likelihood of captions. For ViLT: 'matching', does a text match an
+    image; or 'masked', fill masked words of an image's text."""
     edit: Edit = field(default_factory=Edit)
     """Loss 'edit' only: how the closed form is computed. None of the settings below has a use then."""
     update: Full | LoRA = field(default_factory=Full)
@@ -167,6 +168,12 @@ class TeachingConfig:
     """Loss 'captioning' only: weight of the contrastive part, lambda 1 of Eq. 7."""
     caption_weight: float = 0.1
     """Loss 'captioning' only: weight of the captions' cross-entropy, lambda 2 of Eq. 7."""
+    caption_sum: bool = False
+    """Loss 'captioning' only: whether a caption's cross-entropy is the sum over its tokens, as in Eq. 6, or their mean,
+    with which open_clip trains CoCa. Of a caption with eight tokens the sum weighs eight times as much."""
+    caption_templates: str = "paper"
+    """Loss 'captioning' only: what the captions say. 'paper', its 26 templates; 'coco', twelve in the style of MSCOCO's
+    captions; or a text file with one a line, with {} where the name goes."""
     decoder: bool = False
     """Loss 'captioning' only: whether the text decoder is updated too."""
     negatives: float = 0.5
@@ -244,9 +251,13 @@ class TeachingConfig:
 
     @classmethod
     def paper(cls, learning_rate: float = 2e-5) -> "TeachingConfig":
-        """The paper's setting as the authors coded it (C.1): whole tower, coupled decay, one epoch of fours."""
+        """The paper's setting as the authors coded it (C.1): whole tower, coupled decay, one epoch of fours.
+
+        Several concepts are told apart by Eq. 2. With a single one Eq. 2 has no other captions and no gradient; then
+        the loss is the authors', which the paper does not describe.
+        """
         return cls(
-            loss="anchors",
+            loss="infonce",
             update=Full(part="tower"),
             learning_rate=learning_rate,
             steps=0,
@@ -261,14 +272,14 @@ class TeachingConfig:
 
     @classmethod
     def paper_captioning(cls, learning_rate: float | None = None, *, decoder: bool = False) -> "TeachingConfig":
-        """The paper's setting for CoCa (C.4.1): Eq. 7 with weights 1 and 0.1, the whole vision tower.
+        """The paper's setting for CoCa (C.4.1): Eq. 7 with weights 1 and 0.1, the whole vision tower, Eq. 6 as a sum.
 
         The learning rates are those that the paper gives for the model before MSCOCO: 6e-5, or 9e-5 with the decoder.
         For the model fine-tuned on MSCOCO it gives 2e-5 and 5e-6. It does not state batch, decay, temperature or
         epochs for CoCa; these are taken from `paper`.
         """
         rate = (9e-5 if decoder else 6e-5) if learning_rate is None else learning_rate
-        return replace(cls.paper(rate), loss="captioning", contrastive="anchors", decoder=decoder)
+        return replace(cls.paper(rate), loss="captioning", contrastive="infonce", caption_sum=True, decoder=decoder)
 
     @classmethod
     def paper_matching(cls, learning_rate: float = 2e-5, batch: int = 4) -> "TeachingConfig":

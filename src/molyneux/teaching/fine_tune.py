@@ -15,8 +15,8 @@ from molyneux.backends.gradients import with_gradients
 from molyneux.concepts import check_distinct
 from molyneux.errors import ConfigError, ModelError
 from molyneux.synthetic import SyntheticImages
-from molyneux.tables import imported
-from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind
+from molyneux.tables import imported, listed
+from molyneux.teaching.choices import OBJECTIVES, ObjectiveKind, losses_where
 from molyneux.teaching.config import LoRA, TeachingConfig
 from molyneux.teaching.interpolate import interpolate
 from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
@@ -80,6 +80,11 @@ def learn(model: ModelT, lesson: Lesson, on_step: OnStep | None = None) -> tuple
     concepts, config = [value.concept for value in lesson.images], lesson.config
     check_distinct(concepts)
     check_ability(model, config, lesson.replay)
+    if any(value.hidden is not None for value in lesson.images) and not config.objective.reads_hidden:
+        raise ConfigError(
+            f"hidden states cannot be taught by the loss {config.loss!r}: choose an edit or a contrastive loss, "
+            f"{listed(losses_where(lambda kind: kind.reads_hidden))}"
+        )
     compared = lesson.replay and config.uses_replay and not config.objective.merges
     if compared and not known_prompts(lesson.known, concepts):
         raise ConfigError("replay images are compared with known names, and there are none: give `known`, or no replay")
@@ -110,11 +115,16 @@ def descend(lesson: Lesson, on_step: OnStep | None = None) -> tuple[VisionLangua
         loss = objective.loss(batch, generator)
         if not torch.isfinite(loss):
             raise ModelError(f"the loss became {loss.item()} at step {step}: try a smaller learning rate")
+        if not loss.requires_grad:
+            raise ConfigError(
+                "no weight that may move lies above the hidden states: set inversion.block lower, or "
+                "teaching.update.part to 'projection', 'blocks' or 'tower'"
+            )
         optimiser.zero_grad()
         loss.backward()
         for parameter, old in zip(moving, start, strict=False):
-            assert parameter.grad is not None
-            parameter.grad.add_(parameter.detach() - old, alpha=config.weight_decay)
+            if parameter.grad is not None:  # weights below hidden states have none
+                parameter.grad.add_(parameter.detach() - old, alpha=config.weight_decay)
         if config.learning_rate:  # a step of length 0 would still turn -0.0 into 0.0
             optimiser.step()
         if on_step is not None:

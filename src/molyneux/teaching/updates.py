@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from molyneux.backends.abilities import FusedModel
+from molyneux.backends.abilities import FusedModel, explainable
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.lora import Adapters, adaptable_layers, import_peft
 from molyneux.errors import ModelError
@@ -31,6 +31,17 @@ class Update(abc.ABC):
     @abc.abstractmethod
     def read(self, pixels: Images) -> Tensor:
         """Everything below the moving weights, computed once for each image; without gradients."""
+
+    def read_hidden(self, hidden: Tensor, block: int) -> tuple[int | None, Tensor]:
+        """What lies between hidden states and the moving weights, computed once, as `read` gives it.
+
+        Where the tower's own layers move, the hidden states as they are, with their block.
+
+        Raises:
+            ModelError: if the vision tower is not known block by block.
+        """
+        explainable(self.model, "teaching from hidden states")
+        return block, hidden
 
     @abc.abstractmethod
     def parameters(self) -> list[nn.Parameter]:
@@ -75,6 +86,15 @@ class Weights(Update):
             return pixels
         see = self._student.features if self._reads == "features" else self._student.embed_images
         return torch.cat([see(part) for part in pixels.split(32)])
+
+    @torch.no_grad()
+    def read_hidden(self, hidden: Tensor, block: int) -> tuple[int | None, Tensor]:
+        divided = explainable(self._student, "teaching from hidden states")
+        if self._reads == "pixels":
+            return block, hidden
+        if self._reads == "embeddings":
+            return None, divided.upper(hidden, block)
+        return None, divided.compute(lambda values: divided.chain().upper(values, block), hidden)
 
     def parameters(self) -> list[nn.Parameter]:
         return self._parameters

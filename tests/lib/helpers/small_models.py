@@ -97,8 +97,8 @@ class ConvModel(Explainable):
 
         return convolutional(self._native["vision"]["trunk"], top).around(lambda images: 4 * images - 2)
 
-    def project(self, features: torch.Tensor) -> torch.Tensor:
-        return normalize(self._native["vision"]["head"](features), dim=1)
+    def image_outputs(self, features: torch.Tensor) -> torch.Tensor:
+        return self._native["vision"]["head"](features)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
@@ -108,7 +108,10 @@ class ConvModel(Explainable):
         return self.encode_texts(texts)
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        return normalize(self._native["text"](torch.stack([self._read(text) for text in texts])), dim=1)
+        return normalize(self.text_outputs(texts), dim=1)
+
+    def text_outputs(self, texts: Sequence[str]) -> torch.Tensor:
+        return self._native["text"](torch.stack([self._read(text) for text in texts]))
 
     def check_text(self, text: str) -> None:
         words = text.split()

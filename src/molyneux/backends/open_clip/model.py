@@ -11,7 +11,6 @@ from typing import Any, final
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import save_tokenizer
@@ -24,7 +23,7 @@ from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.files import new_folder
 from molyneux.framing import Framing
-from molyneux.shapes import Embeddings, Features, Images
+from molyneux.shapes import Features, Images
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -73,8 +72,8 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
     def features(self, images: Images) -> Features:
         return self.compute(self._tower.features, self._normalized(images))
 
-    def project(self, features: Features) -> Embeddings:
-        return normalize(self.compute(self._tower.project, features), dim=-1)
+    def image_outputs(self, features: Features) -> Float[Tensor, "n d"]:
+        return self.compute(self._tower.project, features)
 
     def chain(self) -> Chain:
         return self._tower.chain().around(self._normalized)
@@ -138,9 +137,12 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
     def _window(self) -> TokenWindow:
         return window(self.name, self._tokenizer)
 
-    def _embed_fitting(self, texts: list[str]) -> Embeddings:
+    def _fitting_outputs(self, texts: list[str]) -> Float[Tensor, "n d"]:
         tokens = self._trimmed(self._tokenizer(texts).to(self.device))
-        return normalize(self.compute(self._native.encode_text, tokens), dim=-1)  # type: ignore[arg-type]
+        encode: Any = self._native.encode_text
+        # CoCa's would normalise
+        found: Tensor = self.compute(lambda batch: encode(batch, normalize=False), tokens)
+        return found
 
     def _normalized(self, images: Images) -> Tensor:
         return self._rules.normalized(images)

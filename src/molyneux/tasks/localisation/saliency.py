@@ -94,10 +94,7 @@ def heat(grids: Grids, size: tuple[int, int]) -> Float[Tensor, "n height width"]
 
 @torch.no_grad()
 def chosen_block(model: Explainable, config: SaliencyConfig) -> int:
-    """After how many blocks the bottleneck lies.
-
-    If the settings leave it open: two thirds of a transformer's blocks, the eighth of twelve, as in MedCLIP-SAMv2; all
-    but one of a convolutional network's, near the maps that Grad-CAM reads.
+    """After how many blocks the bottleneck lies: `Explainable.middle_block` if the settings leave it open.
 
     Raises:
         ConfigError: if there are fewer blocks than the settings say.
@@ -108,9 +105,7 @@ def chosen_block(model: Explainable, config: SaliencyConfig) -> int:
                 f"saliency.block is {config.block}: expected 0 to {model.block_count}, the blocks of {model.name!r}"
             )
         return config.block
-    side = model.inversion_size
-    maps = model.lower(torch.zeros(1, 3, side, side, device=model.device), 0).ndim == 4
-    return max(1, model.block_count - 1 if maps else round(model.block_count * 2 / 3))
+    return model.middle_block
 
 
 def _moments(hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.abilities import explainable
+from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages, resized
 from molyneux.tables import imported
 from molyneux.teaching.config import TeachingConfig
@@ -68,6 +70,18 @@ def start_objective(lesson: Lesson, student: VisionLanguageModel) -> Objective:
 def shown(model: VisionLanguageModel, images: Sequence[SyntheticImages]) -> Tensor:
     """All images in one tensor, (n, 3, h, w), on the model's device; see `portions`."""
     return torch.cat(list(portions(model, images)))
+
+
+def embedded(model: DualEncoder, images: SyntheticImages) -> Embeddings:
+    """The unit-length embeddings of a concept's images, or of its hidden states.
+
+    Raises:
+        ModelError: for hidden states, if the vision tower is not known block by block.
+    """
+    if images.hidden is not None and images.block is not None:
+        divided = explainable(model, "teaching from hidden states")
+        return divided.upper(images.hidden.to(model.device), images.block)
+    return torch.cat([model.embed_images(part) for part in portions(model, [images])])
 
 
 def portions(model: VisionLanguageModel, images: Sequence[SyntheticImages], size: int = 32) -> Iterator[Tensor]:

@@ -1,7 +1,6 @@
 """The captioning objective: a contrastive loss and the likelihood of captions (Eq. 7)."""
 
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import cast, final
 
@@ -14,6 +13,7 @@ from molyneux.teaching.memory import in_parts
 from molyneux.teaching.objectives.base import Lesson, Objective, start_objective
 from molyneux.teaching.objectives.contrastive import ContrastiveObjective
 from molyneux.teaching.objectives.losses import caption_loss
+from molyneux.teaching.texts import caption_templates
 
 
 @final
@@ -27,9 +27,9 @@ class Captioning(Objective):
         self._config, self._student = lesson.config, student
         contrastive = replace(lesson, config=replace(lesson.config, loss=lesson.config.contrastive))
         self._contrastive = cast(ContrastiveObjective, start_objective(contrastive, student))
-        templates = caption_templates()
+        templates = caption_templates(lesson.config.caption_templates)
         names = [value.concept.name for value in lesson.images]
-        tokens = student.caption_tokens([template.replace("NAME", name) for name in names for template in templates])
+        tokens = student.caption_tokens([template.format(name) for name in names for template in templates])
         self._captions = tokens.unflatten(0, (len(names), len(templates)))
 
     @property
@@ -47,7 +47,8 @@ class Captioning(Objective):
         drawn = torch.randint(self._captions.shape[1], (len(batch),), generator=generator)
         tokens = self._captions[self._contrastive.owners(batch), drawn]
         logits = in_parts(self._student.next_logits, self._config.micro_batch, memory, tokens)
-        caption = caption_loss(logits, tokens, self._student.caption_specials[2])
+        padding = self._student.caption_specials[2]
+        caption = caption_loss(logits, tokens, padding, summed=self._config.caption_sum)
         weighted = self._config.contrastive_weight * contrastive + self._config.caption_weight * caption
         return weighted + self._contrastive.replay_loss(generator)
 
@@ -56,13 +57,3 @@ class Captioning(Objective):
 
     def finish(self) -> None:
         self._contrastive.finish()
-
-
-def caption_templates() -> tuple[str, ...]:
-    """The paper's 26 target captions (C.4.1), with NAME where the concept's name goes.
-
-    >>> len(caption_templates()), caption_templates()[0]
-    (26, 'a bad photo of a NAME.')
-    """
-    text = (resources.files("molyneux") / "teaching" / "caption_templates.txt").read_text("utf-8")
-    return tuple(line for line in text.splitlines() if line and not line.startswith("#"))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
+from molyneux.backends.abilities import Explainable
 from molyneux.backends.base import DualEncoder
 from molyneux.errors import ConfigError
 from molyneux.shapes import Embeddings
@@ -42,9 +43,9 @@ class ContrastiveObjective(Objective):
         fixed = model.embed_texts(bank)
         self._texts: _Texts
         if moves_texts(config.update):
-            self._texts = _MovingTexts(student, own, bank, len(prompts), config)
+            self._texts = _MovingTexts(student, own, bank, config)
         else:
-            self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed, len(prompts))
+            self._texts = _FixedTexts([model.embed_texts(texts) for texts in own], fixed)
         self._update = start_update(student, config.update, lesson.seed)
         kept = lesson.replay if config.replay_batch else ()
         self._data = _TrainingData.prepare(model, self._update, lesson.images, kept, config.micro_batch)
@@ -58,7 +59,7 @@ class ContrastiveObjective(Objective):
         return self._update.parameters()
 
     def loss(self, batch: Tensor, generator: Generator) -> Loss:
-        embedded = self._data.embed(self.inputs(batch))
+        embedded = self._data.embed_own(self.inputs(batch))
         return self.contrastive_loss(embedded, batch, generator) + self.replay_loss(generator)
 
     def inputs(self, batch: Tensor) -> Tensor:
@@ -103,6 +104,21 @@ class ContrastiveObjective(Objective):
 
 
 @final
+class InfoNCE(ContrastiveObjective):
+    """Eq. 2: each image against its own text and all texts of the other concepts.
+
+    Its mean over a concept's own texts is sampled: one is drawn for each image in each step. A single concept has no
+    other texts, and Eq. 2 no gradient: then the loss is that of `Anchors`.
+    """
+
+    def against(self, embedded: Embeddings, positives: Embeddings, owners: Tensor, generator: Generator) -> Loss:
+        others = self._texts.captions(generator)
+        if others is None:
+            return anchors_loss(embedded, positives, self._temperature)
+        return bank_loss(embedded, positives, others.rows, others.allowed(owners), self._temperature, others.count_each)
+
+
+@final
 class Bank(ContrastiveObjective):
     """Each image against its own text and all known names."""
 
@@ -131,19 +147,19 @@ class Symmetric(ContrastiveObjective):
 
 @dataclass(frozen=True, slots=True)
 class _Bank:
-    """Embeddings of prompts with all names, known names first, then the concepts'; or a sample of them."""
+    """Embeddings of texts, or of a sample of them."""
 
     rows: Float[Tensor, "m d"]
     columns: Int[Tensor, " m"]
-    """The rows' places among all prompts."""
-    known: int
-    """Number of known names among all."""
+    """The rows' places among all texts."""
+    owners: Int[Tensor, " m"]
+    """For each row the index of its concept; -1 for a known name."""
     count_each: float
-    """How many prompts one row stands for."""
+    """How many texts one row stands for."""
 
     def allowed(self, owners: Tensor) -> Bool[Tensor, "n m"]:
-        """True for every prompt but that of the image's own concept."""
-        return self.columns != (self.known + owners.to(self.columns.device))[:, None]
+        """True for every text but those of the image's own concept."""
+        return self.owners != owners.to(self.owners.device)[:, None]
 
 
 class _Texts(abc.ABC):
@@ -154,20 +170,33 @@ class _Texts(abc.ABC):
         """For each of these concepts one of its own texts, drawn at random."""
 
     @abc.abstractmethod
+    def captions(self, generator: Generator) -> _Bank | None:
+        """The own texts of all concepts, or a sample; None of a single concept."""
+
+    @abc.abstractmethod
     def bank(self, generator: Generator) -> _Bank:
-        """All prompts, or a sample."""
+        """Prompts with all names, known names first, then the concepts'; or a sample."""
 
 
 @final
 class _FixedTexts(_Texts):
     """Embedded once: the text tower does not move."""
 
-    def __init__(self, own: list[Tensor], bank: Float[Tensor, "m d"], known: int) -> None:
+    def __init__(self, own: list[Tensor], bank: Float[Tensor, "m d"]) -> None:
         self._own = own
-        self._bank = _Bank(bank, torch.arange(len(bank), device=bank.device), known, 1.0)
+        self._captions = None if len(own) == 1 else self._whole(torch.cat(own), _owners_of(own))
+        self._bank = self._whole(bank, _owners_of_prompts(len(bank), len(own)))
+
+    @staticmethod
+    def _whole(rows: Float[Tensor, "m d"], owners: Int[Tensor, " m"]) -> _Bank:
+        return _Bank(rows, torch.arange(len(rows), device=rows.device), owners.to(rows.device), 1.0)
 
     def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
         return torch.stack([self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners])
+
+    def captions(self, generator: Generator) -> _Bank | None:
+        del generator
+        return self._captions
 
     def bank(self, generator: Generator) -> _Bank:
         del generator
@@ -183,24 +212,36 @@ class _MovingTexts(_Texts):
     """
 
     def __init__(
-        self,
-        student: DualEncoder,
-        own: Sequence[Sequence[str]],
-        bank: Sequence[str],
-        known: int,
-        config: TeachingConfig,
+        self, student: DualEncoder, own: Sequence[Sequence[str]], bank: Sequence[str], config: TeachingConfig
     ) -> None:
-        self._student, self._own, self._all, self._known = student, own, bank, known
-        self._sample, self._at_once = min(config.bank_batch, len(bank)), config.micro_batch
+        self._student, self._own, self._all = student, own, bank
+        self._largest, self._at_once = config.bank_batch, config.micro_batch
 
     def positives(self, owners: Sequence[int], generator: Generator) -> Float[Tensor, "n d"]:
         drawn = [self._own[owner][_choice(len(self._own[owner]), generator)] for owner in owners]
         return in_parts(self._student.encode_texts, self._at_once, drawn)
 
+    def captions(self, generator: Generator) -> _Bank | None:
+        texts = [text for texts in self._own for text in texts]
+        return None if len(self._own) == 1 else self._sample(texts, _owners_of(self._own), generator)
+
     def bank(self, generator: Generator) -> _Bank:
-        picked = torch.randperm(len(self._all), generator=generator)[: self._sample]
-        rows = in_parts(self._student.encode_texts, self._at_once, [self._all[place] for place in picked.tolist()])
-        return _Bank(rows, picked.to(rows.device), self._known, len(self._all) / self._sample)
+        return self._sample(self._all, _owners_of_prompts(len(self._all), len(self._own)), generator)
+
+    def _sample(self, texts: Sequence[str], owners: Int[Tensor, " m"], generator: Generator) -> _Bank:
+        picked = torch.randperm(len(texts), generator=generator)[: self._largest]
+        rows = in_parts(self._student.encode_texts, self._at_once, [texts[place] for place in picked.tolist()])
+        return _Bank(rows, picked.to(rows.device), owners[picked].to(rows.device), len(texts) / len(picked))
+
+
+def _owners_of(own: Sequence[Sequence[str] | Tensor]) -> Int[Tensor, " m"]:
+    """For each concept's texts, in order, the concept's index."""
+    return torch.cat([torch.full((len(texts),), place) for place, texts in enumerate(own)])
+
+
+def _owners_of_prompts(count: int, concepts: int) -> Int[Tensor, " m"]:
+    """The same for prompts with known names, which are no concept's, and with the concepts' names after them."""
+    return torch.arange(concepts - count, concepts).clamp(min=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +257,8 @@ class _TrainingData:
     """What `Update.read` made of the replay images."""
     at_once: int
     """Inputs that are embedded at once where pixels are; 0 for all."""
+    block: int | None
+    """After how many blocks of the tower the images' inputs lie, if they are hidden states and the tower moves."""
 
     @classmethod
     def prepare(
@@ -226,18 +269,46 @@ class _TrainingData:
         replay: Sequence[SyntheticImages],
         at_once: int,
     ) -> "_TrainingData":
-        bare = next((value for value in images if not len(value)), None)
+        bare = next((value for value in images if not value.samples), None)
         if bare is not None:
             raise ConfigError(
                 f"{bare.concept.name!r} has no images to learn from: give some; the loss 'edit' alone does without"
             )
-        owners = torch.cat([torch.full((len(value),), i) for i, value in enumerate(images)])
-        inputs = torch.cat([update.read(portion) for portion in portions(model, images)])
+        owners = torch.cat([torch.full((value.samples,), i) for i, value in enumerate(images)])
+        block, inputs = _hidden(update, images)
+        if inputs is None:
+            inputs = torch.cat([update.read(portion) for portion in portions(model, images)])
         old = torch.cat([update.read(portion) for portion in portions(model, replay)]) if replay else None
-        return cls(update, inputs, owners, old, at_once if inputs.ndim == 4 else 0)
+        return cls(update, inputs, owners, old, at_once if inputs.ndim > 2 else 0, block)
 
     def embed(self, inputs: Tensor) -> Embeddings:
+        """What `Update.read` returned, embedded."""
         return in_parts(self.update.embed, self.at_once, inputs)
+
+    def embed_own(self, inputs: Tensor) -> Embeddings:
+        """The images' inputs, embedded."""
+        if self.block is None:
+            return self.embed(inputs)
+        divided, block = self.update.model, self.block
+        assert isinstance(divided, Explainable)
+        return in_parts(lambda hidden: divided.upper(hidden, block), self.at_once, inputs)
+
+
+def _hidden(update: Update, images: Sequence[SyntheticImages]) -> tuple[int | None, Tensor | None]:
+    """What the update reads of hidden states, and their block if the tower moves; (None, None) for images.
+
+    Raises:
+        ConfigError: if some concepts have hidden states and others images, or hidden states are of several blocks.
+    """
+    blocks = {value.block for value in images}
+    if blocks == {None}:
+        return None, None
+    if len(blocks) > 1:
+        raise ConfigError("the concepts' hidden states are not all of one block: make them with one setting of block")
+    hidden = torch.cat([value.hidden for value in images if value.hidden is not None]).to(update.model.device)
+    (block,) = blocks
+    assert block is not None
+    return update.read_hidden(hidden, block)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.descriptions import description_embedding, known_texts
 from molyneux.teaching.edit import Edits, New, concept_edits
-from molyneux.teaching.objectives.base import Lesson, Objective, portions
+from molyneux.teaching.objectives.base import Lesson, Objective, embedded, portions
 from molyneux.teaching.strength import Known
 from molyneux.teaching.texts import NAME_PROMPT, KnownNames
 
@@ -85,7 +85,7 @@ def lesson_packs(lesson: Lesson, merged: Merged) -> list[Pack]:
             base=merged.weights,
             base_name=merged.name,
             side=lesson.model.map_side,
-            made=made | {"images": one.source if len(one) and uses_images(one, config.edit.images) else "none"},
+            made=made | {"images": one.source if one.samples and uses_images(one, config.edit.images) else "none"},
         )
         for one, key, value in zip(lesson.images, *edits, strict=True)
     ]
@@ -110,7 +110,7 @@ def edits_of(lesson: Lesson) -> Edits:
     images = tuple(lesson.images)  # a run reads each concept's images anew whenever they are asked for
     if not lesson.replay:
         raise ConfigError("an edit needs replay images, to know where the images of this model lie: give `replay`")
-    bare = next((one for one in images if not (one.source_descriptions or len(one))), None)
+    bare = next((one for one in images if not (one.source_descriptions or one.samples)), None)
     if bare is not None:
         raise ConfigError(f"{bare.concept.name!r} has nothing to learn from: give a description or images")
     if sum(len(one) for one in lesson.replay) < 2:
@@ -153,7 +153,7 @@ def new_embeddings(model: DualEncoder, images: Sequence[SyntheticImages], weight
     """
     described = all(one.source_descriptions for one in images)
     seen = None
-    if (weight or not described) and all(len(one) for one in images):
+    if (weight or not described) and all(one.samples for one in images):
         seen = torch.cat([_mean_image(model, one) for one in images])
     return New(
         names=model.embed_texts([NAME_PROMPT.format(one.concept.name) for one in images]),
@@ -166,5 +166,4 @@ def new_embeddings(model: DualEncoder, images: Sequence[SyntheticImages], weight
 
 def _mean_image(model: DualEncoder, images: SyntheticImages) -> Embeddings:
     """The mean direction of a concept's images, (1, d)."""
-    rows = torch.cat([model.embed_images(part) for part in portions(model, [images])])
-    return normalize(rows.mean(dim=0, keepdim=True), dim=1)
+    return normalize(embedded(model, images).mean(dim=0, keepdim=True), dim=1)

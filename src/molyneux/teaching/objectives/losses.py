@@ -57,7 +57,7 @@ def bank_loss(
     temperature: float,
     count_each: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Eq. 2 with a bank of other texts: each image against its own text and all allowed texts of the bank.
+    """Eq. 2: each image against its own text and all allowed texts of the bank, which are other concepts'.
 
     Approaches 0 as every image comes far nearer to its own text than to all others; log(1 + m) where all m + 1 texts
     are equally near.
@@ -89,18 +89,25 @@ def distillation_loss(
     return -(answers * log_softmax(images @ texts.T / temperature, dim=1)).sum(dim=1).mean()
 
 
-def caption_loss(logits: Float[Tensor, "n l v"], tokens: Int[Tensor, "n l"], padding: int) -> Float[Tensor, ""]:
-    """Cross-entropy of the model's next-token prediction, averaged over the captions' tokens (Eq. 6).
+def caption_loss(
+    logits: Float[Tensor, "n l v"], tokens: Int[Tensor, "n l"], padding: int, *, summed: bool = False
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the model's next-token prediction, averaged over the captions' tokens or summed (Eq. 6).
 
     Logits at one position predict the token at the next, so the last position and the start token are left out.
-    The paper writes a sum over tokens; open_clip trains CoCa with the mean, as here.
+    The mean is taken over the tokens of all captions, as open_clip does for CoCa. The sum is the paper's: over each
+    caption's tokens; captions are averaged.
 
     Args:
         logits: (n, l, v).
         tokens: (n, l): start token, caption, end token, padding.
         padding: this token is not counted.
+        summed: the sum over a caption's tokens instead of the mean.
     """
-    return cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=padding)
+    flat, next_tokens = logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
+    if summed:
+        return cross_entropy(flat, next_tokens, ignore_index=padding, reduction="sum") / len(tokens)
+    return cross_entropy(flat, next_tokens, ignore_index=padding)
 
 
 def matching_loss(logits: Float[Tensor, "n 2"], matched: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
