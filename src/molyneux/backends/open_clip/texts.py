@@ -1,8 +1,12 @@
-"""open_clip's two kinds of tokenizer: CLIP's own byte pairs, and Hugging Face's."""
+"""open_clip's texts: its two kinds of tokenizer (CLIP's own byte pairs, and Hugging Face's), and its towers."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from molyneux.backends.long_text import TokenWindow
 from molyneux.errors import ModelError
@@ -37,6 +41,42 @@ def reads_hugging_face(tokenizer: Any) -> bool:
     from open_clip.tokenizer import HFTokenizer
 
     return isinstance(tokenizer, HFTokenizer)
+
+
+def encode_text(native: nn.Module, tokens: Tensor) -> Tensor:
+    """open_clip's `encode_text`, on no more places than the longest text has.
+
+    A causal tower never looks at what follows a place, so padding behind the last end mark changes nothing but time.
+    Other towers read all places.
+
+    Args:
+        native: an `open_clip.CLIP`, or a model whose `text` is a tower.
+        tokens: (n, length), padded.
+    """
+    from open_clip import CLIP
+    from open_clip.transformer import TextTransformer
+
+    tower: Any = native if isinstance(native, CLIP) else getattr(native, "text", None)
+    if isinstance(tower, CLIP):
+        pooled, end = tower.text_pool_type, getattr(tower, "text_eos_id", None)
+    elif isinstance(tower, TextTransformer) and tower.cls_emb is None and not tower.output_tokens:
+        pooled, end = tower.pool_type, tower.eos_id
+    else:
+        pooled = end = None
+    if pooled not in ("argmax", "eos") or tower.attn_mask is None:
+        whole: Tensor = native.encode_text(tokens)  # type: ignore[operator]
+        return whole
+    ends = tokens.argmax(dim=1) if pooled == "argmax" else torch.eq(tokens, int(end or 0)).int().argmax(dim=1)
+    length = int(ends.max()) + 1
+    shorter = {
+        "positional_embedding": tower.positional_embedding[:length],
+        "attn_mask": tower.attn_mask[:length, :length],
+    }
+    tokens = tokens[:, :length]
+    if tower is not native:
+        return functional_call(tower, shorter, (tokens,))  # type: ignore[no-any-return]
+    found = functional_call(tower, shorter, (None, tokens))
+    return found["text_features"] if isinstance(found, dict) else found[1]  # type: ignore[no-any-return]
 
 
 def window(name: str, tokenizer: Any) -> TokenWindow:
