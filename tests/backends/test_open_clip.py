@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
-from helpers.families_open_clip import WORDS, write_text_tower
+from helpers.families_open_clip import COCA, TEXT, TRANSFORMER, VIT, WORDS, build_random, describe, write_text_tower
 from molyneux.backends.load import load
 from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, load_folder
 from molyneux.errors import ModelError
@@ -213,3 +213,50 @@ def test_a_name_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "file").write_text("1")
     with pytest.raises(ModelError, match="is a file"):
         load(tmp_path / "file")
+
+
+def read_places(model: OpenClipModel, texts: list[str]) -> tuple[torch.Tensor, int]:
+    """The embeddings as vectors of unit length, and how many places of the text tower were computed."""
+    seen = []
+    native = model.native
+    tower = native.transformer if hasattr(native, "transformer") else native.text.transformer
+    handle = tower.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    found = model.encode_texts(texts)
+    handle.remove()
+    return found, seen[0]
+
+
+SHORT_TOWERS = {
+    "CLIP": VIT,
+    "a text tower of its own": describe(TRANSFORMER, TEXT, custom_text=True),
+    "pooled at the end mark": describe(TRANSFORMER, TEXT | {"pool_type": "eos", "eos_id": 49407}, custom_text=True),
+}
+
+
+@pytest.mark.parametrize("kind", SHORT_TOWERS)
+def test_padding_is_not_read_and_texts_and_gradients_are_the_vendors(kind):
+    model = build_random("tiny", SHORT_TOWERS[kind])
+    tokens = model._tokenizer(TEXTS)
+    weight = next(value for name, value in model.native.named_parameters() if name.endswith("token_embedding.weight"))
+    weight.requires_grad_(True)
+    rows, places = read_places(model, TEXTS)
+    assert places == int(tokens.argmax(dim=1).max()) + 1 < tokens.shape[1]
+    expected = normalize(model.native.encode_text(tokens), dim=1)
+    torch.testing.assert_close(rows, expected, atol=1e-6, rtol=0.0)
+    target = torch.linspace(-1, 1, rows.numel()).view_as(rows)
+    own, theirs = (torch.autograd.grad((one * target).sum(), weight)[0] for one in (rows, expected))
+    torch.testing.assert_close(own, theirs, atol=1e-5, rtol=1e-4)
+    assert own.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "description",
+    [COCA, describe(TRANSFORMER, TEXT | {"no_causal_mask": True, "pool_type": "last"}, custom_text=True)],
+    ids=["CoCa", "not causal"],
+)
+def test_a_tower_that_sees_its_padding_reads_all_places(description):
+    model = build_random("tiny", description)
+    rows, places = read_places(model, TEXTS)
+    assert places >= TEXT["context_length"]
+    expected = normalize(model.native.encode_text(model._tokenizer(TEXTS)), dim=1)
+    torch.testing.assert_close(rows, expected, atol=1e-6, rtol=0.0)

@@ -5,6 +5,7 @@ import copy
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from molyneux.backends.checkpoints import save_tokenizer
 from molyneux.backends.division import Chain
 from molyneux.backends.long_text import TokenWindow
 from molyneux.backends.open_clip.preprocess import preprocessing
-from molyneux.backends.open_clip.texts import reads_hugging_face, window
+from molyneux.backends.open_clip.texts import encode_text, reads_hugging_face, window
 from molyneux.backends.open_clip.towers import VisionTower, vision_tower
 from molyneux.backends.open_clip.weights import CONFIG, WEIGHTS
 from molyneux.backends.text_side import TokenizedEncoder
@@ -139,10 +140,7 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
 
     def _fitting_outputs(self, texts: list[str]) -> Float[Tensor, "n d"]:
         tokens = self._trimmed(self._tokenizer(texts).to(self.device))
-        encode: Any = self._native.encode_text
-        # CoCa's would normalise
-        found: Tensor = self.compute(lambda batch: encode(batch, normalize=False), tokens)
-        return found
+        return self.compute(partial(encode_text, self._native), tokens)
 
     def _normalized(self, images: Images) -> Tensor:
         return self._rules.normalized(images)

@@ -1,8 +1,13 @@
-"""open_clip's two kinds of tokenizer: CLIP's own byte pairs, and Hugging Face's."""
+"""open_clip's texts: its two kinds of tokenizer (CLIP's own byte pairs, and Hugging Face's), and its towers."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from molyneux.backends.long_text import TokenWindow
 from molyneux.errors import ModelError
@@ -37,6 +42,50 @@ def reads_hugging_face(tokenizer: Any) -> bool:
     from open_clip.tokenizer import HFTokenizer
 
     return isinstance(tokenizer, HFTokenizer)
+
+
+class _Encoder(nn.Module):
+    """A model's `encode_text` as a module, whose weights `functional_call` can exchange."""
+
+    def __init__(self, native: nn.Module) -> None:
+        super().__init__()
+        self.native = native
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        encode: Any = self.native.encode_text
+        found: Tensor = encode(tokens, normalize=False)  # CoCa's would normalise
+        return found
+
+
+def encode_text(native: nn.Module, tokens: Tensor) -> Float[Tensor, "n d"]:
+    """open_clip's `encode_text`, not normalised, on no more places than the longest text has.
+
+    A causal tower never looks at what follows a place, so padding behind the last end mark changes nothing but time.
+    Other towers read all places.
+
+    Args:
+        native: an `open_clip.CLIP`, or a model whose `text` is a tower.
+        tokens: (n, length), padded.
+    """
+    from open_clip import CLIP
+    from open_clip.transformer import TextTransformer
+
+    encoder = _Encoder(native)
+    where, tower = ("native", native) if isinstance(native, CLIP) else ("native.text", getattr(native, "text", None))
+    if isinstance(tower, CLIP):
+        pooled, end = tower.text_pool_type, getattr(tower, "text_eos_id", None)
+    elif isinstance(tower, TextTransformer) and tower.cls_emb is None and not tower.output_tokens:
+        pooled, end = tower.pool_type, tower.eos_id
+    else:
+        pooled = end = None
+    mask: Tensor | None = getattr(tower, "attn_mask", None)
+    if pooled not in ("argmax", "eos") or mask is None:
+        return encoder(tokens)  # type: ignore[no-any-return]
+    ends = tokens.argmax(dim=1) if pooled == "argmax" else torch.eq(tokens, int(end or 0)).int().argmax(dim=1)
+    length = int(ends.max()) + 1
+    places: Tensor = tower.positional_embedding  # type: ignore[union-attr]
+    shorter = {f"{where}.positional_embedding": places[:length], f"{where}.attn_mask": mask[:length, :length]}
+    return functional_call(encoder, shorter, (tokens[:, :length],))  # type: ignore[no-any-return]
 
 
 def window(name: str, tokenizer: Any) -> TokenWindow:
