@@ -12,14 +12,14 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.checkpoints import one_tower
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.gradients import with_gradients
-from molyneux.backends.hub import quiet_hub
+from molyneux.backends.hub import fetch_saved, quiet_hub
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
-from molyneux.backends.packs import recall
+from molyneux.backends.packs import apply, recall
 from molyneux.concepts import Concept
-from molyneux.errors import DataError, ModelError
-from molyneux.packs import model_named
-from molyneux.records import CONCEPTS, Lineage, read_record
+from molyneux.errors import DataError, HubError, ModelError
+from molyneux.packs import model_named, read_listed
+from molyneux.records import CONCEPTS, PACKS, Lineage, read_record
 from molyneux.tables import imported
 
 LOG = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ def load(
 
     Args:
         name: 'mini'; a folder that Molyneux or the model's own library saved; the folder of a run, for the model that
-            it taught; or LOADER:NAME: 'hf:ORG/NAME' or
-            'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
+            it taught; or LOADER:NAME: 'hf:ORG/NAME' or 'hf:FOLDER' (transformers, or what `push` put there: a model of
+            any family, or packs, which are applied to the model that they are for), 'open_clip:NAME/TAG',
+            'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
         device: where the weights go: 'cpu', 'cuda', 'mps', or 'auto' for the first of cuda, mps and cpu that is there.
         long_text: for a text with more tokens than the model reads: 'error' refuses it, 'truncate' reads its
@@ -70,24 +71,45 @@ def load(
     place = named_device(device)
     started = time.perf_counter()
     name = model_named(str(name))
+    pushed = _pushed(name)
+    if pushed is not None and (pushed / PACKS).is_file():
+        return _with_packs(name, pushed, device=device, long_text=long_text, precision=precision)
     with quiet_hub():
-        model = _read(name)
+        model = _read(name) if pushed is None else _loaded(reader_of(pushed), "load_folder", pushed, name=name)
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
-    folder = _folder_of(name)
+    folder = pushed or _folder_of(name)
     if folder is not None:
         recall(model, folder)
     model.place_on(place)
     model.long_text, model.precision = long_text, precision
-    known = _lineage(name)
+    known = _lineage(name if pushed is None else str(pushed))
     model.family = known.family if known else family_of(model)
     if known:
         model.base = known.base
         model.concepts = tuple(Concept(one.name, one.descriptions) for one in known.concepts)
     LOG.info("loaded %r in %.1f seconds", model, time.perf_counter() - started)
     return model
+
+
+def _pushed(name: str) -> Path | None:
+    """`fetch_saved`, whose error is that of a model."""
+    try:
+        return fetch_saved(name)
+    except HubError as error:
+        raise ModelError(f"{error}, or give the folder of a downloaded model") from error
+
+
+def _with_packs(name: str, folder: Path, *, device: str, long_text: LongText, precision: Precision) -> DualEncoder:
+    """The model that a repository's packs are for, with all of them applied."""
+    about, packs = read_listed(folder)
+    base = about.name
+    pushed = _pushed(base)
+    if pushed is not None and (pushed / PACKS).is_file():
+        raise ModelError(f"the packs of {name!r} say that they are for {base!r}, which holds packs and no model")
+    return apply(load(base, device=device, long_text=long_text, precision=precision), packs)
 
 
 def _folder_of(name: str) -> Path | None:
@@ -170,8 +192,8 @@ def reader_of(folder: Path) -> str:
     )
 
 
-def _loaded(module: str, function: str, given: str | Path) -> VisionLanguageModel:
-    model: VisionLanguageModel = imported("molyneux.backends", f"{module}:{function}")(given)
+def _loaded(module: str, function: str, given: str | Path, **more: str) -> VisionLanguageModel:
+    model: VisionLanguageModel = imported("molyneux.backends", f"{module}:{function}")(given, **more)
     return model
 
 

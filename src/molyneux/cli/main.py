@@ -20,6 +20,7 @@ from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
 from molyneux.cli.packs import apply, pack, remove
+from molyneux.cli.push import push
 from molyneux.cli.recognise import recognise
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
@@ -56,6 +57,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     pack,
     apply,
     remove,
+    push,
     convert,
     demo,
     env,

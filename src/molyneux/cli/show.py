@@ -301,6 +301,18 @@ def number(value: float) -> str:
     return f"{value:g}"
 
 
+def bytes_said(count: int) -> str:
+    """A size for a person, in powers of a thousand.
+
+    >>> bytes_said(950), bytes_said(6_900), bytes_said(57_400_000)
+    ('950 B', '6.9 kB', '57.4 MB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
 def place(rank: float) -> str:
     """A rank of a record, which counts from 0, as people count.
 
