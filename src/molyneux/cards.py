@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from molyneux.citations import METHOD, cited_family, entries
+from molyneux.citations import MEANS_ENTRIES, METHOD, cited_family, entries, lineage_entries
 from molyneux.files import write_text
 from molyneux.records import ConceptResult, Lineage, PackRecord, Pair, RunSettings, TeachResult
 
@@ -46,7 +46,7 @@ def write_card(
 
 def card(lineage: Lineage, settings: RunSettings | None = None, scores: TeachResult | None = None) -> str:
     """The card as text: a header that hubs read, then Markdown."""
-    parts = [*_about(lineage), *_recipe(settings), *_numbers(scores), *_end(lineage.family)]
+    parts = [*_about(lineage), *_recipe(settings), *_numbers(scores), *_end(lineage.family, lineage_entries(lineage))]
     return _header(lineage) + "\n\n".join(parts) + "\n"
 
 
@@ -55,7 +55,7 @@ def packs_card(packs: Sequence[PackRecord], name: str) -> str:
     base = packs[0].base
     on_hub = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)", base.name)
     names = ", ".join(plain(one.name) for one in packs)
-    lines = [_pack_line(one) for one in packs]
+    lines, family = [_pack_line(one) for one in packs], cited_family(base.name)
     return _yaml(on_hub.group(1) if on_hub else None, None, ["molyneux", "knowledge-transfer", "packs"]) + (
         f"# Packs for {plain(base.name)}: {names}\n\n"
         f"What `{base.name}` learned about each concept, by Molyneux, from words: two vectors each, which are added to "
@@ -64,7 +64,7 @@ def packs_card(packs: Sequence[PackRecord], name: str) -> str:
         f"## Concepts\n\n{chr(10).join(lines)}\n\n"
         f'## Use\n\n```python\nimport molyneux\n\nmodel = molyneux.load("hf:{name}")  # {base.name} with all packs\n'
         f'```\n\n```bash\nmolyneux apply hf:{name} --model {base.name} --out FOLDER\n```\n\n'
-        + "\n\n".join(_end(cited_family(base.name)))
+        + "\n\n".join(_end(family, (*entries(family), *MEANS_ENTRIES["edit"])))
         + "\n"
     )
 
@@ -200,7 +200,7 @@ def _line(name: str, what: str, pair: Pair) -> list[str]:
     return [f"| {name} | {what} | {' | '.join(cells)} |"]
 
 
-def _end(family: str) -> Iterator[str]:
+def _end(family: str, cited: Sequence[str]) -> Iterator[str]:
     yield "## Limits\n\n" + "\n".join(f"- {text}" for text in _LIMITS)
     yield f"## Licences\n\n{LICENCES.get(family, _UNKNOWN)}"
-    yield f"## Citation\n\n```bibtex\n{chr(10).join((METHOD, *entries(family)))}\n```"
+    yield f"## Citation\n\n```bibtex\n{chr(10).join((METHOD, *dict.fromkeys(cited)))}\n```"

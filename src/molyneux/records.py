@@ -494,6 +494,8 @@ class Lineage(Record):
     """A name in `backends.families.FAMILIES`."""
     concepts: tuple[ConceptTexts, ...]
     """In the order of teaching."""
+    means: Texts = ()
+    """What it was taught with: names in `citations.MEANS_ENTRIES`."""
 
 
 class ScoringSettings(Record):

@@ -88,7 +88,7 @@ def load(
     known = _lineage(name if pushed is None else str(pushed))
     model.family = known.family if known else family_of(model)
     if known:
-        model.base = known.base
+        model.base, model.means = known.base, known.means
         model.concepts = tuple(Concept(one.name, one.descriptions) for one in known.concepts)
     LOG.info("loaded %r in %.1f seconds", model, time.perf_counter() - started)
     return model
