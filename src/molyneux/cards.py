@@ -63,7 +63,7 @@ def packs_card(packs: Sequence[PackRecord], name: str) -> str:
         "alone, and no others.\n\n"
         f"## Concepts\n\n{chr(10).join(lines)}\n\n"
         f'## Use\n\n```python\nimport molyneux\n\nmodel = molyneux.load("hf:{name}")  # {base.name} with all packs\n'
-        f'```\n\n```bash\nmolyneux apply hf:{name} --model {base.name} --out FOLDER\n```\n\n'
+        f"```\n\n```bash\nmolyneux apply hf:{name} --model {base.name} --out FOLDER\n```\n\n"
         + "\n\n".join(_end(family, (*entries(family), *MEANS_ENTRIES["edit"])))
         + "\n"
     )

@@ -3,9 +3,11 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from molyneux.errors import HubError
 from molyneux.records import CONCEPTS, PACKS
@@ -22,7 +24,12 @@ _LOUD = ("huggingface_hub", "urllib3", "httpx", "httpcore")
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """Within the block no retry is reported; what fails in the end is raised."""
+    """Within the block no retry is reported, and no bar drawn where nobody watches; what fails in the end is raised."""
+    from huggingface_hub import utils
+
+    hides = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()  # type: ignore[attr-defined]
+    if hides:
+        utils.disable_progress_bars()  # type: ignore[attr-defined]
     loggers = [logging.getLogger(name) for name in _LOUD]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -30,6 +37,8 @@ def quiet_hub() -> Iterator[None]:
     try:
         yield
     finally:
+        if hides:
+            utils.enable_progress_bars()  # type: ignore[attr-defined]
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
@@ -45,7 +54,7 @@ def cached_folder(name: str, file: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def endpoint() -> dict[str, str]:
+def endpoint() -> dict[str, Any]:
     """The hub's address as an argument for its client, if the environment names another than the public one."""
     return {"endpoint": os.environ["HF_ENDPOINT"]} if os.environ.get("HF_ENDPOINT") else {}
 
@@ -94,7 +103,7 @@ def reason(error: BaseException) -> str:
         if isinstance(one, GatedRepoError):
             return "its owner asks for consent first: give it on the repository's page, and log in with 'hf auth login'"
         if isinstance(one, RepositoryNotFoundError):
-            return "there is no such repository, or it is private and your token may not read it: check the name"
+            return "there is no such repository, or it is private and your token may not read it"
         if status == 401:
             return "the token was refused: log in with 'hf auth login', or set HF_TOKEN to a valid one"
         if status == 403:
@@ -102,7 +111,7 @@ def reason(error: BaseException) -> str:
         if isinstance(one, OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE is set, and its files are not on this machine"
         if type(one).__name__ in ("ConnectError", "ConnectTimeout", "ConnectionError"):
-            return "the hub cannot be reached: check the connection"
+            return "the hub cannot be reached"
         if type(one).__name__ in _BROKEN:
             return "the connection broke off"
     lines = [" ".join(line.split()) for line in str(error).splitlines()]

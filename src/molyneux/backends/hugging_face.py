@@ -273,7 +273,9 @@ def fetch(name: str) -> Path:
             if not any((folder / weights).is_file() for weights in WEIGHTS[:2]):
                 folder = fetch_files(name, (*DESCRIBED, "pytorch_model*.bin"))
     except HubError as error:
-        raise ModelError(f"{error}, or give the folder of a downloaded model") from error
+        raise ModelError(
+            f"{error}: check the name and the connection, or give the folder of a downloaded model"
+        ) from error
     return folder
 
 

@@ -99,7 +99,9 @@ def _pushed(name: str) -> Path | None:
     try:
         return fetch_saved(name)
     except HubError as error:
-        raise ModelError(f"{error}, or give the folder of a downloaded model") from error
+        raise ModelError(
+            f"{error}: check the name and the connection, or give the folder of a downloaded model"
+        ) from error
 
 
 def _with_packs(name: str, folder: Path, *, device: str, long_text: LongText, precision: Precision) -> DualEncoder:

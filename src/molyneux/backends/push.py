@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from molyneux import __version__
 from molyneux.backends.hub import REPOSITORY, endpoint, quiet_hub, reason
 from molyneux.backends.load import reader_of
 from molyneux.cards import CARD, packs_card, published
@@ -49,8 +49,8 @@ class Upload:
 def push(folder: str | Path, name: str, *, public: bool = False) -> str:
     """Send a saved model, the model of a run, or packs to the hub, and return the page's address.
 
-    Tensors, JSON, text and the card are sent, nothing else. `load("hf:ORG/NAME")` reads them again. The token is that of
-    `hf auth login` or `HF_TOKEN`.
+    Tensors, JSON, text and the card are sent, nothing else. `load("hf:ORG/NAME")` reads them again. The token is that
+    of `hf auth login` or `HF_TOKEN`.
 
     Args:
         folder: what `save` wrote, a run's folder, a pack's file, or a folder of packs for one model.
@@ -96,7 +96,7 @@ def planned(folder: str | Path, name: str, *, public: bool = False) -> Upload:
 
 
 def send(upload: Upload) -> str:
-    """Do what was planned, as one commit: a reader of the repository sees all of it or nothing. Errors: as for `push`."""
+    """Do what was planned, in one commit: a reader of the repository sees all or nothing. Errors: as for `push`."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     name = upload.repository
@@ -109,12 +109,15 @@ def send(upload: Upload) -> str:
     try:
         with quiet_hub():
             api.create_repo(name, private=upload.visibility == "private", exist_ok=True)
-            api.create_commit(name, operations, commit_message=f"{upload.kind.capitalize()} by Molyneux {__version__}")
+            api.create_commit(
+                name, operations, commit_message=f"{upload.kind.capitalize()} by Molyneux {version('molyneux')}"
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"nothing changed in {name}: the same command sends what is missing") from None
     except Exception as error:  # the client's errors come from three libraries
         raise HubError(
-            f"{name!r} was not filled: {reason(error)}; nothing changed there, and the same command sends what is missing"
+            f"{name!r} was not filled: {reason(error)}; nothing changed there, and the same command sends what is "
+            "missing"
         ) from error
     return f"{api.endpoint}/{name}"
 
@@ -122,7 +125,7 @@ def send(upload: Upload) -> str:
 def _api() -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi(**endpoint(), library_name="molyneux", library_version=__version__)
+    return HfApi(**endpoint(), library_name="molyneux", library_version=version("molyneux"))
 
 
 def _asked(name: str) -> tuple[str, list[str], bool | None]:
@@ -175,9 +178,9 @@ def _model_files(folder: Path, name: str) -> tuple[dict[str, Path | bytes], dict
             left_out[place] = f"none of {', '.join(_ENDINGS)}"
         else:
             files[place] = path
-    for path in files.values():
-        if isinstance(path, Path) and path.suffix == SUFFIX:
-            _check_tensors(path)
+    for place in files:
+        if place.endswith(SUFFIX):
+            _check_tensors(folder / place)
     if (folder / CARD).is_file():
         files[CARD] = published((folder / CARD).read_text(encoding="utf-8"), name).encode()
     notes = _notes(lineage.base, "the model's base")
@@ -191,8 +194,8 @@ def _packs_in(source: Path) -> list[Pack]:
         found = [load_pack(source)] if source.suffix == SUFFIX else []
     if not found:
         raise DataError(
-            f"{source} holds neither a model that Molyneux saved nor packs: expected a run's folder, a saved model's, or "
-            "what 'molyneux pack' wrote"
+            f"{source} holds neither a model that Molyneux saved nor packs: expected a run's folder, a saved model's, "
+            "or what 'molyneux pack' wrote"
         )
     return found
 
@@ -218,7 +221,7 @@ def _pack_files(packs: Sequence[Pack], name: str) -> tuple[dict[str, Path | byte
 
 
 def _notes(base: str, what: str) -> tuple[str, ...]:
-    if base == "mini" or ":" in base and not Path(base.partition(":")[2]).exists():
+    if base == "mini" or (":" in base and not Path(base.partition(":")[2]).exists()):
         return ()
     return (f"{what} is called {base!r}, which others may not have: say in the card where it is to be had",)
 

@@ -142,7 +142,9 @@ def local_hub() -> Iterator[Hub]:
                     return
                 name = f"{owner}/{asked['name']}"
                 code = 409 if name in hub.repositories else 200
-                hub.repositories.setdefault(name, Repository(private=bool(asked.get("private")) or asked.get("visibility") == "private"))
+                hub.repositories.setdefault(
+                    name, Repository(private=bool(asked.get("private")) or asked.get("visibility") == "private")
+                )
                 self.answer({"url": f"{hub.address}/{name}", "name": name}, code)
             elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
                 modes = [
