@@ -60,8 +60,8 @@ docs: install
 	@$(BIN)/python scripts/docs_pages.py
 	@$(BIN)/zensical build --clean --strict -f mkdocs.yml
 
-package: install
-	@scripts/package.sh $(BIN)
+package:
+	@scripts/package.sh $(PYTHON)
 
 bench: install
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py

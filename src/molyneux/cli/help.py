@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "retrieve": ("molyneux retrieve --model runs/okapi --base mini --data flickr8k-1k",),
     "localise": ('molyneux localise --model mini --images scans --text "a tumour" --out runs/where',),
+    "app": ("molyneux app", "molyneux app --folder runs/app --model mini"),
     "report": ("molyneux report runs/okapi",),
     "run": ("molyneux run paper/table-2 --miniature",),
     "show": ("molyneux show paper/table-2",),
