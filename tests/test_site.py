@@ -39,7 +39,14 @@ def copied(root: Path) -> Path:
     for name in ("docs", "src/molyneux"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
     (root / "scripts").mkdir()
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "mkdocs.yml", "scripts/docs_pages.py"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "mkdocs.yml",
+        "scripts/docs_pages.py",
+        "scripts/docs_doctests.py",
+    ):
         shutil.copy(ROOT / name, root / name)
     return root
 
@@ -64,6 +71,7 @@ def test_the_site_builds_without_a_warning_and_a_broken_link_is_one(tmp_path):
     api = (site / "api.html").read_text(encoding="utf-8")
     assert "A new model that has learned the concepts of" in api
     assert "TeachingConfig" in api
+    assert "<blockquote>" not in api
     with (root / "docs" / "limits.md").open("a", encoding="utf-8") as page:
         page.write("\n[nowhere](nowhere.md)\n")
     assert build(root).returncode != 0
