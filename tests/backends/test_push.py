@@ -99,17 +99,17 @@ def test_packs_are_applied_to_the_model_that_they_are_for(hub, taught, tmp_path,
     assert weights_digest(molyneux.load(tmp_path / "applied").native) == weights_digest(taught.native)
 
 
-def test_packs_for_a_repository_of_packs_lead_nowhere(hub, taught, tmp_path):
+def test_packs_for_themselves_and_files_outside_are_refused(hub, taught, tmp_path):
     taught.packs[0].save(tmp_path / "packs")
-    push(tmp_path / "packs", "ada/one")
-    files = hub.repositories["ada/one"].files
-    listed = json.loads(files["packs.json"])
-    listed["base"]["name"] = "hf:ada/one"
-    files["packs.json"] = json.dumps(listed).encode()
-    with pytest.raises(ModelError, match=r"'hf:ada/one', which holds packs and no model"):
+    for name in ("ada/one", "ada/two"):
+        push(tmp_path / "packs", name)
+    first, second = (hub.repositories[name].files for name in ("ada/one", "ada/two"))
+    listed = json.loads(first["packs.json"])
+    for files, base in ((first, "hf:ada/two"), (second, "hf:ada/one")):
+        files["packs.json"] = json.dumps(listed | {"base": listed["base"] | {"name": base}}).encode()
+    with pytest.raises(ModelError, match="'hf:ada/one' says that it is made from itself"):
         molyneux.load("hf:ada/one")
-    listed["packs"] = {"okapi": "../../okapi.safetensors"}
-    files["packs.json"] = json.dumps(listed).encode()
+    first["packs.json"] = json.dumps(listed | {"packs": {"okapi": "../../okapi.safetensors"}}).encode()
     hub.repositories["ada/one"].commits += 1
     with pytest.raises(DataError, match="expected one beside it"):
         molyneux.load("hf:ada/one")
@@ -141,6 +141,16 @@ def test_an_upload_that_is_cut_off_changes_nothing_and_goes_on(hub, saved):
     assert molyneux.load("hf:ada/okapi").packs
     push(saved, "ada/okapi")
     assert hub.taken == first
+
+
+def test_an_interruption_says_that_the_same_command_goes_on(hub, saved, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", interrupted)
+    ended = Command(capsys)("push", saved, "ada/okapi", "--yes")
+    assert ended.code == 130
+    assert "interrupted; nothing changed in ada/okapi: the same command sends what is missing" in ended.err
 
 
 def test_a_token_that_is_refused_is_said_and_not_printed(hub, saved, monkeypatch, capsys):

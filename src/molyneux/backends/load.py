@@ -3,6 +3,9 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +26,8 @@ from molyneux.records import CONCEPTS, PACKS, Lineage, read_record
 from molyneux.tables import imported
 
 LOG = logging.getLogger(__name__)
+
+_BEING_LOADED: ContextVar[tuple[str, ...]] = ContextVar("_BEING_LOADED", default=())
 
 
 def _module(family: Family) -> str:
@@ -72,9 +77,10 @@ def load(
     started = time.perf_counter()
     name = model_named(str(name))
     pushed = _pushed(name)
-    if pushed is not None and (pushed / PACKS).is_file():
-        return _with_packs(name, pushed, device=device, long_text=long_text, precision=precision)
-    with quiet_hub():
+    with _no_circle(name), quiet_hub():
+        if pushed is not None and (pushed / PACKS).is_file():
+            about, packs = read_listed(pushed)
+            return apply(load(about.name, device=device, long_text=long_text, precision=precision), packs)
         model = _read(name) if pushed is None else _loaded(reader_of(pushed), "load_folder", pushed, name=name)
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
@@ -104,14 +110,16 @@ def _pushed(name: str) -> Path | None:
         ) from error
 
 
-def _with_packs(name: str, folder: Path, *, device: str, long_text: LongText, precision: Precision) -> DualEncoder:
-    """The model that a repository's packs are for, with all of them applied."""
-    about, packs = read_listed(folder)
-    base = about.name
-    pushed = _pushed(base)
-    if pushed is not None and (pushed / PACKS).is_file():
-        raise ModelError(f"the packs of {name!r} say that they are for {base!r}, which holds packs and no model")
-    return apply(load(base, device=device, long_text=long_text, precision=precision), packs)
+@contextmanager
+def _no_circle(name: str) -> Iterator[None]:
+    """Within the block a model of this name is being loaded; it cannot be the base that it is made from."""
+    if name in _BEING_LOADED.get():
+        raise ModelError(f"{name!r} says that it is made from itself: its packs or its adapter must name another base")
+    token = _BEING_LOADED.set((*_BEING_LOADED.get(), name))
+    try:
+        yield
+    finally:
+        _BEING_LOADED.reset(token)
 
 
 def _folder_of(name: str) -> Path | None:

@@ -11,8 +11,10 @@ from safetensors import SafetensorError, safe_open
 
 from molyneux.backends.hub import REPOSITORY, endpoint, quiet_hub, reason
 from molyneux.backends.load import reader_of
+from molyneux.backends.lora import CONFIG as ADAPTER
 from molyneux.cards import CARD, packs_card, published
 from molyneux.errors import ConfigError, DataError, HubError
+from molyneux.foreign import read_json
 from molyneux.packs import FOLDER, SUFFIX, Pack, file_name, load_pack, model_folder, read_merged
 from molyneux.records import CONCEPTS, PACKS, Lineage, PackBase, PackList, read_record
 
@@ -183,7 +185,7 @@ def _model_files(folder: Path, name: str) -> tuple[dict[str, Path | bytes], dict
             _check_tensors(folder / place)
     if (folder / CARD).is_file():
         files[CARD] = published((folder / CARD).read_text(encoding="utf-8"), name).encode()
-    notes = _notes(lineage.base, "the model's base")
+    notes = _notes(_adapted(folder) or lineage.base, "the model's base")
     return files, left_out, notes
 
 
@@ -218,6 +220,13 @@ def _pack_files(packs: Sequence[Pack], name: str) -> tuple[dict[str, Path | byte
     files[PACKS] = f"{json.dumps(listed.model_dump(mode='json'), indent=2, ensure_ascii=False)}\n".encode()
     files[CARD] = packs_card([pack.record() for pack in packs], name).encode()
     return files, _notes(first.base_name, "what the packs are for")
+
+
+def _adapted(folder: Path) -> str:
+    """What an adapter's folder names as its base."""
+    path = folder / ADAPTER
+    found = read_json(path, "the adapter's configuration") if path.is_file() else {}
+    return str(found.get("base_model_name_or_path") or "") if isinstance(found, dict) else ""
 
 
 def _notes(base: str, what: str) -> tuple[str, ...]:
