@@ -1,6 +1,8 @@
 # make demo    teach a concept from words alone, and print where the report is
 # make test    everything that must hold: style, types, rooms, tests, doctests
 # make check   the same without the tests: seconds, not minutes
+# make docs    the site, in build/site; a warning is an error
+# make package sdist and wheel, checked, and the wheel tried where nothing else of the repository is
 # make bench   the numbers of the docs (long)
 # make ... PYTHON=python3.12    the same with that Python, in a virtual environment of its own, .venv-3.12
 
@@ -24,7 +26,7 @@ BIN := $(VENV)/bin
 # one thread a process: small images gain nothing from more, and sums stay the same
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install demo test check style bench
+.PHONY: help install demo test check style docs package bench
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -53,6 +55,13 @@ style: install
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+docs: install
+	@$(BIN)/python scripts/docs_pages.py
+	@$(BIN)/zensical build --clean --strict -f mkdocs.yml
+
+package:
+	@scripts/package.sh $(PYTHON)
 
 bench: install
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py

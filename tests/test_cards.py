@@ -7,8 +7,9 @@ import molyneux
 from helpers.run_folder import result, write_run
 from molyneux.backends.families import FAMILIES
 from molyneux.cards import card, plain
-from molyneux.citations import FAMILY_ENTRIES, METHOD, cite
+from molyneux.citations import FAMILY_ENTRIES, MEANS_ENTRIES, METHOD, cite
 from molyneux.records import ConceptTexts, Lineage, RunSettings, read_record
+from molyneux.synthetic import noise_images
 
 OKAPI = ConceptTexts(name="okapi", descriptions=("A striped <i>animal</i>.", "Brown | white."))
 
@@ -75,3 +76,32 @@ def test_every_family_has_its_entries_after_saving_too(tmp_path):
         again = molyneux.load(tmp_path / name)
         again.save(tmp_path / f"{name}-again")
         assert cite(tmp_path / f"{name}-again") == cite(tmp_path / name)
+
+
+def test_what_a_model_was_taught_with_is_cited_before_and_after_saving(tmp_path):
+    model = molyneux.load("tiny:clip")
+    okapi = molyneux.Concept("okapi", "A hoofed animal with striped legs.")
+    replay = [noise_images(molyneux.Concept(name, name), 2, 32, seed) for seed, name in enumerate(("horse", "zebra"))]
+    taught = molyneux.teach(model, okapi, known=["horse", "zebra"], replay=replay)
+    assert not {"meng2022locating", "kazemi2024what"} & keys(cite(model))
+    assert {"meng2022locating", "meng2023mass", "kazemi2024what", "russakovsky2015imagenet"} <= keys(cite(taught))
+    taught.save(tmp_path / "taught")
+    again = molyneux.load(tmp_path / "taught")
+    assert cite(again) == cite(tmp_path / "taught") == cite(taught)
+    assert keys(cite(taught)) == keys((tmp_path / "taught" / "README.md").read_text())
+    between = molyneux.interpolate(model, taught, 0.5)
+    assert keys(cite(between)) - keys(cite(taught)) == {"wortsman2022robust"}
+
+
+def test_each_entry_is_well_formed_and_has_a_key_of_its_own():
+    found = {METHOD, *(entry for group in (FAMILY_ENTRIES, MEANS_ENTRIES) for one in group.values() for entry in one)}
+    names = [re.match(r"@(misc|article|inproceedings|software)\{([a-z0-9]+),\n", entry)[2] for entry in found]
+    assert len(set(names)) == len(names)
+    for entry in found:
+        assert entry.count("{") == entry.count("}")
+        assert {"title", "author", "year"} <= set(re.findall(r"^  (\w+) *= \{", entry, flags=re.MULTILINE))
+        assert "and others" not in entry
+
+
+def keys(text):
+    return set(re.findall(r"^@\w+\{(\w+),", text, flags=re.MULTILINE))

@@ -1,12 +1,17 @@
 """What the package imports is what `pyproject.toml` says that it needs."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
+
+from molyneux.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -41,6 +46,15 @@ def test_every_import_is_declared() -> None:
     for name, early in sorted(found):
         declared = names(BASE) if early else names(BASE) | extras
         assert {normal(package) for package in packages[name]} & declared, f"{name} is imported and not declared"
+
+
+@pytest.mark.skipif("app" not in app, reason="there is no app")
+def test_the_command_of_the_dockerfile_parses_and_its_extras_are_there() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    command = json.loads(re.findall(r"^CMD (.*)$", text, flags=re.MULTILINE)[0])
+    assert command[0] == "molyneux"
+    app.parse_args(command[1:], exit_on_error=False, print_error=False)
+    assert set(re.findall(r"/build\[([\w,]+)\]", text)[0].split(",")) <= EXTRAS.keys()
 
 
 def test_nothing_is_pinned() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import molyneux
 from molyneux.cli.main import app
+from molyneux.recipes.schema import recipe_names
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -66,7 +67,7 @@ def test_every_call_of_the_python_lines_fits_its_signature() -> None:
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_every_command_parses(page: str, line: str) -> None:
     words = shlex.split(line)[1:]
-    if words[-1] == "--help":
+    if words[-1] in ("--help", "--help-all"):
         assert words[0] == "VERB" or words[0] in app
         return
     function, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
@@ -75,7 +76,12 @@ def test_every_command_parses(page: str, line: str) -> None:
 
 
 def test_readme_and_docs_show_commands() -> None:
-    assert {"README.md", "docs/commands.md", "docs/how-it-works.md"} <= {page for page, _ in COMMANDS}
+    assert {"README.md", "docs/commands.md", "docs/tables.md", "docs/photos.md"} <= {page for page, _ in COMMANDS}
+
+
+def test_the_table_of_recipes_has_every_recipe() -> None:
+    shown = re.findall(r"^\| `(paper/[\w-]+)` \|", TEXTS["docs/tables.md"], flags=re.MULTILINE)
+    assert sorted(shown) == sorted(recipe_names())
 
 
 def test_the_table_of_commands_has_every_verb() -> None:
@@ -83,7 +89,7 @@ def test_the_table_of_commands_has_every_verb() -> None:
     assert sorted(shown) == sorted(name for name in app if not name.startswith("-"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/how-it-works.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/tables.md", "docs/photos.md"])
 def test_no_two_commands_of_a_page_write_to_one_folder(page: str) -> None:
     outs = [words[words.index("--out") + 1] for words in map(shlex.split, commands(TEXTS[page])) if "--out" in words]
     assert len(outs) >= 2

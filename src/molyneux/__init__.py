@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from molyneux.backends.load import load as load
     from molyneux.backends.packs import apply as apply
     from molyneux.backends.packs import remove as remove
+    from molyneux.backends.push import push as push
     from molyneux.citations import cite as cite
     from molyneux.concepts import Concept as Concept
     from molyneux.inversion.config import InversionConfig as InversionConfig
@@ -49,6 +50,7 @@ _HOMES = {
     "invert": "molyneux.inversion.invert",
     "load": "molyneux.backends.load",
     "load_pack": "molyneux.packs",
+    "push": "molyneux.backends.push",
     "remove": "molyneux.backends.packs",
     "run": "molyneux.recipes.public",
     "teach": "molyneux.pipeline.public",
@@ -70,6 +72,7 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "load_pack",
     "apply",
     "remove",
+    "push",
     "evaluate",
     "Recipe",
     "run",

@@ -1,12 +1,12 @@
 """A model card: what a saved model is, what it was taught, what that gained and cost; Markdown for people and hubs."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from molyneux.citations import METHOD, entries
+from molyneux.citations import MEANS_ENTRIES, METHOD, cited_family, entries, lineage_entries
 from molyneux.files import write_text
-from molyneux.records import ConceptResult, Lineage, Pair, RunSettings, TeachResult
+from molyneux.records import ConceptResult, Lineage, PackRecord, Pair, RunSettings, TeachResult
 
 CARD = "README.md"
 
@@ -47,8 +47,41 @@ def write_card(
 
 def card(lineage: Lineage, settings: RunSettings | None = None, scores: TeachResult | None = None) -> str:
     """The card as text: a header that hubs read, then Markdown."""
-    parts = [*_about(lineage), *_recipe(settings), *_numbers(scores), *_end(lineage)]
+    parts = [*_about(lineage), *_recipe(settings), *_numbers(scores), *_end(lineage.family, lineage_entries(lineage))]
     return _header(lineage) + "\n\n".join(parts) + "\n"
+
+
+def packs_card(packs: Sequence[PackRecord], name: str) -> str:
+    """The card of a repository with packs for one model."""
+    base = packs[0].base
+    on_hub = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)", base.name)
+    names = ", ".join(plain(one.name) for one in packs)
+    lines, family = [_pack_line(one) for one in packs], cited_family(base.name)
+    return _yaml(on_hub.group(1) if on_hub else None, None, ["molyneux", "knowledge-transfer", "packs"]) + (
+        f"# Packs for {plain(base.name)}: {names}\n\n"
+        f"What `{base.name}` learned about each concept, by Molyneux, from words: two vectors each, which are added to "
+        f"its last layer.\nThe model itself is not here. The packs fit the weights with the SHA-256 `{base.weights}` "
+        "alone, and no others.\n\n"
+        f"## Concepts\n\n{chr(10).join(lines)}\n\n"
+        f'## Use\n\n```python\nimport molyneux\n\nmodel = molyneux.load("hf:{name}")  # {base.name} with all packs\n'
+        f"```\n\n```bash\nmolyneux apply hf:{name} --model {base.name} --out FOLDER\n```\n\n"
+        + "\n\n".join(_end(family, (*entries(family), *MEANS_ENTRIES["edit"])))
+        + "\n"
+    )
+
+
+def _pack_line(pack: PackRecord) -> str:
+    told = f"- **{plain(pack.name)}**: {' / '.join(plain(text) for text in pack.descriptions) or 'taught from images'}"
+    recall, false = pack.scores.get("recall"), pack.scores.get("false_positives")
+    if isinstance(recall, int | float):
+        told += f" Recognised in {100 * recall:.1f} % of {pack.scores.get('photos')} photos"
+        told += f"; {100 * false:.1f} % of known photos mistaken for it." if isinstance(false, int | float) else "."
+    return told
+
+
+def published(text: str, name: str) -> str:
+    """A saved model's card as it is shown in a repository of the hub."""
+    return text.replace('molyneux.load("FOLDER")  # where this card lies', f'molyneux.load("hf:{name}")')
 
 
 def plain(text: str) -> str:
@@ -62,15 +95,23 @@ def plain(text: str) -> str:
 
 
 def _header(lineage: Lineage) -> str:
+    on_hub = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)", lineage.base)
+    return _yaml(
+        on_hub.group(1) if on_hub else None,
+        "apache-2.0" if lineage.family in LICENCES else None,
+        ["molyneux", "knowledge-transfer", "vision-language"],
+    )
+
+
+def _yaml(base: str | None, licence: str | None, tags: list[str]) -> str:
     from huggingface_hub import ModelCardData
 
-    on_hub = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)", lineage.base)
     data = ModelCardData(
-        base_model=on_hub.group(1) if on_hub else None,
+        base_model=base,
         library_name="molyneux",
-        license="apache-2.0" if lineage.family in LICENCES else None,
+        license=licence,
         pipeline_tag="zero-shot-image-classification",
-        tags=["molyneux", "knowledge-transfer", "vision-language"],
+        tags=tags,
     )
     return f"---\n{data.to_yaml()}\n---\n\n"
 
@@ -160,7 +201,7 @@ def _line(name: str, what: str, pair: Pair) -> list[str]:
     return [f"| {name} | {what} | {' | '.join(cells)} |"]
 
 
-def _end(lineage: Lineage) -> Iterator[str]:
+def _end(family: str, cited: Sequence[str]) -> Iterator[str]:
     yield "## Limits\n\n" + "\n".join(f"- {text}" for text in _LIMITS)
-    yield f"## Licences\n\n{LICENCES.get(lineage.family, _UNKNOWN)}"
-    yield f"## Citation\n\n```bibtex\n{chr(10).join((METHOD, *entries(lineage.family)))}\n```"
+    yield f"## Licences\n\n{LICENCES.get(family, _UNKNOWN)}"
+    yield f"## Citation\n\n```bibtex\n{chr(10).join((METHOD, *dict.fromkeys(cited)))}\n```"

@@ -1,6 +1,7 @@
 """What to cite: the method, and what a model was made of."""
 
 from pathlib import Path
+from typing import Protocol
 
 from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import SHIPPED
@@ -21,7 +22,10 @@ EFFICIENTNET = """\
 @inproceedings{tan2019efficientnet,
   title     = {EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks},
   author    = {Tan, Mingxing and Le, Quoc V.},
-  booktitle = {International Conference on Machine Learning},
+  booktitle = {Proceedings of the 36th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {97},
+  pages     = {6105--6114},
   year      = {2019},
   note      = {The vision tower of mini is EfficientNet-Lite0, a member of this family}
 }"""
@@ -32,6 +36,8 @@ MINILM = """\
                of Pre-Trained Transformers},
   author    = {Wang, Wenhui and Wei, Furu and Dong, Li and Bao, Hangbo and Yang, Nan and Zhou, Ming},
   booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {33},
+  pages     = {5776--5788},
   year      = {2020},
   note      = {The text tower of mini, all-MiniLM-L6-v2, starts from this model}
 }"""
@@ -40,7 +46,9 @@ SENTENCE_BERT = """\
 @inproceedings{reimers2019sentence,
   title     = {Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks},
   author    = {Reimers, Nils and Gurevych, Iryna},
-  booktitle = {Conference on Empirical Methods in Natural Language Processing},
+  booktitle = {Proceedings of the 2019 Conference on Empirical Methods in Natural Language Processing and the 9th
+               International Joint Conference on Natural Language Processing},
+  pages     = {3982--3992},
   year      = {2019},
   note      = {How the text tower of mini was trained}
 }"""
@@ -56,7 +64,7 @@ IMAGENET = """\
   number  = {3},
   pages   = {211--252},
   year    = {2015},
-  note    = {The classes that mini knows}
+  note    = {The classes whose names and descriptions a lesson compares with, and which mini knows}
 }"""
 
 OPEN_CLIP = """\
@@ -79,7 +87,10 @@ CLIP = """\
   author    = {Radford, Alec and Kim, Jong Wook and Hallacy, Chris and Ramesh, Aditya and Goh, Gabriel
                and Agarwal, Sandhini and Sastry, Girish and Askell, Amanda and Mishkin, Pamela and Clark, Jack
                and Krueger, Gretchen and Sutskever, Ilya},
-  booktitle = {International Conference on Machine Learning},
+  booktitle = {Proceedings of the 38th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {139},
+  pages     = {8748--8763},
   year      = {2021}
 }"""
 
@@ -87,7 +98,8 @@ SIGLIP = """\
 @inproceedings{zhai2023sigmoid,
   title     = {Sigmoid Loss for Language Image Pre-Training},
   author    = {Zhai, Xiaohua and Mustafa, Basil and Kolesnikov, Alexander and Beyer, Lucas},
-  booktitle = {IEEE/CVF International Conference on Computer Vision},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision},
+  pages     = {11975--11986},
   year      = {2023}
 }"""
 
@@ -95,10 +107,13 @@ SIGLIP_2 = """\
 @misc{tschannen2025siglip2,
   title  = {{SigLIP} 2: Multilingual Vision-Language Encoders with Improved Semantic Understanding, Localization,
             and Dense Features},
-  author = {Tschannen, Michael and Gritsenko, Alexey and Wang, Xiao and Naeem, Muhammad Ferjad and others},
+  author = {Tschannen, Michael and Gritsenko, Alexey and Wang, Xiao and Naeem, Muhammad Ferjad
+            and Alabdulmohsin, Ibrahim and Parthasarathy, Nikhil and Evans, Talfan and Beyer, Lucas and Xia, Ye
+            and Mustafa, Basil and H{\\'e}naff, Olivier and Harmsen, Jeremiah and Steiner, Andreas and Zhai, Xiaohua},
   year   = {2025},
   eprint = {2502.14786},
-  archivePrefix = {arXiv}
+  archivePrefix = {arXiv},
+  primaryClass  = {cs.CV}
 }"""
 
 LIT = """\
@@ -106,19 +121,25 @@ LIT = """\
   title     = {{LiT}: Zero-Shot Transfer with Locked-image text Tuning},
   author    = {Zhai, Xiaohua and Wang, Xiao and Mustafa, Basil and Steiner, Andreas and Keysers, Daniel
                and Kolesnikov, Alexander and Beyer, Lucas},
-  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  pages     = {18123--18133},
   year      = {2022},
   note      = {How transformers' VisionTextDualEncoder is meant to be trained}
 }"""
 
 BIOMED_CLIP = """\
-@misc{zhang2023biomedclip,
-  title  = {{BiomedCLIP}: a multimodal biomedical foundation model pretrained from fifteen million scientific
-            image-text pairs},
-  author = {Zhang, Sheng and Xu, Yanbo and Usuyama, Naoto and Xu, Hanwen and Bagga, Jaspreet and others},
-  year   = {2023},
-  eprint = {2303.00915},
-  archivePrefix = {arXiv}
+@article{zhang2025biomedclip,
+  title   = {A Multimodal Biomedical Foundation Model Trained from Fifteen Million Image--Text Pairs},
+  author  = {Zhang, Sheng and Xu, Yanbo and Usuyama, Naoto and Xu, Hanwen and Bagga, Jaspreet and Tinn, Robert
+             and Preston, Sam and Rao, Rajesh and Wei, Mu and Valluri, Naveen and Wong, Cliff and Tupini, Andrea
+             and Wang, Yu and Mazzola, Matt and Shukla, Swadheen and Liden, Lars and Gao, Jianfeng
+             and Crabtree, Angela and Piening, Brian and Bifulco, Carlo and Lungren, Matthew P.
+             and Naumann, Tristan and Wang, Sheng and Poon, Hoifung},
+  journal = {NEJM AI},
+  volume  = {2},
+  number  = {1},
+  year    = {2025},
+  doi     = {10.1056/AIoa2400640}
 }"""
 
 COCA = """\
@@ -134,15 +155,30 @@ MEDCLIP = """\
 @inproceedings{wang2022medclip,
   title     = {{MedCLIP}: Contrastive Learning from Unpaired Medical Images and Text},
   author    = {Wang, Zifeng and Wu, Zhenbang and Agarwal, Dinesh and Sun, Jimeng},
-  booktitle = {Conference on Empirical Methods in Natural Language Processing},
+  booktitle = {Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing},
+  pages     = {3876--3887},
   year      = {2022}
+}"""
+
+CLINICAL_BERT = """\
+@inproceedings{alsentzer2019publicly,
+  title     = {Publicly Available Clinical {BERT} Embeddings},
+  author    = {Alsentzer, Emily and Murphy, John and Boag, William and Weng, Wei-Hung and Jindi, Di
+               and Naumann, Tristan and McDermott, Matthew},
+  booktitle = {Proceedings of the 2nd Clinical Natural Language Processing Workshop},
+  pages     = {72--78},
+  year      = {2019},
+  note      = {MedCLIP's text tower, Bio\\_ClinicalBERT}
 }"""
 
 VILT = """\
 @inproceedings{kim2021vilt,
   title     = {{ViLT}: Vision-and-Language Transformer Without Convolution or Region Supervision},
   author    = {Kim, Wonjae and Son, Bokyung and Kim, Ildoo},
-  booktitle = {International Conference on Machine Learning},
+  booktitle = {Proceedings of the 38th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {139},
+  pages     = {5583--5594},
   year      = {2021}
 }"""
 
@@ -151,9 +187,96 @@ TRANSFORMERS = """\
   title     = {Transformers: State-of-the-Art Natural Language Processing},
   author    = {Wolf, Thomas and Debut, Lysandre and Sanh, Victor and Chaumond, Julien and Delangue, Clement
                and Moi, Anthony and Cistac, Pierric and Rault, Tim and Louf, R{\\'e}mi and Funtowicz, Morgan
-               and others},
-  booktitle = {Conference on Empirical Methods in Natural Language Processing: System Demonstrations},
+               and Davison, Joe and Shleifer, Sam and von Platen, Patrick and Ma, Clara and Jernite, Yacine
+               and Plu, Julien and Xu, Canwen and Le Scao, Teven and Gugger, Sylvain and Drame, Mariama
+               and Lhoest, Quentin and Rush, Alexander M.},
+  booktitle = {Proceedings of the 2020 Conference on Empirical Methods in Natural Language Processing:
+               System Demonstrations},
+  pages     = {38--45},
   year      = {2020}
+}"""
+
+ROME = """\
+@inproceedings{meng2022locating,
+  title     = {Locating and Editing Factual Associations in {GPT}},
+  author    = {Meng, Kevin and Bau, David and Andonian, Alex and Belinkov, Yonatan},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume    = {35},
+  pages     = {17359--17372},
+  year      = {2022},
+  note      = {Rank-one edits of a layer, in closed form}
+}"""
+
+MEMIT = """\
+@inproceedings{meng2023mass,
+  title     = {Mass-Editing Memory in a Transformer},
+  author    = {Meng, Kevin and Sharma, Arnab Sen and Andonian, Alex and Belinkov, Yonatan and Bau, David},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2023},
+  note      = {Sums of such edits}
+}"""
+
+CLIP_INVERSION = """\
+@misc{kazemi2024what,
+  title  = {What do we learn from inverting {CLIP} models?},
+  author = {Kazemi, Hamid and Chegini, Atoosa and Geiping, Jonas and Feizi, Soheil and Goldstein, Tom},
+  year   = {2024},
+  eprint = {2403.02580},
+  archivePrefix = {arXiv},
+  primaryClass  = {cs.CV}
+}"""
+
+DEEP_INVERSION = """\
+@inproceedings{yin2020dreaming,
+  title     = {Dreaming to Distill: Data-free Knowledge Transfer via {DeepInversion}},
+  author    = {Yin, Hongxu and Molchanov, Pavlo and Alvarez, Jose M. and Li, Zhizhong and Mallya, Arun
+               and Hoiem, Derek and Jha, Niraj K. and Kautz, Jan},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  pages     = {8715--8724},
+  year      = {2020},
+  note      = {The prior of batch norm's statistics}
+}"""
+
+SDXL = """\
+@inproceedings{podell2024sdxl,
+  title     = {{SDXL}: Improving Latent Diffusion Models for High-Resolution Image Synthesis},
+  author    = {Podell, Dustin and English, Zion and Lacey, Kyle and Blattmann, Andreas and Dockhorn, Tim
+               and M{\\"u}ller, Jonas and Penna, Joe and Rombach, Robin},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2024}
+}"""
+
+LORA = """\
+@inproceedings{hu2022lora,
+  title     = {{LoRA}: Low-Rank Adaptation of Large Language Models},
+  author    = {Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi
+               and Wang, Shean and Wang, Lu and Chen, Weizhu},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2022}
+}"""
+
+WISE_FT = """\
+@inproceedings{wortsman2022robust,
+  title     = {Robust Fine-Tuning of Zero-Shot Models},
+  author    = {Wortsman, Mitchell and Ilharco, Gabriel and Kim, Jong Wook and Li, Mike and Kornblith, Simon
+               and Roelofs, Rebecca and Gontijo-Lopes, Raphael and Hajishirzi, Hannaneh and Farhadi, Ali
+               and Namkoong, Hongseok and Schmidt, Ludwig},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  pages     = {7959--7971},
+  year      = {2022},
+  note      = {Interpolation of weights}
+}"""
+
+L2_SP = """\
+@inproceedings{li2018explicit,
+  title     = {Explicit Inductive Bias for Transfer Learning with Convolutional Networks},
+  author    = {Li, Xuhong and Grandvalet, Yves and Davoine, Franck},
+  booktitle = {Proceedings of the 35th International Conference on Machine Learning},
+  series    = {Proceedings of Machine Learning Research},
+  volume    = {80},
+  pages     = {2825--2834},
+  year      = {2018},
+  note      = {Decay towards the start}
 }"""
 
 FAMILY_ENTRIES: dict[str, tuple[str, ...]] = {
@@ -166,10 +289,21 @@ FAMILY_ENTRIES: dict[str, tuple[str, ...]] = {
     "CLIP (open_clip)": (CLIP, OPEN_CLIP),
     "BiomedCLIP": (BIOMED_CLIP, OPEN_CLIP),
     "CoCa": (COCA, OPEN_CLIP),
-    "MedCLIP": (MEDCLIP,),
+    "MedCLIP": (MEDCLIP, CLINICAL_BERT, TRANSFORMERS),
     "ViLT": (VILT, TRANSFORMERS),
 }
 """By the name of a row in `backends.families.FAMILIES`."""
+
+MEANS_ENTRIES: dict[str, tuple[str, ...]] = {
+    "edit": (ROME, MEMIT, IMAGENET),
+    "inversion": (CLIP_INVERSION,),
+    "batch-norm prior": (DEEP_INVERSION,),
+    "sdxl": (SDXL,),
+    "low-rank update": (LORA,),
+    "interpolation": (WISE_FT,),
+    "decay towards the start": (L2_SP,),
+}
+"""By what a model was taught with, as its lineage tells."""
 
 _WORDS = {
     "hf": (("siglip2", "SigLIP 2"), ("siglip", "SigLIP"), ("", "CLIP")),
@@ -186,11 +320,12 @@ _WORDS = {
 """For each loader, what in a name tells the family."""
 
 
-def cite(model: str | Path = "mini") -> str:
+def cite(model: "str | Path | HasLineage" = "mini") -> str:
     """BibTeX of the method and of what a model was made with, before and after it was taught and saved.
 
     Args:
-        model: what `load` takes. Of a folder, the `concepts.json` there tells what it comes from.
+        model: a model, or what `load` takes. Of a folder, or of what was fetched from the hub, the `concepts.json`
+            there tells what it comes from.
 
     Raises:
         DataError: if that file cannot be read.
@@ -198,8 +333,22 @@ def cite(model: str | Path = "mini") -> str:
     >>> cite().count("@"), cite("hf:openai/clip-vit-base-patch32").count("@")
     (6, 3)
     """
-    family = cited_family(str(model))
-    return "\n\n".join((METHOD, *entries(family))) + "\n"
+    lineage = lineage_of(model) if isinstance(model, str | Path) else model.lineage
+    found = entries(cited_family(str(model))) if lineage is None else lineage_entries(lineage)
+    return "\n\n".join((METHOD, *found)) + "\n"
+
+
+class HasLineage(Protocol):
+    """A model."""
+
+    @property
+    def lineage(self) -> Lineage: ...
+
+
+def lineage_entries(lineage: Lineage) -> tuple[str, ...]:
+    """What the base is made of and what it was taught with, each once."""
+    means = [entry for name in lineage.means for entry in MEANS_ENTRIES.get(name, ())]
+    return tuple(dict.fromkeys((*entries(lineage.family), *means)))
 
 
 def entries(family: str) -> tuple[str, ...]:
@@ -215,9 +364,29 @@ def cited_family(model: str) -> str:
     """
     if model in SHIPPED:
         return model
+    found = lineage_of(model)
+    if found is not None:
+        return found.family
     loader, _, name = model.partition(":")
-    for folder in (Path(model), Path(name or model)):
-        if (folder / CONCEPTS).is_file():
-            return read_record(Lineage, folder / CONCEPTS).family
     words = _WORDS.get(loader, ())
     return next((family for word, family in words if word in name.casefold()), "")
+
+
+def lineage_of(model: str | Path) -> Lineage | None:
+    """What `concepts.json` says of a folder, of that of a run, or of a repository that was fetched; None without it."""
+    loader, _, name = str(model).partition(":")
+    for folder in (Path(model), Path(model) / "model", Path(name or model)):
+        if (folder / CONCEPTS).is_file():
+            return read_record(Lineage, folder / CONCEPTS)
+    cached = _cached(name) if loader == "hf" else None
+    return None if cached is None else read_record(Lineage, cached)
+
+
+def _cached(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(repository, CONCEPTS)
+    except ValueError:  # a path, or what else is no repository's name
+        return None
+    return Path(found) if isinstance(found, str) else None

@@ -23,3 +23,7 @@ class DataError(MolyneuxError):
 
 class OutputError(MolyneuxError):
     """Results cannot be written where they were asked for."""
+
+
+class HubError(MolyneuxError):
+    """The hub cannot be reached, or refuses what was asked."""

@@ -18,11 +18,13 @@ from torch import Tensor
 
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError, OutputError
-from molyneux.files import slug, write_bytes
+from molyneux.files import leads_out, slug, write_bytes
 from molyneux.records import (
+    PACKS,
     SCORES,
     MergedRecord,
     PackBase,
+    PackList,
     PackRecord,
     RecordT,
     TeachResult,
@@ -74,7 +76,7 @@ class Pack:
 
     def about(self) -> dict[str, Any]:
         """All but the two vectors, as plain data for JSON."""
-        return self._record().as_dict() | {"width": len(self.key)}
+        return self.record().as_dict() | {"width": len(self.key)}
 
     def save(self, path: Path) -> Path:
         """Write one safetensors file with a JSON header, and return its path.
@@ -90,11 +92,16 @@ class Pack:
             path = path / self.file_name
         if path.exists():
             raise OutputError(f"{path} already exists: choose another file or remove it")
-        tensors = {"key": self.key.contiguous(), "value": self.value.contiguous()}
-        write_bytes(path, save(tensors, metadata={_PACK: self._record().model_dump_json()}))
+        write_bytes(path, self.content())
         return path
 
-    def _record(self) -> PackRecord:
+    def content(self) -> bytes:
+        """What its file holds."""
+        tensors = {"key": self.key.contiguous(), "value": self.value.contiguous()}
+        return bytes(save(tensors, metadata={_PACK: self.record().model_dump_json()}))
+
+    def record(self) -> PackRecord:
+        """What its file says of the two vectors."""
         return PackRecord(
             version=1,
             name=self.name,
@@ -211,6 +218,19 @@ def load_pack(path: Path | str) -> Pack:
         made=about.made,
         scores=about.scores,
     )
+
+
+def read_listed(folder: Path) -> tuple[PackBase, list[Pack]]:
+    """What `packs.json` of a repository says that its packs are for, and the packs.
+
+    Raises:
+        DataError: if a file cannot be read, or is not in the folder.
+    """
+    listed = read_record(PackList, Path(folder) / PACKS)
+    for file in listed.packs.values():
+        if leads_out(file):
+            raise DataError(f"{Path(folder) / PACKS} names the file {file!r}: expected one beside it")
+    return listed.base, [load_pack(Path(folder) / file) for file in listed.packs.values()]
 
 
 def read_merged(folder: Path) -> Merged | None:

@@ -26,6 +26,7 @@ from molyneux.files import write_json
 SCORES, CLASSES, PREDICTIONS = "scores.json", "classes.json", "predictions.json"
 ENVIRONMENT, IMAGES, CONFIG = "environment.json", "images.json", "config.yaml"
 CONCEPTS = "concepts.json"
+PACKS = "packs.json"
 SHOWN, MISTAKEN = "shown.json", "mistaken.json"
 
 Version = Literal[1]
@@ -431,6 +432,16 @@ class MergedRecord(Record):
     """Names of the packs that are merged into the weights."""
 
 
+class PackList(Record):
+    """`packs.json` of a repository of packs."""
+
+    version: Version
+    base: PackBase
+    """The model that all of them are for."""
+    packs: Annotated[Mapping[str, str], Field(min_length=1)]
+    """Name to file."""
+
+
 class Machine(Record):
     """What a run ran on."""
 
@@ -485,6 +496,8 @@ class Lineage(Record):
     """A name in `backends.families.FAMILIES`."""
     concepts: tuple[ConceptTexts, ...]
     """In the order of teaching."""
+    means: Texts = ()
+    """What it was taught with: names in `citations.MEANS_ENTRIES`."""
 
 
 class ScoringSettings(Record):

@@ -54,6 +54,9 @@ NAMES = (
     ("transformers.utils:logging", "", "quiet reading of checkpoints"),
     ("torchvision.models.resnet:Bottleneck", "", "MedCLIP's ResNet"),
     ("torchvision.models.resnet:ResNet", "block, layers=, width_per_group=", "MedCLIP's ResNet"),
+    ("huggingface_hub.errors:GatedRepoError", "", "what the hub's refusals mean"),
+    ("huggingface_hub.errors:OfflineModeIsEnabled", "", "what the hub's refusals mean"),
+    ("huggingface_hub.errors:RepositoryNotFoundError", "", "what the hub's refusals mean"),
     ("peft.tuners.lora:LoraLayer", "", "finding the adapters in a model"),
 )
 

@@ -479,6 +479,7 @@ ELSEWHERE = {
     "--out": "where results go",
     "--json": "how they are printed",
     "--quiet": "progress",
+    "--verbose": "how much is printed",
     "--teaching.micro-batch": "the same gradients with less memory: tests/teaching/test_memory.py",
     "--executor": "the same pixels elsewhere: tests/images/test_ray.py",
     "describe --class-names": "tests/pipeline/test_describe.py",

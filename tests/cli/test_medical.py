@@ -57,4 +57,4 @@ def test_photos_are_not_called_medical(molyneux, tmp_path):
 
 
 def test_help_says_research_only(molyneux):
-    assert "for research only" in molyneux("evaluate", "--help").out.replace("\n", " ")
+    assert "for research only" in molyneux("evaluate", "--help-all").out.replace("\n", " ")

@@ -43,7 +43,8 @@ def test_the_table_shows_each_photo_with_its_names(molyneux, photos):
     assert ended.code == 0
     assert all(f"[{index}].png" in ended.out for index in range(3))
     assert sum(ended.out.count(name) for name in ("ring", "cross", "disc")) >= 6
-    assert "softmax" in ended.out
+    assert "-v: all of it" in ended.out
+    assert "softmax" in molyneux("recognise", photos, "--model", "tiny", "-v").out
     assert "photos: 3 of 3" in ended.err
 
 

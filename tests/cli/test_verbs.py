@@ -84,7 +84,7 @@ def test_evaluate_says_how_its_numbers_came_about(molyneux, photos):
     assert scores["known_retention"] == 1.0
     assert {name: one["photos"] for name, one in scores["classes"].items()} == {"circle": 3, "square": 3}
     assert len(scores["predictions"]) == 8
-    shown = molyneux(*command, "--per-class", "--predictions").out
+    shown = molyneux(*command, "--per-class", "--predictions", "-v").out
     for part in (
         "7 templates (openai-7)",
         "WordNet",
@@ -214,7 +214,7 @@ def test_a_name_with_brackets_is_shown_as_it_is(capsys):
 
 
 def test_help_names_every_setting_with_its_meaning(molyneux):
-    text = " ".join(molyneux("teach", "--help").out.split())
+    text = " ".join(molyneux("teach", "--help-all").out.split())
     assert "--inversion.steps" in text
     assert "--teaching.update.part" in text
     assert "Adam's step size." in text

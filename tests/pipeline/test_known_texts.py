@@ -48,7 +48,9 @@ def test_a_file_that_cannot_be_used_is_written_anew(cache):
     load_known_texts(fresh(), (), TeachingConfig())
     (path,) = cache.iterdir()
     whole = path.read_bytes()
-    for damaged in (b"", whole[:-7]):
+    spoiled = bytearray(whole)
+    spoiled[-5] ^= 1
+    for damaged in (b"", whole[:-7], bytes(spoiled)):
         path.write_bytes(damaged)
         model = fresh()
         load_known_texts(model, (), TeachingConfig())
@@ -59,12 +61,20 @@ def test_a_file_that_cannot_be_used_is_written_anew(cache):
 def test_other_weights_or_other_rules_do_not_share_what_was_read(cache):
     load_known_texts(fresh(), (), TeachingConfig())
     other, averaged = fresh(), fresh()
-    next(other.native.parameters()).data.add_(1.0)
+    next(iter(other.text_modules()[0].parameters())).data.add_(1.0)
     averaged.long_text = "mean"
     for model in (other, averaged):
         load_known_texts(model, (), TeachingConfig())
         assert model.read
     assert len(list(cache.iterdir())) == 3
+
+
+def test_a_model_whose_vision_alone_was_taught_has_nothing_to_read_again(cache):
+    load_known_texts(fresh(), (), TeachingConfig())
+    taught = fresh()
+    next(taught.vision_module().parameters()).data.add_(1.0)
+    load_known_texts(taught, (), TeachingConfig())
+    assert taught.read == []
 
 
 def test_nothing_is_read_that_is_not_compared_with(cache):

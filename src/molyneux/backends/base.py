@@ -52,6 +52,9 @@ class VisionLanguageModel(abc.ABC):
     concepts: tuple[Concept, ...] = ()
     """What the model was taught, in order; kept by copies, by `save` and by `load`."""
 
+    means: tuple[str, ...] = ()
+    """What it was taught with: names in `citations.MEANS_ENTRIES`; kept likewise."""
+
     base: str = ""
     """The name of the untaught model that it comes from, once it was saved or taught; kept likewise."""
 
@@ -218,9 +221,11 @@ class VisionLanguageModel(abc.ABC):
         """Take over what `load` set, and what the other was taught."""
         self.long_text, self.precision = other.long_text, other.precision
         self.concepts, self.base, self.family = other.concepts, other.base, other.family
+        self.means = other.means
 
-    def learned(self, concepts: Sequence[Concept]) -> None:
-        """Add to what the model was taught; a name taught again has its last descriptions."""
+    def learned(self, concepts: Sequence[Concept], means: Sequence[str] = ()) -> None:
+        """Add to what the model was taught, and with what; a name taught again has its last descriptions."""
+        self.means = tuple(dict.fromkeys((*self.means, *means)))
         new = {concept.name.casefold() for concept in concepts}
         self.concepts = (*(one for one in self.concepts if one.name.casefold() not in new), *concepts)
         self.base = self.base or self.name
@@ -239,6 +244,7 @@ class VisionLanguageModel(abc.ABC):
             base=Path(name).name if Path(name).is_dir() else name,
             family=self.family or type(self).__name__,
             concepts=tuple(ConceptTexts(name=one.name, descriptions=one.descriptions) for one in self.concepts),
+            **({"means": self.means} if self.means else {}),
         )
 
     @abc.abstractmethod

@@ -15,6 +15,12 @@ def weights_digest(module: nn.Module) -> str:
     return state_digest(module.state_dict())
 
 
+def state_outside(whole: nn.Module, part: nn.Module) -> dict[str, Tensor]:
+    """A module's state without that of a part of it: of a model without its vision tower, what texts pass through."""
+    inside = {value.data_ptr() for value in part.state_dict().values() if value.numel()}
+    return {name: value for name, value in whole.state_dict().items() if value.data_ptr() not in inside}
+
+
 def state_digest(state: Mapping[str, Tensor]) -> str:
     """`weights_digest` of a state, or of a part of one."""
     digest = hashlib.sha256()

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import one_tower, save_tokenizer
 from molyneux.backends.division import Chain
+from molyneux.backends.hub import DESCRIBED, fetch_files
 from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
-from molyneux.errors import ModelError
+from molyneux.errors import HubError, ModelError
 from molyneux.files import new_folder
 from molyneux.framing import Framing
 from molyneux.shapes import Features, Images
@@ -265,18 +266,14 @@ def fetch(name: str) -> Path:
     Raises:
         ModelError: if there is no such model, or the hub cannot be reached.
     """
-    from huggingface_hub import snapshot_download
-
     try:
         with quiet():
-            folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "model*.safetensors"]))
+            folder = fetch_files(name, (*DESCRIBED, "model*.safetensors"))
             if not any((folder / weights).is_file() for weights in WEIGHTS[:2]):
-                patterns = ["*.json", "*.txt", "*.model", "pytorch_model*.bin"]
-                folder = Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # the client's errors come from three libraries
+                folder = fetch_files(name, (*DESCRIBED, "pytorch_model*.bin"))
+    except HubError as error:
         raise ModelError(
-            f"cannot fetch {name!r} from the Hugging Face hub ({_reason(error)}): check the name and the connection, "
-            "or give the folder of a downloaded model"
+            f"{error}: check the name and the connection, or give the folder of a downloaded model"
         ) from error
     return folder
 

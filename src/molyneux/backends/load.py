@@ -3,6 +3,9 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import get_args
 
@@ -12,20 +15,22 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.checkpoints import one_tower
 from molyneux.backends.families import FAMILIES, Family
 from molyneux.backends.gradients import with_gradients
-from molyneux.backends.hub import quiet_hub
+from molyneux.backends.hub import fetch_saved, quiet_hub
 from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
-from molyneux.backends.packs import recall
+from molyneux.backends.packs import apply, recall
 from molyneux.concepts import Concept
-from molyneux.errors import DataError, ModelError
-from molyneux.packs import model_named
-from molyneux.records import CONCEPTS, Lineage, read_record
+from molyneux.errors import DataError, HubError, ModelError
+from molyneux.packs import model_named, read_listed
+from molyneux.records import CONCEPTS, PACKS, Lineage, read_record
 from molyneux.tables import SHIPPED, imported
 
 LOG = logging.getLogger(__name__)
 
 BUILDERS = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
 """Where each of `SHIPPED` is built, as MODULE:FUNCTION."""
+
+_BEING_LOADED: ContextVar[tuple[str, ...]] = ContextVar("_BEING_LOADED", default=())
 
 
 def _module(family: Family) -> str:
@@ -54,8 +59,9 @@ def load(
 
     Args:
         name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; the folder of a run, for the
-            model that it taught; or LOADER:NAME: 'hf:ORG/NAME' or
-            'hf:FOLDER' (transformers), 'open_clip:NAME/TAG', 'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
+            model that it taught; or LOADER:NAME: 'hf:ORG/NAME' or 'hf:FOLDER' (transformers, or what `push` put there:
+            a model of any family, or packs, which are applied to the model that they are for), 'open_clip:NAME/TAG',
+            'medclip:PATH', 'vilt:NAME', 'tiny:FAMILY'.
             Weights that are not on this machine are fetched by the library that the loader belongs to.
         device: where the weights go: 'cpu', 'cuda', 'mps', or 'auto' for the first of cuda, mps and cpu that is there.
         long_text: for a text with more tokens than the model reads: 'error' refuses it, 'truncate' reads its
@@ -73,24 +79,50 @@ def load(
     place = named_device(device)
     started = time.perf_counter()
     name = model_named(str(name))
-    with quiet_hub():
-        model = _read(name)
+    pushed = _pushed(name)
+    with _no_circle(name), quiet_hub():
+        if pushed is not None and (pushed / PACKS).is_file():
+            about, packs = read_listed(pushed)
+            return apply(load(about.name, device=device, long_text=long_text, precision=precision), packs)
+        model = _read(name) if pushed is None else _loaded(reader_of(pushed), "load_folder", pushed, name=name)
     if long_text == "mean" and not isinstance(model, DualEncoder):
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
-    folder = _folder_of(name)
+    folder = pushed or _folder_of(name)
     if folder is not None:
         recall(model, folder)
     model.place_on(place)
     model.long_text, model.precision = long_text, precision
-    known = _lineage(name)
+    known = _lineage(name if pushed is None else str(pushed))
     model.family = known.family if known else family_of(model)
     if known:
-        model.base = known.base
+        model.base, model.means = known.base, known.means
         model.concepts = tuple(Concept(one.name, one.descriptions) for one in known.concepts)
     LOG.info("loaded %r in %.1f seconds", model, time.perf_counter() - started)
     return model
+
+
+def _pushed(name: str) -> Path | None:
+    """`fetch_saved`, whose error is that of a model."""
+    try:
+        return fetch_saved(name)
+    except HubError as error:
+        raise ModelError(
+            f"{error}: check the name and the connection, or give the folder of a downloaded model"
+        ) from error
+
+
+@contextmanager
+def _no_circle(name: str) -> Iterator[None]:
+    """Within the block a model of this name is being loaded; it cannot be the base that it is made from."""
+    if name in _BEING_LOADED.get():
+        raise ModelError(f"{name!r} says that it is made from itself: its packs or its adapter must name another base")
+    token = _BEING_LOADED.set((*_BEING_LOADED.get(), name))
+    try:
+        yield
+    finally:
+        _BEING_LOADED.reset(token)
 
 
 def _folder_of(name: str) -> Path | None:
@@ -173,8 +205,8 @@ def reader_of(folder: Path) -> str:
     )
 
 
-def _loaded(module: str, function: str, given: str | Path) -> VisionLanguageModel:
-    model: VisionLanguageModel = imported("molyneux.backends", f"{module}:{function}")(given)
+def _loaded(module: str, function: str, given: str | Path, **more: str) -> VisionLanguageModel:
+    model: VisionLanguageModel = imported("molyneux.backends", f"{module}:{function}")(given, **more)
     return model
 
 

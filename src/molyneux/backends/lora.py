@@ -144,14 +144,15 @@ class Adapters:
             config.save_pretrained(str(target))
 
 
-def load_folder(folder: Path) -> DualEncoder:
-    """The model that an adapter was made for, as its configuration names it, with the adapter merged.
+def load_folder(folder: Path, *, name: str = "") -> DualEncoder:
+    """The model that an adapter was made for, as its configuration names it and `name` does not, with it merged.
 
     Raises:
         ModelError: if that model or the adapter cannot be read, or they do not belong together.
     """
     from molyneux.backends.load import load
 
+    del name
     base = _described(folder).get("base_model_name_or_path")
     if not base or not isinstance(base, str):
         raise ModelError(f"{folder / CONFIG} does not name the model that it is for (base_model_name_or_path)")

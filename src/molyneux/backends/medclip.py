@@ -300,9 +300,9 @@ def load_named(rest: str) -> MedClipModel:
     return load_medclip(Path(path), Path(tokenizer) if given else None, name=f"medclip:{rest}")
 
 
-def load_folder(folder: Path) -> MedClipModel:
+def load_folder(folder: Path, *, name: str = "") -> MedClipModel:
     """A folder that `save` wrote, or the published weights' with their tokenizer; errors as for `load_medclip`."""
-    return load_medclip(folder)
+    return load_medclip(folder, name=name)
 
 
 def load_medclip(path: Path, tokenizer: Path | None = None, *, name: str = "") -> MedClipModel:

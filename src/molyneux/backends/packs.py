@@ -97,7 +97,8 @@ def with_packs(model: DualEncoder, merged: Merged) -> DualEncoder:
     left = {pack.name for pack in model.packs} - {pack.name for pack in merged.packs}
     twin.concepts = tuple(one for one in model.concepts if one.name not in left)
     there = {one.name for one in twin.concepts}
-    twin.learned([Concept(p.name, p.descriptions) for p in merged.packs if p.descriptions and p.name not in there])
+    new = [Concept(p.name, p.descriptions) for p in merged.packs if p.descriptions and p.name not in there]
+    twin.learned(new, ("edit",) if merged.packs else ())
     return twin
 
 

@@ -21,6 +21,7 @@ def demo(
     runs: Annotated[Path, Parameter(help="Where the demo's folder is made.")] = Path("runs"),
     controls: Annotated[bool, Parameter(help="Teach both controls beside the run.")] = True,
     as_json: flags.AsJson = False,
+    verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Teach 'mini' what a pagoda is, from one sentence, and ask it about photos that come with Molyneux."""
@@ -42,7 +43,7 @@ def demo(
         return
     print(f"Taught 'mini' what a {NAME} is, from one sentence and no photo:")
     print(f"  {DESCRIPTION}")
-    print_scores(scores)
+    print_scores(scores, verbose)
     print_shown(shown)
     print(f"report: {out / 'report.html'}")
     print_next("recognise", "PHOTO", "--model", str(out / "model"), "--base", "mini")

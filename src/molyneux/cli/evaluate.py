@@ -25,6 +25,7 @@ def evaluate(
     window: flags.WindowFlags = flags.WINDOW,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
+    verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Score a model, and its base beside it, on photos of new concepts and of known classes."""
@@ -47,7 +48,7 @@ def evaluate(
     if as_json:
         print_json(scores)
         return
-    print_scores(scores)
+    print_scores(scores, verbose)
     if per_class:
         print_classes(scores["classes"])
     if predictions:

@@ -168,6 +168,12 @@ AsJson = Annotated[
     bool,
     Parameter(name="--json", negative=(), show_default=False, help="Print the result as JSON, and nothing else."),
 ]
+Verbose = Annotated[
+    bool,
+    Parameter(
+        name=("--verbose", "-v"), negative=(), show_default=False, help="All of the protocol behind the numbers."
+    ),
+]
 Quiet = Annotated[bool, Parameter(negative=(), show_default=False, help="No progress on stderr.")]
 InversionPreset = Annotated[
     _InversionPreset,

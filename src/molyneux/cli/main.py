@@ -16,10 +16,12 @@ from molyneux.cli.describe import describe
 from molyneux.cli.env import env
 from molyneux.cli.evaluate import evaluate
 from molyneux.cli.flags import presets
+from molyneux.cli.help import PANELS, asked, told
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
 from molyneux.cli.packs import apply, pack, remove
+from molyneux.cli.push import push
 from molyneux.cli.recognise import recognise
 from molyneux.cli.report import report
 from molyneux.cli.retrieve import retrieve
@@ -37,6 +39,7 @@ app = App(
     help="Teach a vision-language model to recognise what it has only read about.",
     version=__version__,
     config=presets,
+    help_formatter=PANELS,
     default_parameter=Parameter(negative_iterable=()),
     suppress_keyboard_interrupt=False,
     result_action="return_value",
@@ -56,6 +59,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     pack,
     apply,
     remove,
+    push,
     convert,
     demo,
     env,
@@ -76,7 +80,8 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code. Errors that are not ours keep their traceback."""
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(asked(list(arguments)), exit_on_error=False, print_error=False)
+        told()
     except (CycloptsError, MolyneuxError) as error:
         say(f"error: {error}")
         return USAGE

@@ -41,7 +41,10 @@ def pack(
 
 
 def apply(
-    packs: Annotated[tuple[Path, ...], Parameter(help="Files that 'molyneux pack' wrote, or folders of them.")],
+    packs: Annotated[
+        tuple[str, ...],
+        Parameter(help="Files that 'molyneux pack' wrote, folders of them, or hf:ORG/NAME of what was pushed."),
+    ],
     /,
     *,
     out: NewModel,
@@ -72,16 +75,23 @@ def remove(
     save(removed(load(model), names), out, as_json)
 
 
-def read_files(paths: tuple[Path, ...]) -> "list[Pack]":
-    """The packs in these files and folders.
+def read_files(names: tuple[str, ...]) -> "list[Pack]":
+    """The packs in these files, folders and repositories of the hub.
 
     Raises:
         DataError: if a file cannot be read, or a folder holds none.
+        HubError: if a repository cannot be read.
     """
-    from molyneux.packs import SUFFIX, UNTOUCHED, load_pack
+    from molyneux.backends.hub import fetch_saved
+    from molyneux.packs import SUFFIX, UNTOUCHED, load_pack, read_listed
+    from molyneux.records import PACKS
 
     found = []
-    for path in paths:
+    for name in names:
+        pushed, path = fetch_saved(name), Path(name)
+        if pushed is not None and (pushed / PACKS).is_file():
+            found += read_listed(pushed)[1]
+            continue
         inside = sorted(one for one in path.glob(f"*{SUFFIX}") if one.name != UNTOUCHED) if path.is_dir() else [path]
         if not inside:
             raise DataError(f"{path} holds no packs: expected files that 'molyneux pack' wrote")

@@ -42,6 +42,7 @@ def recognise(
     window: flags.WindowFlags = flags.WINDOW,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
+    verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Ask a model what is in photos: the best names of each, and before teaching with --base."""
@@ -68,7 +69,7 @@ def recognise(
     if as_json:
         print_json(found.as_dict())
         return
-    print_recognised(found)
+    print_recognised(found, verbose)
     if out is not None:
         print(f"contact sheet: {out}")
     else:

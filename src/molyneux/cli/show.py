@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 
+FEW_CONCEPTS = 4
+"""Up to so many concepts, each one's controls are shown; of more, the controls' means."""
+
 FEW = 12
 """Up to so many photos, all of each one's names are shown."""
 
@@ -27,8 +30,16 @@ def print_next(*command: str) -> None:
     print(f"next: molyneux {shlex.join(command)}")
 
 
-def print_scores(scores: Mapping[str, Any]) -> bool:
-    """A row for each concept, and what happened to the known classes; whether anything was measured."""
+def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
+    """A row for each concept and, below it, for each control, and what happened to the known classes.
+
+    Args:
+        scores: a result of `teach` or `evaluate`.
+        verbose: whether all of the protocol is said.
+
+    Returns:
+        Whether anything was measured.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -39,14 +50,20 @@ def print_scores(scores: Mapping[str, Any]) -> bool:
         table = Table(box=None, pad_edge=False)
         for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "images"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
+        controls = scores.get("controls", {})
         for name, concept in scores["concepts"].items():
+            table.add_row(name, *_score_cells(concept))
+            for control, found in controls.items() if len(scores["concepts"]) <= FEW_CONCEPTS else ():
+                if name in found:
+                    table.add_row(f"  control: {_control(control)}", *_score_cells(found[name]))
+        for control, found in controls.items() if len(scores["concepts"]) > FEW_CONCEPTS else ():
             table.add_row(
-                name,
-                change(concept["target_recall"], percent),
-                change(concept.get("target_recall_interval", {}), between),
-                change(concept["false_positive_rate"], percent),
-                change(concept["median_rank"], place),
-                str(concept["photos"]),
+                f"mean of control: {_control(control)}",
+                _mean(found, "target_recall"),
+                "",
+                _mean(found, "false_positive_rate"),
+                "",
+                "",
             )
         console.print(table)
     for key, label in (
@@ -60,7 +77,8 @@ def print_scores(scores: Mapping[str, Any]) -> bool:
         console.print(f"of what was known, kept: {percent(scores['known_retention'])}", highlight=False)
     measured = measured or bool(scores.get("text_only"))
     if measured and "protocol" in scores:
-        console.print(protocol(scores["protocol"]), highlight=False, soft_wrap=True)
+        said = protocol(scores["protocol"]) if verbose else protocol_line(scores["protocol"])
+        console.print(said, highlight=False, soft_wrap=True)
         _print_notes(scores["protocol"])
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
@@ -77,6 +95,31 @@ def protocol(said: Mapping[str, Any]) -> str:
         f"ImageNet's classes by {said['class_names']}; score: {said['score']}; photos: {said['preprocessing']}"
         + "".join(f"; {said[key]}" for key in ("scans", "use") if key in said)
     )
+
+
+def protocol_line(said: Mapping[str, Any]) -> str:
+    """The same in a few words."""
+    prompts, counts = said["prompts"], said["counts"]
+    words = repr(prompts[0]) if len(prompts) == 1 else f"{len(prompts)} templates"
+    use = f"; {said['use']}" if "use" in said else ""
+    return (
+        f"protocol: {counts['known_names']} known and {counts['novel_names']} new names in {words}{use} (-v: all of it)"
+    )
+
+
+def _score_cells(concept: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        change(concept["target_recall"], percent),
+        change(concept.get("target_recall_interval", {}), between),
+        change(concept["false_positive_rate"], percent),
+        change(concept["median_rank"], place),
+        str(concept["photos"]),
+    )
+
+
+def _mean(found: Mapping[str, Any], key: str) -> str:
+    values = [one[key]["after"] for one in found.values() if one[key]["after"] is not None]
+    return percent(sum(values) / len(values)) if values else MISSING
 
 
 def print_classes(classes: Mapping[str, Any]) -> None:
@@ -101,8 +144,8 @@ def print_predictions(predictions: Iterable[Mapping[str, Any]]) -> None:
                 print(f"{one['path']} ({one['concept']}) {when}: {top}")
 
 
-def print_recognised(found: "Recognition") -> None:
-    """A row for each photo; of a few photos all names, each on a line."""
+def print_recognised(found: "Recognition", verbose: bool = False) -> None:
+    """A row for each photo, of a few photos all names, each on a line; with `verbose` all of the protocol below."""
     from rich.console import Console
     from rich.table import Table
 
@@ -131,6 +174,11 @@ def print_recognised(found: "Recognition") -> None:
     for one in found.unreadable:
         console.print(f"not read: {one.reason}", highlight=False, soft_wrap=True)
     said = found.protocol
+    if not verbose:
+        limit = f"; below {percent(said.limit.probability)} none of these" if said.limit.probability is not None else ""
+        use = f"; {said.use}" if said.use else ""
+        console.print(f"protocol: {len(said.names)} names{limit}{use} (-v: all of it)", highlight=False, soft_wrap=True)
+        return
     limit = "" if said.limit.probability is None else f"limit {percent(said.limit.probability)}: "
     console.print(
         f"{len(said.names)} names; share: {said.probability}; {limit}{said.limit_means}"
@@ -299,6 +347,18 @@ def number(value: float) -> str:
     ('3', '1.5')
     """
     return f"{value:g}"
+
+
+def bytes_said(count: int) -> str:
+    """A size for a person, in powers of a thousand.
+
+    >>> bytes_said(950), bytes_said(6_900), bytes_said(57_400_000)
+    ('950 B', '6.9 kB', '57.4 MB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
 
 
 def place(rank: float) -> str:

@@ -58,6 +58,7 @@ def teach(
     running: flags.RunningFlags = flags.RUNNING,
     executor: flags.ExecutorFlag = "serial",
     as_json: flags.AsJson = False,
+    verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     generation: flags.GenerationFlags = flags.GENERATION,
     inversion_preset: flags.InversionPreset = "default",
@@ -108,7 +109,7 @@ def teach(
     if as_json:
         print_json(scores)
         return
-    if not print_scores(scores):
+    if not print_scores(scores, verbose):
         print("recognition was not measured: photos for --novel and --known would measure it")
     print(f"report: {out / 'report.html'}")
     print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", settings.model)

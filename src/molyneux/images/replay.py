@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -29,6 +27,7 @@ from molyneux.inversion.invert import invert_each
 from molyneux.runs.folder import threads
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage, StageFolder
+from molyneux.runs.text_cache import cache_folder
 from molyneux.synthetic import SyntheticImages
 
 FILE = "replay.safetensors"
@@ -147,12 +146,6 @@ def shipped_set(model: str, config: ReplayConfig) -> Path | None:
         return None
     path = Path(str(resources.files("molyneux") / "models" / model / FILE))
     return path if path.is_file() else None
-
-
-def cache_folder() -> Path:
-    """Where computed data that can be computed again is kept: `MOLYNEUX_CACHE`, else the user's cache folder."""
-    own = os.environ.get("MOLYNEUX_CACHE")
-    return Path(own) if own else user_cache_path("molyneux", appauthor=False)
 
 
 def _part_of(on_step: Progress | None, before: int, total: int) -> Callable[[int, int], None] | None:

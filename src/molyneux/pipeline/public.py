@@ -16,6 +16,7 @@ from molyneux.images.replay import replay_images
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.describe import names_used
 from molyneux.pipeline.known_texts import load_known_texts
+from molyneux.pipeline.means import means_of
 from molyneux.runs.options import check_seed
 from molyneux.runs.progress import counting, shown
 from molyneux.synthetic import SyntheticImages, description_only
@@ -89,7 +90,7 @@ def teach(
     values = _as_images(model, given, seed, inverts=config.needs_images)
     with counting("teaching", on_step) as told:
         student = fine_tune(model, values, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=told)
-    student.learned(concepts)
+    student.learned(concepts, means_of(model, config, values))
     if adapter is not None:
         student.write_about(adapter)
     LOG.info("taught %s in %.1f seconds", ", ".join(map(repr, taught)), time.perf_counter() - started)

@@ -20,6 +20,7 @@ from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
 from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts
 from molyneux.pipeline.known_texts import load_known_texts
+from molyneux.pipeline.means import means_of
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.records import (
     CLASSES,
@@ -205,12 +206,17 @@ class TeachRun:
         settings, saved = self.settings, self.folder.root / self.settings.saved
         if settings.adapter_only:
             self.taught = self.lesson(self.images, "teaching", saved)
-            self.taught.learned(settings.concepts)
+            self.taught.learned(settings.concepts, self.means)
             self.taught.write_about(saved)
             return
         self.taught = self.lesson(self.images, "teaching")
-        self.taught.learned(settings.concepts)
+        self.taught.learned(settings.concepts, self.means)
         self.taught.save(saved)
+
+    @property
+    def means(self) -> tuple[str, ...]:
+        """What the lesson was made with."""
+        return means_of(self.base, self.settings.teaching, self.images, self.settings.inversion.batch_norm > 0)
 
     def lesson(
         self, images: Sequence[SyntheticImages], what: str, adapter: Path | None = None

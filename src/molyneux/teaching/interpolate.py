@@ -35,6 +35,8 @@ def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
     if any(not torch.equal(old[key], new[key]) for key in shared):
         result = cast(ModelT, taught.copy(whole=True))
         shared = _shared(result, taught)
+    if 0 < strength < 1:
+        result.means = tuple(dict.fromkeys((*result.means, "interpolation")))
     result.merged = base.merged if strength == 0 else taught.merged if strength == 1 else None
     own = result.native.state_dict()
     for key, start in old.items():

@@ -127,7 +127,7 @@ def main(root: Path) -> None:
     about = json.loads((root / "run" / "synthetic" / RING.slug / "images.json").read_text(encoding="utf-8"))
     control = SyntheticImages.load(root / "control" / "synthetic" / RING.slug)
     found = {
-        "help": " ".join(molyneux("teach", "--help").split()),
+        "help": " ".join(molyneux("teach", "--help-all").split()),
         "families": list(json.loads(molyneux("list", "models", "--json"))),
         "model": json.loads(molyneux("evaluate", "--model", root / "run" / "model", *teach[-8:-2], "--json"))["model"],
         "controls": list(scores["controls"]),

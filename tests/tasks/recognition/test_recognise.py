@@ -10,6 +10,7 @@ from PIL import Image
 from helpers.families_vilt import tiny_vilt
 from helpers.sample_folder import SAMPLES, needs_samples
 from helpers.small_models import ConvModel
+from molyneux.backends.load import load
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes, imagenet_names
 from molyneux.datasets.photos import load_batch, square
@@ -24,6 +25,11 @@ from molyneux.tasks.recognition.run import given_names, recognise
 
 NAMES = ("ring", "cross", "disc")
 SMALL = partial(square, size=4, fit="squash")
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOLYNEUX_CACHE", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +245,27 @@ def test_mini_rejects_few_known_photos_and_more_unknown_ones():
     shares = [sum(bool(one.after.none_of_these) for one in found) / len(found) for found in (known, new)]
     assert shares[0] < 0.12
     assert shares[1] > 2 * shares[0]
+
+
+def test_known_names_are_read_once_and_a_spoiled_file_is_made_again(monkeypatch, tmp_path):
+    photo = Image.effect_noise((40, 40), 60).convert("RGB")
+
+    def asked():
+        model = load("tiny:clip", long_text="truncate")
+        reads, once = [], model._embed_fitting
+        monkeypatch.setattr(model, "_embed_fitting", lambda texts: reads.extend(texts) or once(texts))
+        return model.recognise(photo), reads
+
+    first, reads = asked()
+    assert len(reads) > 1000
+    (kept,) = (tmp_path / "texts").iterdir()
+    second, reads = asked()
+    assert reads == []
+    assert second.as_dict() == first.as_dict()
+    whole = bytearray(kept.read_bytes())
+    whole[-1] ^= 1
+    kept.write_bytes(whole)
+    third, reads = asked()
+    assert len(reads) > 1000
+    assert third.as_dict() == first.as_dict()
+    assert bytes(whole) != kept.read_bytes()

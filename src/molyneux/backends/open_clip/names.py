@@ -56,7 +56,7 @@ def load_named(rest: str) -> OpenClipEncoder:
     raise ModelError(_unknown_weights(name, source))
 
 
-def load_folder(folder: Path) -> OpenClipEncoder:
+def load_folder(folder: Path, *, name: str = "") -> OpenClipEncoder:
     """A folder that `save` or open_clip wrote: configuration, weights, and a Hugging Face text tower's files.
 
     Raises:
@@ -68,7 +68,7 @@ def load_folder(folder: Path) -> OpenClipEncoder:
     with _built(str(folder / CONFIG)):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         text = config["model_cfg"]["text_cfg"]
-        model = build(str(folder), config, {key: _text_folder(folder, text, key) for key in TEXT_FILES})
+        model = build(name or str(folder), config, {key: _text_folder(folder, text, key) for key in TEXT_FILES})
     load_weights(model, weights)
     return model
 

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.digest import state_outside
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.datasets.names import read_names
@@ -119,13 +120,8 @@ def same_texts(one: DualEncoder, other: DualEncoder) -> bool:
 
 
 def _trunk(model: DualEncoder) -> dict[str, Tensor]:
-    return _weights_outside(model.vision_module(), model.projection_module())
+    return state_outside(model.vision_module(), model.projection_module())
 
 
 def _texts(model: DualEncoder) -> dict[str, Tensor]:
-    return _weights_outside(model.native, model.vision_module())
-
-
-def _weights_outside(whole: nn.Module, part: nn.Module) -> dict[str, Tensor]:
-    inside = {value.data_ptr() for value in part.state_dict().values() if value.numel()}
-    return {name: value for name, value in whole.state_dict().items() if value.data_ptr() not in inside}
+    return state_outside(model.native, model.vision_module())

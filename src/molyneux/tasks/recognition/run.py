@@ -22,6 +22,7 @@ from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
 from molyneux.runs.options import Progress
 from molyneux.runs.progress import shown
+from molyneux.runs.text_cache import read_texts, recall_texts
 from molyneux.shapes import Images
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
 from molyneux.tasks.classification.features import name_texts
@@ -30,7 +31,7 @@ from molyneux.tasks.classification.prompts import PROMPTS, Ensemble, PromptConfi
 from molyneux.tasks.classification.results import score_said
 from molyneux.tasks.classification.run import check_class_texts, same_texts, same_trunk
 from molyneux.tasks.classification.zero_shot import check_comparable
-from molyneux.tasks.recognition.limit import FEWEST, REJECTED, check_rejected, text_limit
+from molyneux.tasks.recognition.limit import FEWEST, REJECTED, check_rejected, stand_ins, text_limit
 from molyneux.tasks.recognition.photos import Batch, Given, given_photos, photo_batches
 from molyneux.tasks.recognition.record import (
     Answer,
@@ -50,6 +51,10 @@ LIMIT = (
     "a best name that is less probable than the limit is 'none of these'. The limit is set from texts alone: of "
     "descriptions of known classes, which stand in for photos, {share:g} of 100 get no name that is as probable"
 )
+KEPT = 100
+"""Texts from which on their embeddings are kept in the cache."""
+READING = "names, once for this model"
+"""What progress calls it."""
 NO_LIMIT = "no limit was set: {reason}"
 
 
@@ -135,10 +140,10 @@ def recognise(
     """
     given = given_photos(photos)
     wanted = _names(model, names, class_names)
-    readers = _readers(model, base, wanted, prompts, ensemble, top, rejected)
     found: list[Recognised] = []
     unreadable: list[Unreadable] = []
     with shown(on_step) as told:
+        readers = _readers(model, base, wanted, prompts, ensemble, top, rejected, told)
         for batch, answers in _answered(readers, given, window):
             found += [
                 Recognised(photo=photo.name, **dict(zip(("after", "before"), own, strict=False)))
@@ -204,6 +209,7 @@ def _readers(
     ensemble: Ensemble,
     top: int,
     rejected: float,
+    on_step: Progress | None,
 ) -> list[_Reader]:
     check_prompts(prompts)
     check_rejected(rejected)
@@ -215,7 +221,15 @@ def _readers(
     for one in (model, base):
         if one is None:
             continue
+        compared = [text for group in texts for text in group]
+        if isinstance(one, DualEncoder) and rejected:
+            compared += stand_ins(one, names)
+        kept = len(compared) >= KEPT
+        if kept:
+            recall_texts(one, compared)
         check_class_texts(one, texts)
+        if kept:
+            read_texts(one, compared, READING, on_step)
         own = scorer(one, "recognition")
         columns: Groups = ()
         limit = Limit(probability=None, texts=0)

@@ -9,8 +9,8 @@ from molyneux.backends.options import Running
 from molyneux.datasets.captioned import read_captioned
 from molyneux.datasets.photos import check_headers
 from molyneux.errors import ConfigError
-from molyneux.images.replay import cache_folder
 from molyneux.runs.options import Progress
+from molyneux.runs.text_cache import cache_folder
 from molyneux.tasks.retrieval.scores import Reranking, Retrieval, retrieve
 
 

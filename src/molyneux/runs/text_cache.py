@@ -1,0 +1,93 @@
+"""A cache for the embeddings of known names and descriptions: a thousand texts take a while to read."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from molyneux.backends.base import VisionLanguageModel
+from molyneux.backends.digest import state_digest, state_outside
+from molyneux.backends.long_text import TEXTS_AT_ONCE
+from molyneux.backends.text_side import TokenizedEncoder
+from molyneux.errors import OutputError
+from molyneux.files import write_bytes
+from molyneux.runs.options import Progress
+
+ROWS, DIGEST = "rows", "sha256"
+
+
+def cache_folder() -> Path:
+    """Where computed data that can be computed again is kept: `MOLYNEUX_CACHE`, else the user's cache folder."""
+    own = os.environ.get("MOLYNEUX_CACHE")
+    return Path(own) if own else user_cache_path("molyneux", appauthor=False)
+
+
+def recall_texts(model: VisionLanguageModel, texts: Sequence[str]) -> bool:
+    """Give the model the embeddings of these texts, if they are in the cache; whether it has them now.
+
+    A file whose rows have not the SHA-256 that it states is not used.
+    """
+    if not isinstance(model, TokenizedEncoder):
+        return False
+    texts = list(dict.fromkeys(texts))
+    if model.has_read(texts):
+        return True
+    try:
+        with safe_open(_file(model, texts), framework="pt") as file:
+            stated, rows = (file.metadata() or {}).get(DIGEST), file.get_tensor(ROWS)
+    except (OSError, KeyError, SafetensorError):
+        return False
+    if len(rows) != len(texts) or _digest(rows) != stated:
+        return False
+    model.remember(texts, rows)
+    return True
+
+
+def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_step: Progress | None = None) -> None:
+    """`recall_texts`, or have the model read them, and keep the embeddings in the cache.
+
+    They are kept under the weights that texts pass through and the texts. So a model whose text tower teaching left as
+    it was has nothing to read again. A folder that cannot be written only costs time.
+
+    Raises:
+        ModelError: if a text has more tokens than the model reads.
+    """
+    if not isinstance(model, TokenizedEncoder) or recall_texts(model, texts):
+        return
+    texts = list(dict.fromkeys(texts))
+    # in batches of texts of about one length, as a tower reads them fastest
+    ordered = sorted(texts, key=lambda text: (len(text), text))
+    for start in range(0, len(ordered), TEXTS_AT_ONCE):
+        model.embed_texts(ordered[start : start + TEXTS_AT_ONCE])
+        if on_step is not None:
+            on_step(what, min(start + TEXTS_AT_ONCE, len(ordered)), len(ordered))
+    rows = model.embed_texts(texts).cpu().contiguous()
+    try:
+        write_bytes(_file(model, texts), save({ROWS: rows}, metadata={DIGEST: _digest(rows)}))
+    except OutputError:
+        return
+
+
+def _file(model: TokenizedEncoder, texts: Sequence[str]) -> Path:
+    about = repr(
+        (
+            type(model).__name__,
+            state_digest(state_outside(model.native, model.vision_module())),
+            model.activation,
+            model.precision,
+            model.long_text,
+            model.device.type,
+            list(texts),
+        )
+    )
+    return cache_folder() / "texts" / f"{hashlib.sha256(about.encode()).hexdigest()[:16]}.safetensors"
+
+
+def _digest(rows: Tensor) -> str:
+    return hashlib.sha256(rows.flatten().view(torch.uint8).numpy().data).hexdigest()
