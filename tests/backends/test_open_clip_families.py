@@ -26,6 +26,7 @@ TEXTS = ["a ring.", "two dark bars that meet", "a circle with a hole"]
 RING = Concept("ring", "a circle with a hole")
 PROJECTIONS = {
     "open_clip-vit": {"visual.proj"},
+    "drawn": {"visual.proj"},
     "open_clip-resnet": {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias"},
     "open_clip-timm-bert": {"visual.head.proj.weight"},
     "open_clip-coca": {"visual.proj"},

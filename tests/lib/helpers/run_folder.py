@@ -243,6 +243,7 @@ def write_run(
             version=1,
             name=name,
             descriptions=tuple(texts),
+            block=None,
             seed=1234 + number,
             source="noise" if control == "noise" else "inverted",
             depicted="noise" if control == "noise" else name,

@@ -146,7 +146,7 @@ def describe(design: Design, random: np.random.Generator, said: float, size: str
 
     >>> from molyneux.datasets.drawn.designs import parse_design
     >>> describe(parse_design("solid white cross over dotted red triangle"), np.random.default_rng(2), said=1.0)
-    'a white solid cross over a red dotted triangle'
+    'a white filled cross above a red wedge with dots'
     """
     many = design.layout in ("two", "three", "pile")
     largest = 1 if design.layout in ("in", "around") else 0
