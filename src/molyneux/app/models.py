@@ -14,15 +14,18 @@ from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.backends.packs import apply, untaught
-from molyneux.datasets.photos import read_photo
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.photos import check_headers, read_photo
 from molyneux.errors import DataError
 from molyneux.packs import read_merged
+from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.runs.progress import taken
 from molyneux.tasks.localisation.maps import heat_map
 from molyneux.tasks.localisation.page import overlaid
 from molyneux.tasks.recognition.photos import Given
 from molyneux.tasks.recognition.record import Recognised, Recognition, Unreadable
 from molyneux.tasks.recognition.run import recognise
+from molyneux.teaching.config import TeachingConfig
 
 MOST_PHOTOS = 30
 """That one question may be about."""
@@ -93,9 +96,12 @@ class Models:
         if len(photos) > MOST_PHOTOS:
             raise DataError(f"{len(photos)} photos were given: expected at most {MOST_PHOTOS} at a time")
         chosen, text = given_names(names), " ".join(text.split())
+        _check_some(photos)
         with self.lock, taken():
             model = self.get(value)
             base = untaught(model) if isinstance(model, DualEncoder) and model.packs else None
+            if chosen is None:
+                load_known_texts(base or model, imagenet_names(), TeachingConfig())
             try:
                 found = recognise(model, [Given(str(path), path) for path in photos], chosen, base=base)
             except DataError as error:
@@ -133,6 +139,18 @@ def given_names(text: str) -> tuple[str, ...] | None:
     if len(found) > MOST_NAMES:
         raise DataError(f"{len(found):,} names were given: expected at most {MOST_NAMES:,}")
     return found or None
+
+
+def _check_some(photos: list[Path]) -> None:
+    """Raise DataError with the first reason if none of the photos looks like one; models take longer to ask."""
+    reasons = []
+    for path in photos:
+        try:
+            check_headers([path])
+            return
+        except DataError as error:
+            reasons.append(str(error))
+    raise DataError(_by_name(reasons[0], photos))
 
 
 def _small(path: Path) -> Image.Image:

@@ -67,6 +67,7 @@ def upload(folder: AppFolder, files: list[Path]) -> tuple[list[str], list[str]]:
             pack = load_pack(path)
             if _key(pack) not in there:
                 pack.save(_free(folder.packs, pack.file_name))
+                there.add(_key(pack))
             names.append(pack.name)
         except MolyneuxError as error:
             refused.append(str(error).replace(str(path), path.name))

@@ -53,7 +53,7 @@ class Handlers:
     def __init__(self, folder: AppFolder, queue: LessonQueue, models: Models, running: Running | None = None) -> None:
         self.folder, self.queue, self.models, self.running = folder, queue, models, running
 
-    def start(self, name: str, description: str, model: str, strength: float, images: float) -> tuple[str, str]:
+    def start(self, name: str, description: str, model: str, strength: float, images: int | float) -> tuple[str, str]:
         """Put a lesson into the queue: its key, and what there is to see; no key where it was refused."""
         key = uuid.uuid4().hex
         try:
@@ -82,7 +82,7 @@ class Handlers:
                 return
             await asyncio.sleep(_BETWEEN)
 
-    def cost(self, model: str, strength: float, images: float) -> str:
+    def cost(self, model: str, strength: float, images: int | float) -> str:
         """What a lesson of this kind would cost."""
         try:
             return "".join(map(views.note, cost(self.folder, model, float(strength), int(images))))
@@ -181,6 +181,11 @@ def theme() -> Any:
         block_label_text_color="*neutral_800",
         block_info_text_color=soft,
         block_info_text_color_dark=dark,
+        link_text_color_dark="*primary_400",
+        link_text_color_hover_dark="*primary_300",
+        color_accent="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
 
 
@@ -190,7 +195,12 @@ def build(handlers: Handlers) -> Any:
 
     folder = handlers.folder
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    busy: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "model"}
+    busy: dict[str, Any] = {
+        "api_visibility": "private",
+        "show_progress": "minimal",
+        "concurrency_limit": 1,
+        "concurrency_id": "model",
+    }
     first = folder.names[0]
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(_OLD, _OLD)) as page:
@@ -334,8 +344,8 @@ def build(handlers: Handlers) -> Any:
                 said = gr.HTML(elem_id="said", elem_classes="m-page", apply_default_css=False)
             with gr.Tab("Report") as report_tab:
                 lesson = gr.Dropdown(listed(folder.lessons()), label="Lesson", elem_id="lesson-report")
-                page_of = gr.HTML(elem_id="report", apply_default_css=False)
                 save = gr.DownloadButton("Download the report", size="sm", elem_id="save-report")
+                page_of = gr.HTML(elem_id="report", apply_default_css=False)
 
         def lists(*chosen: Any) -> tuple[Any, ...]:
             """All lists as they are now; what is chosen stays, where it is still there."""
@@ -421,12 +431,13 @@ def build(handlers: Handlers) -> Any:
             **busy | {"api_visibility": "public"},
         )
 
-        changed.change(held_by, [changed], [held, leaving], **busy)
+        changed.change(held_by, [changed], [held, leaving], show_progress_on=held, **busy)
         for button, change, given in ((apply, handlers.apply, shelf), (remove, handlers.remove, leaving)):
             button.click(
                 lambda value, what, *chosen, change=change: changing(change(value, what), chosen),
                 [changed, given, *choosers],
                 [said, *all_lists],
+                show_progress_on=said,
                 **busy,
             )
         fetch.click(ready, [shelf], [fetched, said], **quiet)
@@ -435,6 +446,8 @@ def build(handlers: Handlers) -> Any:
         lesson.change(handlers.report, [lesson], [page_of, save], **quiet)
         for tab in (teach_tab, recognise_tab, report_tab):
             tab.select(lists, choosers, all_lists, **quiet)
-        packs_tab.select(lists, choosers, all_lists, **quiet).then(held_by, [changed], [held, leaving], **busy)
+        packs_tab.select(lists, choosers, all_lists, **quiet).then(
+            held_by, [changed], [held, leaving], show_progress_on=held, **busy
+        )
         report_tab.select(handlers.report, [lesson], [page_of, save], **quiet)
     return page.queue(max_size=200, default_concurrency_limit=8)

@@ -191,7 +191,7 @@ class LessonQueue:
             lesson.tell(before=place)
 
     def _place(self, settings: TeachSettings) -> Path:
-        active = {one.settings.out for one in (*self._waiting, self._running) if one is not None}
+        active = {one.settings.out for one in self._lessons.values() if not one.progress.over}
         return next(path for path in numbered(settings.out) if path not in active and _fits(path, settings))
 
 

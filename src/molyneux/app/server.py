@@ -1,6 +1,7 @@
 """The app as a server: on this machine alone unless another address is asked for, and silent to everybody else."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,11 +93,11 @@ def served(settings: AppSettings) -> Iterator[str]:
 
 
 def wait() -> None:
-    """Until the process is interrupted."""
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        return
+    """Until the process is interrupted or asked to end."""
+    ended = threading.Event()
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, lambda *_: ended.set())
+    ended.wait()
 
 
 def _silence() -> None:
