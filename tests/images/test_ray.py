@@ -57,6 +57,15 @@ def cluster() -> Iterator[None]:
         started.shutdown()
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """More than a node of the cluster has processors."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 def descendants(process: int) -> Iterator[int]:
     children = Path(f"/proc/{process}/task")
     for child in (int(one) for task in children.iterdir() for one in (task / "children").read_text().split()):
@@ -81,7 +90,7 @@ def jobs(root: Path, config: InversionConfig = QUICK, seeds: tuple[int, ...] = (
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_makes_the_same_pixels_to_the_bit_on_both_nodes(cluster, model, tmp_path):
+def test_a_cluster_makes_the_same_pixels_to_the_bit_on_both_nodes(cluster, two_threads, model, tmp_path):
     told: list[tuple[str, int, int]] = []
     spread = image_maker(model, "ray", tmp_path)(jobs(tmp_path / "spread"), lambda *step: told.append(step))
     alone = image_maker(model, "serial", tmp_path)(jobs(tmp_path / "alone"))

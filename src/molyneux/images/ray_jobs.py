@@ -37,7 +37,7 @@ def on_cluster(
     dies is restarted, from its last checkpoint if the workers share a file system.
 
     Raises:
-        ConfigError: if Ray is not installed.
+        ConfigError: if Ray is not installed, or no node of the cluster has a processor.
         ModelError: if a job's images cannot be made, its workers died too often, or the model there is another one.
     """
     ray = import_ray()
@@ -47,7 +47,11 @@ def on_cluster(
     source = Path(name)
     place = str(source.resolve()) if source.exists() else name
     threads, digest = torch.get_num_threads(), weights_digest(model.native)
-    needs = {"num_cpus": threads, "num_gpus": int(model.device.type == "cuda")}
+    # a node with fewer processors than threads is slower, but one that is waited for in vain never ends
+    largest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+    if not largest:
+        raise ConfigError("the Ray cluster has no node with a processor to compute on: add one, or run without Ray")
+    needs = {"num_cpus": min(threads, largest), "num_gpus": int(model.device.type == "cuda")}
     remote = ray.remote(max_retries=RETRIES, **needs)(work)
     waiting = {}
     for job in jobs:
