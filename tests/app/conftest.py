@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -20,8 +21,6 @@ from molyneux.app.teaching import settings
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes
 from molyneux.synthetic import noise_images
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Saving(ConvModel):
@@ -108,7 +107,8 @@ def ended() -> Callable[[QueuedLesson], QueuedLesson]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The address of `molyneux app`, and its folder."""
-    pytest.importorskip("gradio")
+    if find_spec("gradio") is None:  # importing it leaves event loops behind
+        pytest.skip("the app needs gradio")
     root = tmp_path_factory.mktemp("served")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -131,6 +131,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     process.terminate()
     left, _ = process.communicate(timeout=60)
     assert (process.returncode, left) == (0, "")
-    assert sorted(path.name for path in root.iterdir()) == ["app", "cache", "stderr"]
+    assert {path.name for path in root.iterdir()} <= {"app", "cache", "stderr"}
     errors = re.findall(r"^(\S*(?:Error|Exception)\S*):", log.read_text(), flags=re.MULTILINE)
     assert set(errors) <= {"gradio.exceptions.InvalidPathError"}  # what a test asks for in vain

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from molyneux.app import packs, teaching
 from molyneux.app.folder import AppFolder
 from molyneux.app.models import MOST_PHOTOS, Models, given_names
 from molyneux.app.page import Handlers, refusing
-from molyneux.app.server import AppSettings
+from molyneux.app.server import AppSettings, served
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.packs import untaught
 from molyneux.cli.demo import DESCRIPTION, NAME
@@ -310,6 +311,24 @@ def test_settings_of_the_server_are_checked(tmp_path, port):
         AppSettings(folder=tmp_path, port=port)
     with pytest.raises(ConfigError, match="no model"):
         AppSettings(folder=tmp_path, names=())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_address_that_cannot_be_had_is_told_before_anything_is_loaded(tmp_path, host, monkeypatch):
+    monkeypatch.setattr("molyneux.app.server.find_spec", lambda name: name)
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = AppSettings(folder=tmp_path / "app", host=host, port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"cannot listen at {host}, port"), served(settings):
+            pass
+    assert not (tmp_path / "app").exists()
+
+
+def test_without_gradio_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("molyneux.app.server.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'molyneux\[app\]'"), served(AppSettings(folder=tmp_path)):
+        pass
 
 
 def test_settings_and_examples_are_plain_data():

@@ -19,10 +19,18 @@ pytestmark = pytest.mark.slow
 AT_ONCE = 20
 
 
+class RefusedError(Exception):
+    """The server said no, with a code."""
+
+
 def fetched(address, path, data=None, **headers):
     request = urllib.request.Request(address + path, data, headers)
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return answer.read().decode()
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            raise RefusedError(error.code) from None
 
 
 def uploaded(address, name, content):
@@ -81,9 +89,8 @@ def test_files_of_the_machine_are_not_served(served):
     address, folder = served
     (folder / "secret.txt").write_text("secret")
     for path in ("/etc/passwd", str(folder / "secret.txt"), "../secret.txt"):
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(RefusedError, match=r"403|404"):
             fetched(address, f"gradio_api/file={path}")
-        assert refused.value.code in (403, 404)
     told = None
     with pytest.raises(AssertionError) as wrong:
         told = asked(address, [str(folder / "secret.txt")], "cat, dog")
@@ -100,9 +107,9 @@ def test_a_foreign_page_cannot_call_the_server(served):
 
 def test_an_upload_that_is_too_large_is_refused(served):
     address, _ = served
-    with pytest.raises((urllib.error.HTTPError, urllib.error.URLError, ConnectionError)) as refused:
+    with pytest.raises((RefusedError, urllib.error.URLError, ConnectionError)) as refused:
         uploaded(address, "large.png", b"0" * (21 * 2**20))
-    assert getattr(refused.value, "code", 413) == 413
+    assert "413" in str(refused.value) or not isinstance(refused.value, RefusedError)
 
 
 def test_a_model_that_is_not_there_is_told_before_anything_is_served(tmp_path):

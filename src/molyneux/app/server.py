@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from molyneux.app.folder import AppFolder
 from molyneux.app.models import Models
@@ -54,15 +57,23 @@ def served(settings: AppSettings) -> Iterator[str]:
     _silence()
     folder = AppFolder(settings.folder, settings.names)
     os.environ["GRADIO_TEMP_DIR"] = str(folder.uploads.absolute())
-    try:
-        import gradio  # noqa: F401 - before anything is made
-    except ImportError as error:
-        raise ConfigError("molyneux app needs gradio: pip install 'molyneux[app]'") from error
+    if find_spec("gradio") is None:
+        raise ConfigError("molyneux app needs gradio: pip install 'molyneux[app]'")
+    _check_free(settings)
     folder.prepare()
     models = Models(folder, settings.running)
     models.get(settings.names[0])  # what is not there is told now, and the first question is not slow
     queue = LessonQueue()
     page = build(Handlers(folder, queue, models, settings.running))
+    try:
+        yield _launched(page, settings)
+    finally:
+        queue.close()
+        page.close(verbose=False)
+
+
+def _launched(page: Any, settings: AppSettings) -> str:
+    """Start the server in a thread of its own; its address."""
     try:
         _, here, public = page.launch(
             server_name=settings.host,
@@ -82,14 +93,24 @@ def served(settings: AppSettings) -> Iterator[str]:
             theme=theme(),
             css=css(),
         )
-        yield public or here
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen at {settings.host}, port {settings.port or '7860 to 7959'}: {error}"
-        ) from error
-    finally:
-        queue.close()
-        page.close(verbose=False)
+        raise _taken(settings) from error
+    return str(public or here)
+
+
+def _check_free(settings: AppSettings) -> None:
+    """Raise ConfigError if the address is taken, before anything is loaded."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port or 0))
+    except OSError as error:
+        raise _taken(settings) from error
+
+
+def _taken(settings: AppSettings) -> ConfigError:
+    where = f"{settings.host}, port {settings.port or '7860 to 7959'}"
+    return ConfigError(f"cannot listen at {where}: choose another --port, or --host")
 
 
 def wait() -> None:
