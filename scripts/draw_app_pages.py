@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-COLOURS = 256
+COLOURS, WHITE = 256, 250
 
 
 def main() -> None:
@@ -86,6 +86,8 @@ def keep(page: Page, name: str) -> None:
     page.wait_for_timeout(600)
     image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     palette = image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    # the paper stays white
+    palette.putpalette([255 if value >= WHITE else value for value in palette.getpalette() or []])
     image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(DOCS / name, optimize=True)
     print(name, image.size, f"{(DOCS / name).stat().st_size:,} bytes")
 
