@@ -9,12 +9,15 @@ import urllib.error
 import urllib.request
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from threading import Barrier
 
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.slow
+# found, not imported: importing gradio leaves event loops behind
+needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="the app needs gradio")
+pytestmark = [pytest.mark.slow, needs_gradio]
 
 AT_ONCE = 20
 
