@@ -11,6 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,6 +36,21 @@ def slug(text: str) -> str:
         return readable
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
     return f"{readable or 'name'}-{digest}"
+
+
+def fresh(folder: Path) -> Path:
+    """The folder's name, or with the first number behind it that is not taken."""
+    return next(path for path in numbered(folder) if not path.exists())
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """The folder's name, then with 2, 3 and so on behind it.
+
+    >>> [path.name for path, _ in zip(numbered(Path("runs/demo")), range(3))]
+    ['demo', 'demo-2', 'demo-3']
+    """
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in count(2))
 
 
 def leads_out(name: str) -> bool:

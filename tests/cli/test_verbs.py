@@ -247,7 +247,7 @@ def test_the_command_exits_as_it_should():
 
 
 def test_the_demo_takes_a_fresh_folder_each_time(tmp_path):
-    from molyneux.cli.demo import fresh
+    from molyneux.files import fresh
 
     assert fresh(tmp_path / "demo") == tmp_path / "demo"
     for name in ("demo", "demo-2"):

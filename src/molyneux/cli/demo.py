@@ -2,7 +2,6 @@
 
 import sys
 from importlib import resources
-from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ def demo(
 ) -> None:
     """Teach 'mini' what a pagoda is, from one sentence, and ask it about photos that come with Molyneux."""
     from molyneux.concepts import Concept
+    from molyneux.files import fresh
     from molyneux.pipeline.settings import TeachSettings
     from molyneux.pipeline.teach_run import read_scores, teach_concepts
     from molyneux.records import SHOWN, ShownPhotos, read_record
@@ -47,10 +47,3 @@ def demo(
     print_shown(shown)
     print(f"report: {out / 'report.html'}")
     print_next("recognise", "PHOTO", "--model", str(out / "model"), "--base", "mini")
-
-
-def fresh(folder: Path) -> Path:
-    """The folder's name, or with the first number behind it that is not taken."""
-    if not folder.exists():
-        return folder
-    return next(path for number in count(2) if not (path := folder.with_name(f"{folder.name}-{number}")).exists())

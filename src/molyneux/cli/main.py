@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from molyneux import __version__
+from molyneux.cli.app import app as web_page
 from molyneux.cli.caption import caption
 from molyneux.cli.cite import cite
 from molyneux.cli.completion import completion
@@ -47,6 +48,7 @@ app = App(
 VERBS: tuple[Callable[..., None], ...] = (
     teach,
     recognise,
+    web_page,
     invert,
     evaluate,
     retrieve,

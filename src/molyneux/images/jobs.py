@@ -11,7 +11,7 @@ from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.images.config import Executor
 from molyneux.inversion.config import InversionConfig
-from molyneux.inversion.invert import OnStep, invert
+from molyneux.inversion.invert import OnImages, OnStep, invert
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage, StageFolder
 from molyneux.synthetic import LazyImages, SyntheticImages
@@ -37,10 +37,20 @@ class InversionJob:
         """What progress calls it."""
         return f"{self.what} of {self.concept.name}"
 
-    def make(self, model: VisionLanguageModel, on_step: OnStep | None = None) -> SyntheticImages:
+    def make(
+        self, model: VisionLanguageModel, on_step: OnStep | None = None, on_images: OnImages | None = None
+    ) -> SyntheticImages:
         """Invert, from the checkpoint if there is one."""
         checkpoint = self.work / f"{self.folder.parent.name}-{self.folder.name}.pt"
-        return invert(model, self.concept, self.config, seed=self.seed, checkpoint=checkpoint, on_step=on_step)
+        return invert(
+            model,
+            self.concept,
+            self.config,
+            seed=self.seed,
+            checkpoint=checkpoint,
+            on_step=on_step,
+            on_images=on_images,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +63,8 @@ class ImageMaker:
     running: Running
     folder: StageFolder
     executor: Executor = "serial"
+    on_images: OnImages | None = None
+    """Watches images form that are made on this machine."""
 
     def __call__(self, jobs: Sequence[InversionJob], on_step: Progress | None = None) -> LazyImages:
         """The images of each job, inverted first where they are not there yet."""
@@ -63,7 +75,7 @@ class ImageMaker:
             with self.folder.timed(STAGE):
                 on_cluster(self.model, self.name, self.running, left, self.keep, on_step)
         for job in left:
-            self.keep(job, partial(job.make, self.model, _told(on_step, job.label)))
+            self.keep(job, partial(job.make, self.model, _told(on_step, job.label), self.on_images))
         return LazyImages.saved(job.folder for job in jobs)
 
     def keep(self, job: InversionJob, make: Callable[[], SyntheticImages], about: Any = None) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from molyneux.synthetic import SyntheticImages
 
 OnStep = Callable[[int, int], None]
 
+OnImages = Callable[[Concept, Callable[[], Images], Sequence[TracePoint]], None]
+"""Called with the concept, what gives the images as they are now, and the trace so far."""
+
 LOG = logging.getLogger(__name__)
 
 
@@ -43,6 +47,7 @@ def invert(
     seed: int = 0,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
+    on_images: OnImages | None = None,
 ) -> SyntheticImages:
     """Optimise images until the model finds them similar to the concept's descriptions.
 
@@ -57,6 +62,7 @@ def invert(
         checkpoint: a file that holds the job's state while it runs; if it is there, the job goes on from it
             to the same pixels, and it is removed at the end.
         on_step: called after each step with (steps done, steps in all).
+        on_images: called after each step, to watch the images form.
 
     Raises:
         ModelError: if a description does not fit, or the similarity is not a number.
@@ -66,8 +72,9 @@ def invert(
     started = time.perf_counter()
     alignment = aligned(model, concept.descriptions, config)
     fingerprint = _fingerprint(model, config, [concept], seed) if checkpoint else ""
+    look = None if on_images is None else partial(on_images, concept)
     with counting(f"inverting {concept.name!r}", on_step) as told:
-        pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, told)
+        pixels, trace = _climb(model, alignment, config, generators, fingerprint, checkpoint, told, look)
     seconds = time.perf_counter() - started
     LOG.info("inverted %r: %d images in %.1f seconds", concept.name, len(pixels), seconds)
     return SyntheticImages(
@@ -125,6 +132,7 @@ def _climb(
     fingerprint: str,
     checkpoint: Path | None,
     on_step: OnStep | None,
+    look: Callable[[Callable[[], Images], Sequence[TracePoint]], None] | None = None,
 ) -> tuple[Images, tuple[TracePoint, ...]]:
     size, view_size = config.size or model.inversion_size, config.view or model.inversion_size
     canvas = CANVASES[config.canvas](config, size, generators, model.device)
@@ -135,6 +143,8 @@ def _climb(
         try:
             while state.step < config.steps:
                 state.advance(view_size)
+                if look is not None:
+                    look(state.pixels, state.trace)
                 if on_step is not None:
                     on_step(state.step, config.steps)
                 if checkpoint is not None and state.step % 25 == 0:
@@ -144,8 +154,7 @@ def _climb(
             if checkpoint is not None and state.whole:
                 state.store(checkpoint)
             raise
-    # in the layout in which they are read from a file: convolutions round otherwise in another
-    pixels = state.images().detach().clamp(0, 1).cpu().float().contiguous()
+    pixels = state.pixels()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pixels, tuple(state.trace)
@@ -192,6 +201,10 @@ class InversionState:
 
     def images(self) -> Images:
         return self.color(self.canvas.values())
+
+    def pixels(self) -> Images:
+        # in the layout in which they are read from a file: convolutions round otherwise in another
+        return self.images().detach().clamp(0, 1).cpu().float().contiguous()
 
     def advance(self, size: int) -> None:
         self.whole = False

@@ -18,6 +18,7 @@ from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
+from molyneux.inversion.invert import OnImages
 from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.means import means_of
@@ -57,7 +58,13 @@ from molyneux.teaching.updates import changes_texts, shares_trunk
 PHOTOS = "photos"
 
 
-def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_step: Progress | None = None) -> Path:
+def teach_concepts(
+    settings: TeachSettings,
+    *,
+    command: Sequence[str] = (),
+    on_step: Progress | None = None,
+    on_images: OnImages | None = None,
+) -> Path:
     """Teach a model concepts from words, score it, write everything into `settings.out` and return that.
 
     All that is cheap to check is checked before the folder is made. An unfinished run of the same settings
@@ -67,6 +74,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
         settings: all that decides the result.
         command: the command line, for the record.
         on_step: told of the progress.
+        on_images: shown images while they are made, those of a control too.
 
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
@@ -81,7 +89,7 @@ def teach_concepts(settings: TeachSettings, *, command: Sequence[str] = (), on_s
     # what the model learned before is among the answers it can give
     request = replace(request, labels=request.labels.beside([concept.name for concept in base.concepts]))
     left_out = check_texts(base, settings, request)
-    run = TeachRun(settings, request, base, on_step, left_out)
+    run = TeachRun(settings, request, base, on_step, left_out, on_images)
     if not (settings.out / SCORES).exists():
         _ = run.score  # a photo that cannot be decoded is met before anything is written
     folder = open_run(settings.out, settings.resolved(), {settings.model: weights_digest(base.native)}, on_step)
@@ -118,6 +126,7 @@ class TeachRun:
         base: DualEncoder | Matcher,
         on_step: Progress | None = None,
         left_out: Mapping[str, str] | None = None,
+        on_images: OnImages | None = None,
     ) -> None:
         """`left_out` gives for each control that is not run the reason."""
         self.settings, self.request, self.base, self.on_step = settings, request, base, on_step
@@ -127,13 +136,19 @@ class TeachRun:
             self.source = untaught(dual_encoder(base, "an edit"))
         self._control_models: dict[str, DualEncoder | Matcher] = {}
         self.left_out = left_out or {}
+        self.on_images = on_images
 
     def finish_stages(self, folder: RunFolder) -> None:
         """Invert, teach, measure, and write `scores.json`; what the folder holds already is not done again."""
         settings = self.settings
         self.folder = folder
         self.image_maker = ImageMaker(
-            model=self.source, name=settings.model, running=settings.running, folder=folder, executor=settings.executor
+            model=self.source,
+            name=settings.model,
+            running=settings.running,
+            folder=folder,
+            executor=settings.executor,
+            on_images=self.on_images,
         )
         for name, reason in self.left_out.items() if settings.controls and settings.control is None else ():
             text = f"the control {name!r} is left out: {reason}"

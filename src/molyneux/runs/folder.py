@@ -67,7 +67,10 @@ class RunFolder(StageFolder):
         self.failed = False
         """Whether a stage ended in an error, so that the run as it was asked for cannot be finished."""
         self._inner = 0.0
-        self._lock = _locked(self.work)
+        self._lock = locked(
+            self.work / "lock",
+            f"another process is working on the run in {self.root}: wait for it to end, or choose another folder",
+        )
 
     def run(self, stages: Iterable[Stage]) -> None:
         """As in any folder of stages; a stage's error is kept, so that a corrected command may go on."""
@@ -168,27 +171,25 @@ def open_run(
     return folder
 
 
-def _locked(work: Path) -> int | None:
-    """A lock on a run, until the process ends or closes this file descriptor; None where there are no such locks.
+def locked(path: Path, taken: str) -> int | None:
+    """A lock on a file, until the process ends or closes this file descriptor; None where there are no such locks.
 
     Raises:
-        OutputError: if another process holds it.
+        OutputError: with what `taken` says, if another process holds it.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
-    work.mkdir(exist_ok=True)
-    file = os.open(work / "lock", os.O_CREAT | os.O_RDWR)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(file)
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             return None  # a file system without locks
-        raise OutputError(
-            f"another process is working on the run in {work.parent}: wait for it to end, or choose another folder"
-        ) from error
+        raise OutputError(taken) from error
     return file
 
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save
@@ -23,7 +22,6 @@ from molyneux.backends.sam import Seen as SeenBySam
 from molyneux.backends.sam import Segmenter, load_segmenter
 from molyneux.datasets.marked import Marked, MarkedSet
 from molyneux.datasets.names import name_key
-from molyneux.datasets.photos import square
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConfigError, DataError
 from molyneux.files import slug, write_bytes, write_text
@@ -33,6 +31,7 @@ from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage
 from molyneux.tasks.classification.results import bootstrap
 from molyneux.tasks.localisation.config import MaskConfig, SaliencyConfig
+from molyneux.tasks.localisation.maps import grids
 from molyneux.tasks.localisation.masks import boxes, coarse_mask, image_library, largest, pieces, points
 from molyneux.tasks.localisation.page import GALLERY, Panel, Shown, write_gallery
 from molyneux.tasks.localisation.record import (
@@ -45,7 +44,7 @@ from molyneux.tasks.localisation.record import (
     Spread,
     Stages,
 )
-from molyneux.tasks.localisation.saliency import chosen_block, heat, information
+from molyneux.tasks.localisation.saliency import chosen_block, heat
 from molyneux.tasks.localisation.scores import MEANING, Row, change, heat_row, mask_row, summary
 
 TABLE, IMAGES = "images.csv", "images"
@@ -223,11 +222,8 @@ class LocaliseRun:
 
     def _grids(self, role: str, asked: str, places: Sequence[int], photos: Sequence[Image.Image]) -> Tensor:
         model, targets = self.models[role], self.targets[role]
-        side = model.image_size
-        pixels = np.stack([np.array(square(photo, side, fit="squash")) for photo in photos])
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
         wanted = targets[list(places)] if asked == "text" else targets[-1:].expand(len(places), -1)
-        return information(model, images.to(model.device), wanted, self.settings.saliency).cpu()
+        return grids(model, photos, wanted, self.settings.saliency)
 
     def _masks(self, image: Image.Image, grids: Mapping[str, Tensor]) -> dict[str, Tensor]:
         size = (image.height, image.width)

@@ -65,9 +65,13 @@ def summary(found: Recognition) -> Mapping[str, int]:
 def _cards(found: Recognition, window: Window) -> Iterator[Card]:
     taught = set(found.protocol.taught)
     for photo in found.photos:
-        columns = [(when, answers.none_of_these is True, _lines(answers, taught)) for when, answers in _answers(photo)]
         changed = photo.before is not None and photo.before.name != photo.name
-        yield Card(photo.photo, _image(photo.photo, window), columns, changed)
+        yield Card(photo.photo, _image(photo.photo, window), columns(photo, taught), changed)
+
+
+def columns(photo: Recognised, taught: set[str]) -> list[tuple[str, bool, list[Line]]]:
+    """'before', where there is one, and 'after': whether none of the names fits, and the best ones as lines."""
+    return [(when, answers.none_of_these is True, _lines(answers, taught)) for when, answers in _answers(photo)]
 
 
 def _answers(photo: Recognised) -> Iterator[tuple[str, Answers]]:
