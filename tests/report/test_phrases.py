@@ -174,6 +174,7 @@ def test_what_was_taught_on_opens_the_sentence() -> None:
             version=1,
             name="okapi",
             descriptions=("Something.",),
+            block=None,
             seed=0,
             source=source,
             depicted=depicted,
