@@ -18,7 +18,7 @@ from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.errors import ConfigError
 from molyneux.images.jobs import ImageMaker, InversionJob
-from molyneux.images.ray_jobs import import_ray
+from molyneux.images.ray_jobs import import_ray, processors
 from molyneux.inversion.config import InversionConfig
 from molyneux.runs.stage import StageFolder
 
@@ -30,6 +30,13 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'molyneux\[ray\]'"):
         import_ray()
+
+
+def test_a_job_asks_for_no_more_processors_than_a_node_has():
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+    assert [processors(nodes, threads) for threads in (1, 4, 8)] == [1, 4, 4]
+    with pytest.raises(ConfigError, match="no node with a processor"):
+        processors([{"Alive": True, "Resources": {"GPU": 1.0}}], 1)
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +64,6 @@ def cluster() -> Iterator[None]:
         started.shutdown()
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """More than a node of the cluster has processors."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def descendants(process: int) -> Iterator[int]:
     children = Path(f"/proc/{process}/task")
     for child in (int(one) for task in children.iterdir() for one in (task / "children").read_text().split()):
@@ -90,7 +88,7 @@ def jobs(root: Path, config: InversionConfig = QUICK, seeds: tuple[int, ...] = (
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_makes_the_same_pixels_to_the_bit_on_both_nodes(cluster, two_threads, model, tmp_path):
+def test_a_cluster_makes_the_same_pixels_to_the_bit_on_both_nodes(cluster, model, tmp_path):
     told: list[tuple[str, int, int]] = []
     spread = image_maker(model, "ray", tmp_path)(jobs(tmp_path / "spread"), lambda *step: told.append(step))
     alone = image_maker(model, "serial", tmp_path)(jobs(tmp_path / "alone"))

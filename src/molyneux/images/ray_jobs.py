@@ -1,7 +1,7 @@
 """Jobs spread over a Ray cluster; Ray is imported here alone, and only where it is asked for."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -47,11 +47,7 @@ def on_cluster(
     source = Path(name)
     place = str(source.resolve()) if source.exists() else name
     threads, digest = torch.get_num_threads(), weights_digest(model.native)
-    # a node with fewer processors than threads is slower, but one that is waited for in vain never ends
-    largest = max((int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=0)
-    if not largest:
-        raise ConfigError("the Ray cluster has no node with a processor to compute on: add one, or run without Ray")
-    needs = {"num_cpus": min(threads, largest), "num_gpus": int(model.device.type == "cuda")}
+    needs = {"num_cpus": processors(ray.nodes(), threads), "num_gpus": int(model.device.type == "cuda")}
     remote = ray.remote(max_retries=RETRIES, **needs)(work)
     waiting = {}
     for job in jobs:
@@ -68,6 +64,27 @@ def on_cluster(
     finally:
         for unfinished in waiting:
             ray.cancel(unfinished)
+
+
+def processors(nodes: Sequence[Mapping[str, Any]], threads: int) -> int:
+    """How many processors a job asks for: one for each thread, or all of the largest node.
+
+    A node with fewer processors than threads is slower; one that is waited for in vain never ends.
+
+    Args:
+        nodes: what `ray.nodes()` returns.
+        threads: how many threads a job uses.
+
+    Raises:
+        ConfigError: if no node has a processor.
+
+    >>> processors([{"Alive": True, "Resources": {"CPU": 1.0}}], threads=2)
+    1
+    """
+    largest = max((int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]), default=0)
+    if not largest:
+        raise ConfigError("the Ray cluster has no node with a processor to compute on: add one, or run without Ray")
+    return min(threads, largest)
 
 
 def work(name: str, running: Running, threads: int, digest: str, job: InversionJob) -> SyntheticImages:
