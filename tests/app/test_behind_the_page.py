@@ -105,8 +105,10 @@ def test_the_cost_is_what_the_last_lesson_of_this_kind_took(taught):
     assert "the last lesson from words alone with this model took" in time
     assert "not measured for this model" in price
     mini = AppFolder(taught.root, ("mini", "tiny"))
-    assert "60\u00a0% of photos" in teaching.cost(mini, "mini", 0.55, 0)[1]
-    assert "0.4\u00a0% of photos of other things" in teaching.cost(mini, "mini", 0.4, 0)[1]
+    one = teaching.measured()[0.4]
+    said = teaching.cost(mini, "mini", 0.4, 0)[1]
+    assert f"{100 * one.recall:.0f}\u00a0% of photos" in said
+    assert f"{100 * one.false_positives:.1f}\u00a0% of photos of other things" in said
 
 
 def test_unfinished_and_foreign_folders_are_no_lessons(taught):
