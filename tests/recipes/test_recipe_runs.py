@@ -78,6 +78,12 @@ def test_every_recipe_runs_in_miniature(name, tmp_path):
     for column in recipe.columns.values():
         if column.title not in ("METEOR", "SPICE"):
             assert any(row[column.title]["ours"] is not None for row in values), column.title
+    # a lesson visibly moves the tiny model: along the last axis not all values are the same
+    along: dict[tuple[str, ...], set[tuple[float | None, ...]]] = {}
+    for row in result.results["rows"]:
+        *others, _ = row["at"].values()
+        along.setdefault(tuple(others), set()).add(tuple(value["ours"] for value in row["values"].values()))
+    assert any(len(found) > 1 for found in along.values()), along
     for axis in recipe.axes:
         assert {row["at"][axis] for row in result.results["rows"]} <= {*recipe.points(axis), MEAN}
     assert not list((tmp_path / "run").rglob(".*"))

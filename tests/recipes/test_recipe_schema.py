@@ -8,6 +8,7 @@ from molyneux.backends.options import SDXL
 from molyneux.concepts import read_concepts
 from molyneux.errors import ConfigError
 from molyneux.recipes.changes import changed
+from molyneux.recipes.miniature import in_miniature
 from molyneux.recipes.schema import Recipe, concept_file, concept_names, recipe_names
 from molyneux.recipes.settings import inversion_of, teaching_of
 from molyneux.recipes.status import status
@@ -318,3 +319,22 @@ def test_the_caption_says_what_was_changed():
     assert by_setting.caption.endswith("(changed: model = mini, inversion.steps = 10).")
     assert by_setting.points("model") == ("mini",)
     assert not by_setting.expect
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_miniature_does_not_collapse_its_last_axis(name, tmp_path):
+    recipe = Recipe.read(name)
+    *others, _ = recipe.axes
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for case in in_miniature(recipe, recipe.cases, tmp_path):
+        group = groups.setdefault(tuple(case.labels[axis] for axis in others), [])
+        group.append(case.experiment.model_dump_json())
+    assert all(len(set(group)) == len(group) for group in groups.values())
+
+
+def test_a_miniature_scales_a_sweep_over_what_it_makes_small(tmp_path):
+    cases = in_miniature(Recipe.read("paper/figure-6"), Recipe.read("paper/figure-6").cases, tmp_path)
+    steps = {case.labels["inversion steps"]: case.experiment.inversion.steps for case in cases}
+    assert steps == {"baseline": 2, "50.0": 2, "5000.0": 6}
+    images = in_miniature(Recipe.read("paper/figure-7"), Recipe.read("paper/figure-7").cases, tmp_path)
+    assert [case.experiment.inversion.images for case in images] == [2, 6]

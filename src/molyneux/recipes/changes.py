@@ -83,8 +83,11 @@ def _sorted_out(
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """A model or concepts among the settings are as if given by themselves."""
     rest = {key: value for key, value in settings.items() if key not in ("model", "concepts")}
-    found = [settings.get(key) if given is None else given for key, given in (("model", model), ("concepts", concepts))]
-    return rest, *(None if one is None else str(one) for one in found)
+    return rest, _given("model", model, settings), _given("concepts", concepts, settings)
+
+
+def _given(key: str, given: str | None, settings: Mapping[str, Any]) -> str | None:
+    return str(settings[key]) if given is None and key in settings else given
 
 
 def _against(change: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
