@@ -335,7 +335,7 @@ def _check_texts(argument: Argument) -> None:
         text = token.value
         if "\0" in text or unpaired(text):
             raise ConfigError(f"{argument.name} is {shown(text)}: expected text in UTF-8 without a zero character")
-        if is_path and not text.strip():
+        if may_be_path and not text.strip():
             raise ConfigError(f"{argument.name} is {text!r}: expected a path; '.' is the current folder")
         if may_be_path and any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
             raise ConfigError(

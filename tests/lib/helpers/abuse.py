@@ -333,7 +333,7 @@ HARMLESS: dict[str, str] = {
     "* csv: carriage returns": "old line ends are line ends",
     "mask: *": "the image without its mask is left out, and that is said where a file is there",
     "photo of *": "what is no file is left out, and counted",
-    "* --out: blank": "a folder may be called so",
+    "retrieve --finished: *": "a folder may be called so",
     "* --out: escape": "a folder may be called so",
     "* --out: line": "a folder may be called so",
     "* --out: colon": "a folder may be called so",
