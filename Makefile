@@ -3,6 +3,7 @@
 # make check   the same without the tests: seconds, not minutes
 # make docs    the site, in build/site; a warning is an error
 # make package sdist and wheel, checked, and the wheel tried where nothing else of the repository is
+# make abuse   thousands of bad inputs over all verbs, and what became of each (minutes)
 # make bench   the numbers of the docs (long)
 # make ... PYTHON=python3.12    the same with that Python, in a virtual environment of its own, .venv-3.12
 
@@ -26,7 +27,7 @@ BIN := $(VENV)/bin
 # one thread a process: small images gain nothing from more, and sums stay the same
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install demo test check style docs package bench
+.PHONY: help install demo test check style docs package abuse bench
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -62,6 +63,9 @@ docs: install
 
 package:
 	@scripts/package.sh $(PYTHON)
+
+abuse: install
+	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/report.py
 
 bench: install
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py

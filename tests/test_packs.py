@@ -51,6 +51,12 @@ def test_what_is_saved_is_read_to_the_bit(tmp_path):
     assert elsewhere.read_bytes() == path.read_bytes()
 
 
+def test_the_untouched_tensors_are_told_from_a_pack(tmp_path):
+    (tmp_path / "base.safetensors").write_bytes(save({"a": torch.zeros(2)}))
+    with pytest.raises(DataError, match="is no pack: it holds what the model was before"):
+        load_pack(tmp_path / "base.safetensors")
+
+
 def test_a_pack_is_plain_safetensors_with_json_in_its_header(tmp_path):
     with safe_open(pack().save(tmp_path), framework="pt") as file:
         assert set(file.keys()) == {"key", "value"}

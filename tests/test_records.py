@@ -169,7 +169,9 @@ def test_no_field_can_be_lost_or_changed_unnoticed(
     written: dict[str, tuple[Path, Draw]], kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if yaml.__with_libyaml__:  # the same in a tenth of the time
-        monkeypatch.setattr("molyneux.records.yaml.safe_load", lambda content: yaml.load(content, yaml.CSafeLoader))
+        monkeypatch.setattr(
+            "molyneux.records.read_yaml", lambda path, *_, **__: yaml.load(path.read_text(), yaml.CSafeLoader)
+        )
     folder = tmp_path / kind
     shutil.copytree(written[kind][0], folder, ignore=shutil.ignore_patterns("model", "*.safetensors"))
     draw, path = written[kind][1], folder / name

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, OutputError
 from molyneux.records import TracePoint
-from molyneux.synthetic import SyntheticImages, as_png, noise_images
+from molyneux.synthetic import SyntheticImages, as_png, description_only, noise_images
 
 RING = Concept("ring", ("A circle with a hole, in “ink”.", "Round."))
 PIXELS = torch.rand(3, 3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -47,6 +47,13 @@ def test_there_is_a_png_per_image_half_a_level_away_at_most(tmp_path):
     for file, image in zip(files, PIXELS, strict=True):
         seen = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
         assert (seen - image).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_descriptions_alone_leave_no_file_of_images(tmp_path):
+    description_only(Concept("ring", "A round band.")).save(tmp_path / "ring")
+    assert [path.name for path in (tmp_path / "ring").iterdir()] == ["images.json"]
+    again = SyntheticImages.load(tmp_path / "ring")
+    assert (len(again), again.source, again.source_descriptions) == (0, "none", ("A round band.",))
 
 
 def test_a_png_is_clamped():

@@ -59,9 +59,12 @@ def read_text(path: Path, what: str, *, limit: int = LARGEST_TEXT, error: ErrorT
     """A text file's content: UTF-8, with or without a byte order mark; errors as for `read_bytes`."""
     content = read_bytes(path, what, limit=limit, error=error)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as reason:
         raise error(f"cannot read {what} {path}: {said(reason)}; expected text in UTF-8") from reason
+    if "\0" in text:
+        raise error(f"cannot read {what} {path}: it holds a character with the code 0; expected text in UTF-8")
+    return text
 
 
 def read_json(
@@ -84,7 +87,12 @@ def read_json(
 
 
 def read_yaml(
-    path: Path, what: str, *, error: ErrorType = DataError, loader: type[yaml.SafeLoader] = yaml.SafeLoader
+    path: Path,
+    what: str,
+    *,
+    limit: int = LARGEST_YAML,
+    error: ErrorType = DataError,
+    loader: type[yaml.SafeLoader] = yaml.SafeLoader,
 ) -> Any:
     """A YAML file's content, without tags that make objects.
 
@@ -92,7 +100,7 @@ def read_yaml(
         MolyneuxError: of the type `error`: as `read_bytes`; and if it is not YAML, is nested too deeply, holds half a
             surrogate pair, or aliases that repeat one another into more than `MOST_NODES` values.
     """
-    text = read_text(path, what, limit=LARGEST_YAML, error=error)
+    text = read_text(path, what, limit=limit, error=error)
     try:
         return parse_yaml(text, loader)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as reason:
@@ -161,6 +169,14 @@ def read_table(
             f"cannot read {what} {path}: it is empty; expected the header {','.join(columns)!r} and rows below it"
         )
     return rows
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path that a file names is one of a regular file; False also for what no file can be called."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def said(reason: BaseException) -> str:

@@ -185,6 +185,11 @@ def load_pack(path: Path | str) -> Pack:
     """
     path = Path(path)
     size = path.stat().st_size if path.is_file() else 0
+    if size and path.name == UNTOUCHED:
+        raise DataError(
+            f"{path} is no pack: it holds what the model was before its packs were merged, which lie beside it as "
+            "NAME.safetensors"
+        )
     if size > LARGEST:
         raise DataError(f"{path} has {size:,} bytes: expected a pack, which has at most {LARGEST:,}")
     about, tensors = _read(path, _PACK, PackRecord, "pack")

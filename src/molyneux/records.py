@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -22,6 +21,7 @@ from pydantic_core import PydanticCustomError, to_json
 
 from molyneux.errors import DataError
 from molyneux.files import write_json
+from molyneux.foreign import LARGEST_ANNOTATIONS, LARGEST_TEXT, read_bytes, read_yaml, said
 
 SCORES, CLASSES, PREDICTIONS = "scores.json", "classes.json", "predictions.json"
 ENVIRONMENT, IMAGES, CONFIG = "environment.json", "images.json", "config.yaml"
@@ -556,14 +556,16 @@ def read_record(kind: type[RecordT], path: Path) -> RecordT:
         DataError: if the file cannot be read, or is not as `write_record` writes it, naming the field.
     """
     try:
-        content = Path(path).read_bytes()
         if path.suffix == ".yaml":
-            content = to_json(yaml.safe_load(content), inf_nan_mode="constants")
+            plain = read_yaml(path, "the record", limit=LARGEST_TEXT)
+            content = to_json(plain, inf_nan_mode="constants")
+        else:
+            content = read_bytes(path, "the record", limit=LARGEST_ANNOTATIONS)
         return kind.model_validate_json(content)
     except ValidationError as error:
         raise DataError(f"{path}: {_first(error)}; run again, or mend the file") from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {path}: {said(error)}") from error
 
 
 def parse_record(kind: type[RecordT], text: str) -> RecordT:

@@ -24,6 +24,9 @@ from molyneux.files import new_folder
 from molyneux.records import IMAGES, ImagesRecord, TracePoint, read_record, write_record
 from molyneux.shapes import Images
 
+NO_IMAGES = "none"
+"""The source of what is taught from descriptions alone."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticImages:
@@ -118,10 +121,11 @@ class SyntheticImages:
         return replace(self, concept=concept, depicted=self.depicted or self.concept.name)
 
     def save(self, folder: Path) -> None:
-        """Write `images.safetensors` (the data), `images.json` (the rest) and a PNG per image for people."""
+        """Write `images.safetensors` (the data, if any), `images.json` (the rest) and a PNG per image for people."""
         with new_folder(folder) as target:
             hidden = {} if self.hidden is None else {"hidden": self.hidden.contiguous()}
-            save_file({"pixels": self.pixels.contiguous(), **hidden}, target / "images.safetensors")
+            if self.source != NO_IMAGES:
+                save_file({"pixels": self.pixels.contiguous(), **hidden}, target / "images.safetensors")
             about = ImagesRecord(
                 version=1,
                 name=self.concept.name,
@@ -149,7 +153,8 @@ class SyntheticImages:
         folder = Path(folder)
         try:
             about = read_record(ImagesRecord, folder / IMAGES)
-            tensors = load_file(folder / "images.safetensors")
+            none = about.source == NO_IMAGES
+            tensors = {"pixels": _no_pixels()} if none else load_file(folder / "images.safetensors")
             pixels, hidden = tensors["pixels"], tensors.get("hidden")
             if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
                 raise ValueError(f"the pixels are {pixels.dtype} of shape {tuple(pixels.shape)}")
@@ -209,15 +214,18 @@ def _data_uri(image: Image.Image) -> str:
 
 def description_only(concept: Concept) -> SyntheticImages:
     """No images, only the descriptions: an edit is computed from those alone."""
-    nothing = torch.zeros(0, 3, 1, 1)
     return SyntheticImages(
         concept=concept,
-        pixels=nothing,
+        pixels=_no_pixels(),
         seed=0,
-        source="none",
+        source=NO_IMAGES,
         depicted=concept.name,
         source_descriptions=concept.descriptions,
     )
+
+
+def _no_pixels() -> torch.Tensor:
+    return torch.zeros(0, 3, 1, 1)
 
 
 def noise_images(concept: Concept, count: int, size: int, seed: int) -> SyntheticImages:

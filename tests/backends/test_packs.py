@@ -170,6 +170,13 @@ def test_the_base_of_a_model_is_saved_without_a_memory(model, tmp_path):
     assert weights_digest(load(tmp_path / "model").native) == weights_digest(model.native)
 
 
+def test_files_are_not_packs(model, tmp_path):
+    path = pack_for(model, "okapi", 1).save(tmp_path)
+    for given in ([str(path)], str(path), path, [None]):
+        with pytest.raises(DataError, match=r"expected a pack, got .*load_pack"):
+            apply(model, given)
+
+
 def test_a_pack_by_way_of_a_file_teaches_the_same_to_the_bit(model, tmp_path):
     taught = apply(model, packs_for(model))
     files = [pack.save(tmp_path) for pack in taught.packs]

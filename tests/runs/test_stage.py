@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from molyneux.errors import OutputError
+from molyneux.errors import DataError, OutputError
 from molyneux.files import new_folder, write_text
 from molyneux.runs.folder import open_run
 from molyneux.runs.stage import Stage, StageFolder
@@ -140,3 +140,32 @@ def test_what_is_timed_inside_counts_there_alone(tmp_path, monkeypatch):
         pass
     assert folder.timings == {"inner": 1.0, "outer": 2.0}
     assert json.loads((tmp_path / "run" / ".unfinished").read_text())["timings"] == folder.timings
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_is_refused_before_anything_is_finished_leaves_nothing(tmp_path, there):
+    root = tmp_path / "run"
+    if there:
+        root.mkdir()
+
+    def refuse() -> None:
+        raise DataError("a bad mask")
+
+    folder = open_run(root, {"a": 1}, {"m": "0" * 64})
+    with pytest.raises(DataError):
+        folder.run([Stage(name="maps", inputs={}, files=("maps",), make=refuse)])
+    assert root.is_dir() == there
+    assert [*tmp_path.rglob("*")] == [root] * there
+
+
+def test_a_run_that_is_refused_later_keeps_what_is_finished(tmp_path):
+    root = tmp_path / "run"
+
+    def refuse() -> None:
+        raise DataError("a bad mask")
+
+    folder = open_run(root, {"a": 1}, {"m": "0" * 64})
+    first = Stage(name="first", inputs={}, files=("first",), make=lambda: write_text(root / "first", "x"))
+    with pytest.raises(DataError):
+        folder.run([first, Stage(name="maps", inputs={}, files=("maps",), make=refuse)])
+    assert open_run(root, {"a": 2}, {"m": "0" * 64}).is_finished(first)

@@ -3,7 +3,6 @@
 import copy
 import importlib
 import inspect
-import json
 import os
 import pickle
 import warnings
@@ -26,8 +25,9 @@ from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
-from molyneux.errors import HubError, ModelError
+from molyneux.errors import DataError, HubError, ModelError
 from molyneux.files import new_folder
+from molyneux.foreign import read_json
 from molyneux.framing import Framing
 from molyneux.shapes import Features, Images
 
@@ -305,7 +305,7 @@ def model_type(folder: Path) -> str:
     if not path.is_file():
         raise ModelError(f"{folder} has no {CONFIG}: expected a folder that transformers saved")
     try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+        kind = read_json(path, "the configuration", error=ModelError)["model_type"]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} does not say what model it describes (model_type): {error}") from error
     if kind not in CLASSES:
@@ -403,8 +403,8 @@ def _has_image_processor(folder: Path) -> bool:
     if first.is_file():
         return True
     try:
-        return "image_processor" in json.loads(second.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return "image_processor" in read_json(second, "the processor")
+    except (DataError, TypeError):
         return False
 
 

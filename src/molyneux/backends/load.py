@@ -1,6 +1,5 @@
 """From a name to a model: one that Molyneux ships, a folder, or LOADER:NAME."""
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from molyneux.backends.options import LongText, Precision
 from molyneux.backends.packs import apply, recall
 from molyneux.concepts import Concept
 from molyneux.errors import DataError, HubError, ModelError
+from molyneux.foreign import read_json
 from molyneux.packs import model_named, read_listed
 from molyneux.records import CONCEPTS, PACKS, Lineage, read_record
 from molyneux.tables import SHIPPED, imported
@@ -192,9 +192,9 @@ def reader_of(folder: Path) -> str:
             return module
     kind = None
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "config.json", "the configuration")
         kind = content.get("model_type") if isinstance(content, dict) else None
-    except (OSError, ValueError):
+    except DataError:
         pass
     if kind in TYPES:
         return TYPES[kind]

@@ -8,7 +8,6 @@ peft 0.21 counts an output layer's change twice, in its forward pass and in its 
 """
 
 import importlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Generator, Tensor, nn
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
+from molyneux.foreign import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """peft's names for the two files of an adapter."""
@@ -277,8 +277,5 @@ def _merge(carrier: nn.Module, native: nn.Module) -> None:
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG} cannot be read ({error}): expected an adapter's folder") from error
+    content = read_json(folder / CONFIG, "the adapter's configuration", error=ModelError)
     return content if isinstance(content, dict) else {}

@@ -40,6 +40,7 @@ from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder, sha256
+from molyneux.foreign import read_json
 from molyneux.framing import Framing
 from molyneux.shapes import Features, Images
 
@@ -422,9 +423,9 @@ def _about(path: Path) -> _About:
     if not path.is_file():
         return _About(None, "")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "the description", error=ModelError)
         return _About(MedClipConfig(**content["architecture"]), str(content["source_sha256"]))
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise ModelError(f"{path} does not describe a MedCLIP ({error}): save or convert the model again") from error
 
 

@@ -9,7 +9,7 @@ import torch
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.digest import state_digest, weights_digest
 from molyneux.concepts import Concept
-from molyneux.errors import ConceptError, ModelError
+from molyneux.errors import ConceptError, DataError, ModelError
 from molyneux.packs import FOLDER, Merged, Pack, change, in_order, read_merged, short
 
 _ROUNDING = 3e-7
@@ -24,9 +24,13 @@ def apply(model: VisionLanguageModel, packs: Pack | Iterable[Pack]) -> DualEncod
 
     Raises:
         ConceptError: if the model has a pack of one of the names, or two packs share a name.
+        DataError: for anything but packs; files are read with `load_pack`.
         ModelError: if the model has no separate embeddings, or a pack is for another one.
     """
-    model, packs = dual_encoder(model, "a pack"), (packs,) if isinstance(packs, Pack) else tuple(packs)
+    model, packs = dual_encoder(model, "a pack"), (packs,) if isinstance(packs, Pack | str | Path) else tuple(packs)
+    for one in packs:
+        if not isinstance(one, Pack):
+            raise DataError(f"expected a pack, got {one!r:.200}: molyneux.load_pack(FILE) reads one from its file")
     check_new(model, (pack.name for pack in packs))
     merged = memory(model)
     for pack in packs:

@@ -14,7 +14,7 @@ from molyneux.backends.load import reader_of
 from molyneux.backends.lora import CONFIG as ADAPTER
 from molyneux.cards import CARD, packs_card, published
 from molyneux.errors import ConfigError, DataError, HubError
-from molyneux.foreign import read_json
+from molyneux.foreign import read_json, read_text
 from molyneux.packs import FOLDER, SUFFIX, Pack, file_name, load_pack, model_folder, read_merged
 from molyneux.records import CONCEPTS, PACKS, Lineage, PackBase, PackList, read_record
 
@@ -184,7 +184,7 @@ def _model_files(folder: Path, name: str) -> tuple[dict[str, Path | bytes], dict
         if place.endswith(SUFFIX):
             _check_tensors(folder / place)
     if (folder / CARD).is_file():
-        files[CARD] = published((folder / CARD).read_text(encoding="utf-8"), name).encode()
+        files[CARD] = published(read_text(folder / CARD, "the model's card"), name).encode()
     notes = _notes(_adapted(folder) or lineage.base, "the model's base")
     return files, left_out, notes
 

@@ -1,6 +1,5 @@
 """The Segment Anything Model, first and second, through transformers: boxes or points in, masks out."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from molyneux.backends.hugging_face import CONFIG, check_weights, fetch, quiet, read_part, read_weighted
 from molyneux.errors import ModelError
+from molyneux.foreign import read_json
 
 KINDS = {
     "sam": ("SamModel", "SamProcessor"),
@@ -100,7 +100,7 @@ def load_segmenter(name: str, device: str = "cpu") -> Segmenter:
         return load_tiny_sam()
     folder = Path(name) if Path(name).is_dir() else fetch(name)
     try:
-        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_type"]
+        kind = read_json(folder / CONFIG, "the configuration", error=ModelError)["model_type"]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG} does not say what model it describes: {error}") from error
     if kind not in KINDS:

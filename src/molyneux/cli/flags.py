@@ -14,6 +14,7 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, Token
 from molyneux.backends.options import Generation, Running
 from molyneux.datasets.windows import Window
 from molyneux.errors import ConceptError, ConfigError
+from molyneux.foreign import shown, unpaired
 from molyneux.images.choices import SOURCES, taught_controls
 from molyneux.images.config import Control
 from molyneux.inversion.config import InversionConfig
@@ -36,6 +37,20 @@ else:
     _SaliencyPreset = Literal["default", *PRESETS["saliency"]]
 
 _ABSENT = object()
+
+LONGEST_PART = 255
+"""Bytes of a file's name, on the file systems in use."""
+
+LARGEST_NUMBER = 10**9
+"""Of what is counted: images, steps, pixels."""
+
+LARGEST_SEED = 2**63 - 1
+
+_MAYBE_PATHS = {
+    "--model", "--base", "--novel", "--known", "--names", "--images-from", "--images", "--sam", "--templates",
+    "--rerank-with", "--concepts",
+}  # fmt: skip
+"""Options of text that may be the path of a file or a folder."""
 
 _CONFIGURED = (
     "model",
@@ -208,9 +223,12 @@ def presets(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) 
     A flag of another kind of update than the preset's (low-rank or not) replaces the preset's update as a whole.
 
     Raises:
-        ConfigError: if a number is not whole where it must be, or not finite.
+        ConfigError: if a number is not whole where it must be, not finite or beyond all use; if a text holds what no
+            file can; or if nothing can be called as a path is.
     """
     del app, commands
+    for argument in arguments:
+        _check_texts(argument)
     path = _chosen(arguments, "--config")
     if path:
         _configure(arguments, Path(path))
@@ -307,6 +325,25 @@ def _configure(arguments: ArgumentCollection, path: Path) -> None:
             _fill(arguments, group, config)
 
 
+def _check_texts(argument: Argument) -> None:
+    """See that what is given for a text or a path can be written down, and can be the name of a file."""
+    is_path = Path in (argument.hint, *get_args(argument.hint))
+    may_be_path = is_path or argument.name in _MAYBE_PATHS
+    for token in argument.tokens:
+        if token.source != "cli":
+            continue
+        text = token.value
+        if "\0" in text or unpaired(text):
+            raise ConfigError(f"{argument.name} is {shown(text)}: expected text in UTF-8 without a zero character")
+        if may_be_path and not text.strip():
+            raise ConfigError(f"{argument.name} is {text!r}: expected a path; '.' is the current folder")
+        if may_be_path and any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
+            raise ConfigError(
+                f"{argument.name} is {shown(text)}, of {len(text):,} characters: no file can be called so; expected at "
+                f"most {LONGEST_PART} bytes in each part of a path"
+            )
+
+
 def _check_numbers(argument: Argument) -> None:
     """See that what is given for a number is one; a rounded half would be another setting than was asked for."""
     kinds = list(_number_types(argument.hint))
@@ -319,6 +356,11 @@ def _check_numbers(argument: Argument) -> None:
         kind = kinds[place % len(kinds)]
         if kind is int and not re.fullmatch(r"[+-]?[0-9]+", token.value.strip()):
             raise ConfigError(f"{argument.name} is {token.value!r}: expected a whole number")
+        if kind is int and abs(value) > (LARGEST_SEED if argument.name.endswith("seed") else LARGEST_NUMBER):
+            raise ConfigError(
+                f"{argument.name} is {shown(token.value)}: expected at most "
+                f"{LARGEST_SEED if argument.name.endswith('seed') else LARGEST_NUMBER:,}"
+            )
         if kind is float and not math.isfinite(value):
             raise ConfigError(f"{argument.name} is {token.value!r}: expected a finite number")
 

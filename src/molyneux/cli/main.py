@@ -35,6 +35,9 @@ from molyneux.foreign import printable
 USAGE = 2
 INTERRUPTED = 130
 
+LONGEST = 1800
+"""Characters of a line on stderr."""
+
 app = App(
     name="molyneux",
     help="Teach a vision-language model to recognise what it has only read about.",
@@ -97,5 +100,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    print("molyneux:", printable(text), file=sys.stderr)
+    """One line on stderr; of a very long one its beginning and its end."""
+    line = printable(text)
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 3 :]}"
+    print("molyneux:", line, file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 from molyneux.datasets.folders import left_out_notes, listing_below
 from molyneux.errors import DataError
 from molyneux.files import leads_out
-from molyneux.foreign import LARGEST_ANNOTATIONS, read_json, read_table, shown
+from molyneux.foreign import LARGEST_ANNOTATIONS, is_file, read_json, read_table, shown
 
 LISTS = ("captions.csv", "captions.txt", "annotations.json", "dataset*.json", "annotations/captions_*.json")
 """What a list of captions is called: Flickr8k's tables, ours in COCO's layout, Karpathy's, and COCO's own."""
@@ -168,6 +168,9 @@ def read_coco_captions(path: Path, images: Path) -> CaptionedPhotos:
         pairs = [(names[entry["image_id"]], entry["caption"]) for entry in entries if "caption" in entry]
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not laid out as COCO's captions are: {error!r} is not to be found") from error
+    for name in names.values():
+        if not isinstance(name, str):
+            raise DataError(f"{path}: expected a photo's name, got {shown(name)}")
     place = {name: index for index, name in enumerate(names.values())}
     return _captioned(path, images, sorted(pairs, key=lambda pair: place[pair[0]]))
 
@@ -215,9 +218,9 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
     for name in captions:
         if leads_out(name):
             raise DataError(f"{path}: the photo's name {name!r} leads out of {root}: expected a file within")
-        if not (root / name).is_file():
+        if not is_file(root / name):
             raise DataError(
-                f"{path} names the photo {name!r}, which is not in {root}: "
+                f"{path} names the photo {shown(name, 200)}, which is not in {root}: "
                 "add it, take its captions out, or give the folder of the photos"
             )
     listing = listing_below(root)

@@ -1,13 +1,12 @@
 """A run's folder: new, to be continued, or taken; a marker tells a run that is not finished."""
 
 import errno
-import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -15,9 +14,10 @@ import yaml
 
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.files import new_folder, write_json, write_text
+from molyneux.foreign import LARGEST_TEXT, read_json, read_yaml
 from molyneux.records import CONFIG
 from molyneux.runs.options import Progress
-from molyneux.runs.stage import Stage, StageFolder, remove
+from molyneux.runs.stage import WORK, Stage, StageFolder, remove
 
 MARKER = ".unfinished"
 
@@ -66,6 +66,9 @@ class RunFolder(StageFolder):
         """Of the process that began the run: sums in another order end in other last digits."""
         self.failed = False
         """Whether a stage ended in an error, so that the run as it was asked for cannot be finished."""
+        self.kept = False
+        """Whether the folder was there before the run."""
+        self._gone = False
         self._inner = 0.0
         self._lock = locked(
             self.work / "lock",
@@ -78,7 +81,8 @@ class RunFolder(StageFolder):
             super().run(stages)
         except (ConfigError, DataError, ModelError):
             self.failed = True
-            self._write_marker()
+            if not self._discard():
+                self._write_marker()
             raise
 
     def use(self, weights: Mapping[str, str]) -> None:
@@ -130,7 +134,25 @@ class RunFolder(StageFolder):
                 remove(hidden)
         (self.root / MARKER).unlink(missing_ok=True)
 
+    def _discard(self) -> bool:
+        """Remove the run again if there is nothing in it to go on from; the folder itself stays if it was there."""
+        own = {self.root / name for name in (MARKER, CONFIG, WORK)}
+        if {*self.root.iterdir()} - own or any(path.is_file() and path.name != "lock" for path in self.work.rglob("*")):
+            return False
+        self._gone = True
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        for path in own:
+            remove(path)
+        if not self.kept:
+            with suppress(OSError):
+                self.root.rmdir()
+        return True
+
     def _write_marker(self) -> None:
+        if self._gone:
+            return
         write_json(
             self.root / MARKER,
             {
@@ -153,6 +175,7 @@ def open_run(
             number of threads.
     """
     text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
+    kept = Path(root).exists()
     if not check_out(root, resolved):
         with new_folder(root) as target:
             write_json(target / MARKER, {})
@@ -162,6 +185,7 @@ def open_run(
         marker = _read_marker(root)
         write_json(root / MARKER, {"threads": marker.get("threads"), "timings": marker.get("timings", {})})
     folder = RunFolder(root, _read_marker(root), on_step)
+    folder.kept = kept
     if folder.threads != threads():
         raise OutputError(
             f"{root} holds an unfinished run on {folder.threads} threads, and this process has {threads()}, which "
@@ -207,16 +231,16 @@ def is_unfinished(root: Path) -> bool:
 
 def _read_marker(root: Path) -> dict[str, Any]:
     try:
-        content = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{root / MARKER} cannot be read ({error}): remove the folder") from error
+        content = read_json(root / MARKER, "the mark of a run")
+    except DataError as error:
+        raise OutputError(f"{error}: remove the folder {root}") from error
     return content if isinstance(content, dict) else {}
 
 
 def _config(root: Path) -> Any:
     try:
-        return yaml.safe_load((root / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_yaml(root / CONFIG, "the configuration", limit=LARGEST_TEXT)
+    except DataError:
         return None
 
 

@@ -1,6 +1,5 @@
 """From a name, a folder or a weights file to a model of the open_clip family."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from molyneux.backends.open_clip.build import TEXT_FILES, build
 from molyneux.backends.open_clip.model import OpenClipEncoder
 from molyneux.backends.open_clip.weights import CONFIG, load_weights, weights_in
 from molyneux.errors import ModelError
+from molyneux.foreign import read_json
 
 HUB = "hf-hub:"
 FOLDER = "local-dir:"
@@ -66,7 +66,7 @@ def load_folder(folder: Path, *, name: str = "") -> OpenClipEncoder:
         raise ModelError(f"{folder} has no {CONFIG}: expected a folder that Molyneux or open_clip saved")
     weights = weights_in(folder)
     with _built(str(folder / CONFIG)):
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG, "the configuration", error=ModelError)
         text = config["model_cfg"]["text_cfg"]
         model = build(name or str(folder), config, {key: _text_folder(folder, text, key) for key in TEXT_FILES})
     load_weights(model, weights)
@@ -104,7 +104,7 @@ def _load_from_hub(rest: str) -> OpenClipEncoder:
         description = Path(download_pretrained_from_hf(repository, filename=CONFIG))
         weights = Path(download_pretrained_from_hf(repository))
     with _built(f"open_clip:{rest}"):
-        config = json.loads(description.read_text(encoding="utf-8"))
+        config = read_json(description, "the configuration", error=ModelError)
         config = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
     return _load_fetched(rest, config, weights)
 

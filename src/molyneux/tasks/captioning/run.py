@@ -83,6 +83,8 @@ class CaptionSettings:
         check_seed(self.seed)
         if self.images is None and self.references is None:
             raise ConfigError("nothing to caption: give a folder of photos, or a list of references with its photos")
+        if self.references is None and self.split != "test":
+            raise ConfigError(f"the split is {self.split!r}, and there is no list that has splits: give the references")
         if self.samples < 0:
             raise ConfigError(f"the number of samples is {self.samples}: expected at least 0")
         taken = next((name for name in self.controls if name in ("before", "after")), None)

@@ -62,6 +62,8 @@ class ClassTexts:
     def __post_init__(self) -> None:
         if self.descriptions is not None and self.pools is not None:
             raise ConfigError("texts come from descriptions or from pools: give one of --descriptions and --pools")
+        if self.pool_prompts < 1:
+            raise ConfigError(f"pool-prompts is {self.pool_prompts}: expected a whole number of at least 1")
 
 
 def read_templates(spec: str) -> tuple[str, ...]:

@@ -335,6 +335,8 @@ def _texts(settings: LocaliseSettings, item: Marked) -> tuple[str, ...]:
         ConfigError: if nobody says.
     """
     if settings.texts:
+        if not all(text.strip() for text in settings.texts):
+            raise ConfigError("a text to look for is empty: expected words, such as 'a dog'")
         return settings.texts
     if item.sought is None:
         raise ConfigError(f"nothing to look for: {settings.images} does not say what is marked; give a text")

@@ -1,6 +1,5 @@
 """A few photos for a report to show, each with every model's answers: something to look at, no measure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from molyneux.datasets.names import name_key
 from molyneux.datasets.photos import check_headers
 from molyneux.errors import DataError
 from molyneux.files import write_bytes
+from molyneux.foreign import read_json
 from molyneux.records import Place, ShownAnswers, ShownPhoto, ShownPhotos
 from molyneux.tasks.classification.predictions import thumbnail
 from molyneux.tasks.classification.prompts import PROMPTS, Ensemble
@@ -116,10 +116,7 @@ def _answers(photo: Recognised, concepts: Sequence[str]) -> ShownAnswers:
 def _credits(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the credits {path}: {' '.join(str(error).split())}") from error
+    content = read_json(path, "the credits")
     if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
         raise DataError(f"{path} is no mapping of photo to credit: expected text for each")
     return content
