@@ -74,7 +74,7 @@ def example(page: Page, name: str) -> None:
 
 def opened(browser: Any, address: str, **options: Any) -> Page:
     page: Page = browser.new_context(**options).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(240_000)
     page.goto(address)
     page.wait_for_selector("#teach")
     return page

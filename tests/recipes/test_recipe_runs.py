@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import molyneux
+from helpers.command import Command
 from helpers.runs import Counter, Killed
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
@@ -77,6 +78,12 @@ def test_every_recipe_runs_in_miniature(name, tmp_path):
     for column in recipe.columns.values():
         if column.title not in ("METEOR", "SPICE"):
             assert any(row[column.title]["ours"] is not None for row in values), column.title
+    # a lesson visibly moves the tiny model: along the last axis not all values are the same
+    along: dict[tuple[str, ...], set[tuple[float | None, ...]]] = {}
+    for row in result.results["rows"]:
+        *others, _ = row["at"].values()
+        along.setdefault(tuple(others), set()).add(tuple(value["ours"] for value in row["values"].values()))
+    assert any(len(found) > 1 for found in along.values()), along
     for axis in recipe.axes:
         assert {row["at"][axis] for row in result.results["rows"]} <= {*recipe.points(axis), MEAN}
     assert not list((tmp_path / "run").rglob(".*"))
@@ -252,6 +259,23 @@ def test_the_library_runs_a_recipe_by_its_name(tmp_path, monkeypatch):
     seconds = [row["values"]["seconds"] for row in result.results["rows"]]
     assert [value["paper"] for value in seconds] == [None, 3460]
     assert all(value["ours"] > 0 for value in seconds)
+
+
+def test_a_table_says_which_model_it_was_made_with(place, tmp_path):
+    only = {"learning rate": "baseline", "concept": "ring"}
+    result = run_recipe(settings_for(place, tmp_path / "run", only=only, model="tiny:coca", changes={"seed": 1}))
+    assert "A ring and a cross (changed: model = tiny:coca, seed = 1)." in result.table
+    assert {"changed: model = tiny:coca", "changed: seed = 1"} <= set(result.results["notes"])
+    assert all(value["paper"] is None for value in result.results["rows"][0]["values"].values())
+
+
+def test_settings_stand_behind_one_flag_or_each_behind_its_own(capsys, tmp_path):
+    molyneux = Command(capsys)
+    given = ("--set", "inversion.noise=1", "seed=2"), ("--set", "inversion.noise=1", "--set", "seed=2")
+    for place, flags in enumerate(given):
+        ended = molyneux("run", "paper/figure-7", "--miniature", "--out", tmp_path / str(place), "--json", *flags)
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out)["changed"] == {"inversion.noise": 1, "seed": 2}
 
 
 def _until(mark: str):

@@ -8,12 +8,23 @@ from molyneux.backends.options import SDXL
 from molyneux.concepts import read_concepts
 from molyneux.errors import ConfigError
 from molyneux.recipes.changes import changed
+from molyneux.recipes.miniature import in_miniature
 from molyneux.recipes.schema import Recipe, concept_file, concept_names, recipe_names
 from molyneux.recipes.settings import inversion_of, teaching_of
 from molyneux.recipes.status import status
+from molyneux.recipes.table import markdown
 from molyneux.teaching.config import LoRA
 
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "paper" / "paper.txt"
+
+NUMBERS = Path(__file__).with_name("paper_numbers.txt").read_text(encoding="utf-8").split("\n")
+
+# figures with the numbers of a table, and what stands before that table's points of CLIP ViT-B/32
+SAME_AS = {
+    "figure-10": ("supplement-table-1", None),
+    "figure-13": ("supplement-table-1", "vision tower, "),
+    "figure-14": ("supplement-table-1", "with the name, "),
+}
 
 PLAIN = {
     "paper": "Table 0",
@@ -172,6 +183,8 @@ def test_the_digest_follows_what_decides_the_numbers_alone(write):
         ({"expect": [{"weather": "fine"}]}, "'weather', which is no axis and no column"),
         ({"expect": [{"concept": "okapi", "recall": 1}]}, "concept 'okapi', which is no point"),
         ({"expect": [{"recall": [1, 2]}]}, "2 numbers for 'recall'"),
+        ({"cells": [{"at": {"concept": "okapi"}}]}, "a cell at concept 'okapi'"),
+        ({"others": {"BLIP": {"weather": 1}}}, "'weather' of BLIP"),
         ({"extends": "paper/nosuch"}, "extends 'paper/nosuch'"),
     ],
 )
@@ -223,3 +236,105 @@ def test_other_concepts_take_the_place_of_all(tmp_path):
     path.write_text("okapi: A striped animal.\n")
     recipe = changed(Recipe.read("paper/supplement-table-1"), {}, None, str(path))
     assert recipe.points("concept") == ("okapi",)
+
+
+def printed(recipe):
+    """Rows of points, column and numbers, as the paper's text has them."""
+    name = recipe.name.removeprefix("paper/")
+    source, before = SAME_AS.get(name, (name, None))
+    rows = [[cell.strip() for cell in line.split("|")] for line in NUMBERS if line.startswith(f"{source} |")]
+    if before:
+        rows = [[at, before + point.partition(", ")[2], *rest] for at, point, *rest in rows if "ViT-B/32" in point]
+    return [(point, title, numbers.split()) for _, point, title, numbers in rows]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_papers_numbers_are_as_its_text_prints_them(name):
+    recipe = Recipe.read(name)
+    *others, last = recipe.axes
+    rows = printed(recipe)
+    assert rows
+    for point, title, numbers in rows:
+        cases = [case for case in recipe.cases if ", ".join(case.labels[axis] for axis in others) == point]
+        assert [case.labels[last] for case in cases] == list(recipe.points(last))[: len(cases)]
+        found = [recipe.expected(case.labels, title) for case in cases]
+        assert len(found) == len(numbers), point
+        for own, number in zip(found, numbers, strict=True):
+            assert number == "?" or own == (None if number == "-" else float(number)), (point, title)
+
+
+def test_numbers_of_other_systems_are_the_papers():
+    titles = ("BLEU@4", "METEOR", "CIDEr", "SPICE")
+    rows = [line.split(" | ")[1:] for line in NUMBERS if line.startswith("others |")]
+    expected = {
+        system: {title: float(own) for title, own in zip(titles, numbers.split(), strict=True) if own != "-"}
+        for system, numbers in rows
+    }
+    recipe = Recipe.read("paper/supplement-table-6")
+    assert recipe.others == expected
+    row = next(line for line in markdown(recipe, []).split("\n") if line.startswith("| BLIP |"))
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        *("BLIP", "–", "–", "40.4", "–", "–", "–", "136.7", "–", "–", "–")
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name != "paper/figure-7"])
+def test_with_another_model_all_rows_stay(name):
+    recipe = Recipe.read(name)
+    other = changed(recipe, {}, "mini", None)
+    assert {case.experiment.model for case in other.cases} == {"mini"}
+    assert {case.experiment.taught for case in other.cases} == {True, False}
+    for axis in recipe.axes:
+        assert axis == "model" or other.points(axis) == recipe.points(axis)
+    assert other.caption.endswith("(changed: model = mini).")
+    assert not other.expect
+
+
+def test_cells_change_single_combinations():
+    recipe = Recipe.read("paper/supplement-table-6")
+    rates = {
+        tuple(case.labels.values()): (case.experiment.teaching.learning_rate, case.experiment.teaching.caption_weight)
+        for case in recipe.cases
+        if case.experiment.taught
+    }
+    weight = rates["CoCa", "KT with decoder"][1]
+    assert weight > 0
+    assert rates == {
+        ("CoCa", "KT"): (6e-5, 0),
+        ("CoCa", "KT with decoder"): (9e-5, weight),
+        ("CoCa FT", "KT"): (2e-5, 0),
+        ("CoCa FT", "KT with decoder"): (5e-6, weight),
+    }
+    given = changed(recipe, {"teaching.learning_rate": 1e-3}, None, None)
+    assert {case.experiment.teaching.learning_rate for case in given.cases if case.experiment.taught} == {1e-3}
+    assert [
+        case.labels["method"] for case in Recipe.read("paper/table-4").cases if case.labels["model"] == "MedCLIP"
+    ] == ["baseline"]
+
+
+def test_the_caption_says_what_was_changed():
+    recipe = Recipe.read("paper/supplement-table-1")
+    assert changed(recipe, {}, "ViLT=folder/vilt", None).caption.endswith("(changed: model ViLT = folder/vilt).")
+    by_setting = changed(recipe, {"model": "mini", "inversion.steps": 10}, None, None)
+    assert by_setting.caption.endswith("(changed: model = mini, inversion.steps = 10).")
+    assert by_setting.points("model") == ("mini",)
+    assert not by_setting.expect
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_miniature_does_not_collapse_its_last_axis(name, tmp_path):
+    recipe = Recipe.read(name)
+    *others, _ = recipe.axes
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for case in in_miniature(recipe, recipe.cases, tmp_path):
+        group = groups.setdefault(tuple(case.labels[axis] for axis in others), [])
+        group.append(case.experiment.model_dump_json())
+    assert all(len(set(group)) == len(group) for group in groups.values())
+
+
+def test_a_miniature_scales_a_sweep_over_what_it_makes_small(tmp_path):
+    cases = in_miniature(Recipe.read("paper/figure-6"), Recipe.read("paper/figure-6").cases, tmp_path)
+    steps = {case.labels["inversion steps"]: case.experiment.inversion.steps for case in cases}
+    assert steps == {"baseline": 2, "50.0": 2, "5000.0": 6}
+    images = in_miniature(Recipe.read("paper/figure-7"), Recipe.read("paper/figure-7").cases, tmp_path)
+    assert [case.experiment.inversion.images for case in images] == [2, 6]

@@ -39,12 +39,14 @@ def run(
         Parameter(help="A new folder, or that of the same run to continue it; by default runs/ and the recipe's name."),
     ] = None,
     only: Annotated[
-        tuple[str, ...], Parameter(show_default=False, help="AXIS=POINT: of an axis this point alone.")
+        tuple[str, ...],
+        Parameter(consume_multiple=True, show_default=False, help="AXIS=POINT: of an axis this point alone."),
     ] = (),
     settings: Annotated[
         tuple[str, ...],
         Parameter(
             name="--set",
+            consume_multiple=True,
             show_default=False,
             help="SETTING=VALUE in all experiments: inversion.steps=300, teaching.preset=default or images=noise.",
         ),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -18,6 +19,7 @@ from molyneux.recipes.schema import (
     Localisation,
     Recipe,
     Retrieval,
+    Sweep,
 )
 from molyneux.recipes.table import as_number
 
@@ -26,6 +28,12 @@ MEANINGLESS = "miniature: these numbers mean nothing but that it runs"
 SIDE = 32
 CONCEPTS, IMAGES, STEPS, PHOTOS = 2, 2, 2, 2
 """Of a recipe's concepts the first; images of each, steps to make them, and photos of each class."""
+
+SWEPT = {"inversion.steps": (STEPS, 6), "inversion.images": (IMAGES, 6)}
+"""Of settings that are made small, the values at the first and the last point of a sweep over them."""
+
+FASTER = 1000
+"""How much larger fine-tuning's learning rate is, so that a few steps move a tiny model."""
 
 EXTERNAL = "images"
 """The folder of what is drawn in place of a text-to-image model's images."""
@@ -41,7 +49,7 @@ def in_miniature(recipe: Recipe, cases: Sequence[Case], root: Path, *, own_model
     """
     kept = {axis: _ends(recipe.points(axis)) for axis in recipe.axes}
     return tuple(
-        Case(case.labels, _small(case.experiment, root, own_model))
+        Case(case.labels, _swept(recipe, case, _small(case.experiment, root, own_model)))
         for case in cases
         if all(label in kept[axis] for axis, label in case.labels.items()) and _is_first(recipe, case)
     )
@@ -68,7 +76,11 @@ def draw_data(experiments: Sequence[Experiment], root: Path) -> dict[str, Path]:
         if isinstance(task, Retrieval | Captioning | Localisation):
             found[task.data] = root / task.data
             if not found[task.data].exists():
-                (_draw_marked if isinstance(task, Localisation) else _draw_captioned)(found[task.data])
+                if isinstance(task, Localisation):
+                    _draw_marked(found[task.data])
+                else:
+                    # the finer a recall, the smaller a change that it shows; each sentence takes time to write
+                    _draw_captioned(found[task.data], SHAPES if isinstance(task, Retrieval) else SHAPES[:4])
         elif isinstance(task, Classification):
             if task.novel is not None:
                 for name in {task.novel, EXTERNAL} if experiment.images == str(root / EXTERNAL) else {task.novel}:
@@ -97,6 +109,16 @@ def _is_first(recipe: Recipe, case: Case) -> bool:
     return recipe.axes.get(CONCEPT) != "each" or case.labels[CONCEPT] in first
 
 
+def _swept(recipe: Recipe, case: Case, small: Experiment) -> Experiment:
+    """The small experiment with what a sweep over a setting that was made small says of it: little, or more."""
+    for axis, found in recipe.axes.items():
+        if isinstance(found, Sweep) and found.set in SWEPT:
+            name = found.set.removeprefix("inversion.")
+            change: dict[str, Any] = {name: SWEPT[found.set][case.labels[axis] == recipe.points(axis)[-1]]}
+            small = small.model_copy(update={"inversion": replace(small.inversion, **change)})
+    return small
+
+
 def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
     inversion = replace(
         experiment.inversion, images=IMAGES, steps=STEPS, size=0, view=0, growth=(), trace_every=1, canvas="pixels"
@@ -123,6 +145,7 @@ def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
                 experiment.teaching,
                 steps=min(experiment.teaching.steps, STEPS),
                 epochs=min(experiment.teaching.epochs, 1),
+                learning_rate=FASTER * experiment.teaching.learning_rate,
             ),
         }
     )
@@ -133,11 +156,11 @@ def _draw_classes(root: Path, names: Sequence[str], seed: int) -> None:
     write_folder(root, {name: draw_shapes(shape, PHOTOS, SIDE, seed=seed) for name, shape in shapes.items()})
 
 
-def _draw_captioned(root: Path) -> None:
+def _draw_captioned(root: Path, shapes: Sequence[str]) -> None:
     with new_folder(root) as target:
         (target / "images").mkdir()
         lines = ["image,caption"]
-        for shape in SHAPES[:4]:
+        for shape in shapes:
             (image,) = draw_shapes(shape, 1, SIDE, seed=1)
             image.save(target / "images" / f"{shape}.png")
             lines += [f"{shape}.png,a drawing of a {shape}.", f"{shape}.png,one {shape} on a plain ground"]

@@ -17,7 +17,7 @@ from molyneux.images.jobs import ImageMaker
 from molyneux.images.sources import check_images, run_images
 from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
-from molyneux.recipes.changes import changed
+from molyneux.recipes.changes import changed, marked, said_changes
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
 from molyneux.recipes.table import markdown, plot, rows
@@ -78,7 +78,11 @@ def run_recipe(
     recipe = changed(settings.recipe, settings.changes, settings.model, settings.concepts)
     cases = wanted(recipe, settings.only)
     if settings.miniature:
-        cases = in_miniature(recipe, cases, settings.out / DRAWN, own_model=settings.model is not None)
+        own_model = any(said.startswith("model") for said in said_of(settings))
+        cases = in_miniature(recipe, cases, settings.out / DRAWN, own_model=own_model)
+        if not own_model:
+            tiny = ", ".join(dict.fromkeys(case.experiment.model for case in cases))
+            recipe = recipe.but(caption=marked(settings.recipe.caption, [f"model = {tiny}", *said_of(settings)]))
     experiments = [case.experiment for case in cases]
     resolved = _resolved(settings, recipe, cases)
     _check_named(recipe, settings)
@@ -205,12 +209,17 @@ class RecipeRun:
         return None if on_step is None else lambda what, done, of: on_step(f"[{place}/{total}] {what}", done, of)
 
 
+def said_of(settings: RecipeSettings) -> tuple[str, ...]:
+    """What was changed, as a table says it."""
+    return said_changes(settings.changes, settings.model, settings.concepts)
+
+
 def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
     """What has to be said beside the numbers."""
     found = [MEANINGLESS] if settings.miniature else []
-    found += [f"changed: {key} = {value}" for key, value in settings.changes.items()]
-    if settings.concepts is not None:
-        found.append(f"changed: the concepts of {settings.concepts}")
+    found += [f"changed: {text}" for text in said_of(settings)]
+    if recipe.others:
+        found.append(f"{', '.join(recipe.others)}: the paper's numbers of other systems, which are not run here")
     return found + [f"known difference: {text}" for text in recipe.differences]
 
 

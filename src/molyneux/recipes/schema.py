@@ -180,6 +180,21 @@ class Needs(_Strict):
 Points = dict[str, dict[str, Any]]
 
 
+class Cell(_Strict):
+    """What holds for some combinations of points alone."""
+
+    at: dict[str, str] = Field(min_length=1)
+    """By axis, the point."""
+    change: dict[str, Any] = {}
+    """To the experiment, after those of the points."""
+    left_out: bool = False
+    """Whether there is no such experiment."""
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Whether the combination is one of them."""
+        return all(labels.get(axis) == point for axis, point in self.at.items())
+
+
 class Recipe(_Strict):
     """An experiment, and the paper's numbers beside which its own are printed."""
 
@@ -196,11 +211,14 @@ class Recipe(_Strict):
     """Where this is known to differ from what the paper did."""
     experiment: dict[str, Any]
     axes: dict[str, Literal["each"] | Sweep | Points] = Field(min_length=1)
+    cells: tuple[Cell, ...] = ()
     columns: dict[str, Column] = Field(min_length=1)
     """By the path within the scores, with dots, where {concept} stands for the concept's name."""
     expect: tuple[dict[str, Any], ...] = ()
     """The paper's numbers: points of axes, and by title of column a number, or one for each point of the last axis."""
 
+    others: dict[str, dict[str, float]] = {}
+    """Systems that the paper names for comparison and that are not run: its numbers of each, by title of column."""
     average: dict[str, tuple[float | None, ...]] = {}
     """The paper's means over all points of the other axes, by title of column, for each point of the last axis."""
 
@@ -233,7 +251,9 @@ class Recipe(_Strict):
     @property
     def digest(self) -> str:
         """Of all that decides its numbers."""
-        whole = self.model_dump(mode="json", include={"experiment", "axes", "columns"})
+        # recipes without cells keep the digest that they had before there were any
+        decide = {"experiment", "axes", "columns", *(["cells"] if self.cells else [])}
+        whole = self.model_dump(mode="json", include=decide)
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
     def points(self, axis: str) -> tuple[str, ...]:
@@ -253,7 +273,11 @@ class Recipe(_Strict):
         self, experiment: Mapping[str, Any], axes: list[tuple[str, Any]], labels: Mapping[str, str]
     ) -> Iterator["Case"]:
         if not axes:
-            yield Case(dict(labels), self._lesson(experiment, labels))
+            cells = [cell for cell in self.cells if cell.holds(labels)]
+            for cell in cells:
+                experiment = merged(experiment, cell.change)
+            if not any(cell.left_out for cell in cells):
+                yield Case(dict(labels), self._lesson(experiment, labels))
             return
         (axis, found), *rest = axes
         if found == "each":
@@ -279,6 +303,14 @@ class Recipe(_Strict):
         for title, values in self.average.items():
             if title not in titles or len(values) != count:
                 raise ConfigError(f"the recipe {self.name} has {len(values)} averages of {title!r}: expected {count}")
+        for cell in self.cells:
+            for axis, point in cell.at.items():
+                if axis not in self.axes or point not in self.points(axis):
+                    raise ConfigError(f"the recipe {self.name} has a cell at {axis} {point!r}, which is no point of it")
+        for system, numbers in self.others.items():
+            stray = next((title for title in numbers if title not in titles), None)
+            if stray is not None:
+                raise ConfigError(f"the recipe {self.name} has {stray!r} of {system}, which is no column")
         for entry in self.expect:
             for key, value in entry.items():
                 if key in self.axes:

@@ -31,7 +31,12 @@ def rows(recipe: Recipe, cases: Sequence[Case], scores: Sequence[Mapping[str, An
 def markdown(recipe: Recipe, found: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
     """The rows as a table below the recipe's title, and notes below it."""
     axes, titles = list(recipe.axes), [column.title for column in recipe.columns.values()]
-    compared = [title for title in titles if any(row["values"][title]["paper"] is not None for row in found)]
+    compared = [
+        title
+        for title in titles
+        if any(row["values"][title]["paper"] is not None for row in found)
+        or any(title in numbers for numbers in recipe.others.values())
+    ]
     head = [*axes, *(cell for title in titles for cell in (title, *(["paper"] if title in compared else [])))]
     lines = [_line(head), _line(["---"] * len(axes) + ["---:"] * (len(head) - len(axes)))]
     reasons: dict[str, None] = {}
@@ -42,6 +47,11 @@ def markdown(recipe: Recipe, found: Sequence[Mapping[str, Any]], notes: Sequence
             if value["ours"] is None and value["why"]:
                 reasons.setdefault(f"{title}: {value['why']}")
             cells += [number(value["ours"]), *([number(value["paper"])] if title in compared else [])]
+        lines.append(_line(cells))
+    for system, numbers in recipe.others.items():
+        cells = [system, *[NO_NUMBER] * (len(axes) - 1)]
+        for title in titles:
+            cells += [NO_NUMBER, *([number(numbers.get(title))] if title in compared else [])]
         lines.append(_line(cells))
     below = [f"- {text}" for text in (*notes, *reasons)]
     return "\n".join([f"# {recipe.name}: {recipe.paper}", "", recipe.caption, "", *lines, "", *below]).rstrip() + "\n"
@@ -105,6 +115,9 @@ def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str 
             axes.set_xscale("log")
         axes.set(xlabel=axis, ylabel=title)
     axes.legend(fontsize=7)
+    _, mark, said = recipe.caption.partition("(changed: ")
+    if mark:
+        figure.suptitle(f"changed: {said.removesuffix(').')}", fontsize=8)
     content = io.BytesIO()
     figure.savefig(content, dpi=150, format="png")
     write_bytes(path, content.getvalue())
