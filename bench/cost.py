@@ -1,12 +1,22 @@
-"""What the default lesson costs on a model of real size, with random weights: seconds and peak memory.
+"""What teaching costs on a model of real size, with random weights: seconds and peak memory.
 
-    python bench/cost.py                              # mini and ViT-B/32
-    python bench/cost.py --model open_clip:ViT-L-14
+    python bench/cost.py                                               # mini and ViT-B/32
+    python bench/cost.py --model open_clip:ViT-L-14 --quick            # a part of the replay images, scaled
+    python bench/cost.py --updates --model open_clip:ViT-L-14 --images 4
 
 Prints one row for each stage, on one thread: reading the known texts and making the replay images, once for each
-model; a first and a second concept, each from text to taught model; and 300 concepts at once. Each model has a process
-of its own, so that its peak memory is its own. NAME of 'open_clip:NAME' is one of open_clip's; its weights are drawn at
-random, and 'mini' keeps its own.
+model; a first and a second concept, each from text to taught model; and 300 concepts at once. Seconds are the
+processor's, so that others on the machine count little. Each model has a process of its own, so that its peak memory is
+its own. NAME of 'open_clip:NAME' is one of open_clip's; its weights are drawn at random, and 'mini' keeps its own.
+
+With --quick, replay images are made of 2 of the 20 classes in 3 of the 30 steps, and the time is multiplied by 100; the
+lessons then read 20 images of noise, which costs the same. 300 concepts at once are left out.
+
+With --updates, one row for each way in which weights can move, in a process of its own, with the loss 'anchors' and
+100 known names: seconds of a step, of the bare forward and backward pass of the moving tower by open_clip alone in the
+same process, taken in turns, and their ratio; the seconds of the 20 steps of a lesson on one concept; and peak memory.
+A step has --images images, a quarter of them the concept's and the rest replay; the lesson's seconds are scaled to the
+16 and 48 of the defaults.
 """
 
 import argparse
@@ -17,21 +27,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 MODELS = ("mini", "open_clip:ViT-B-32-quickgelu")
+UPDATES = ("tower", "blocks", "projection", "text", "LoRA")
 MANY = 300
+QUICK = {"count": 2, "together": 2, "steps": 3}
+STEPS = 3
+"""Of an update, the first of which is not timed."""
 
 
 def timed(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     function()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
-def measure(name: str) -> None:
+def measure(name: str, quick: bool) -> None:
     """Print the rows of one model."""
     from speed import peak_mib
 
@@ -41,6 +57,7 @@ def measure(name: str) -> None:
     from molyneux.datasets.imagenet import imagenet_names
     from molyneux.images.config import ReplayConfig
     from molyneux.images.replay import make_replay
+    from molyneux.inversion.config import InversionConfig
     from molyneux.pipeline.known_texts import load_known_texts
     from molyneux.teaching.config import TeachingConfig
 
@@ -51,23 +68,116 @@ def measure(name: str) -> None:
             source = str(Path(scratch) / "model")
             random_weights(name.partition(":")[2], Path(source))
         model = dual_encoder(load(source), "a lesson")
-        rows = {"the model alone": (0.0, peak_mib())}
+        print(f"| {name} | the model alone | | {peak_mib():,.0f} |", flush=True)
 
-        def row(what: str, function: Callable[[], object]) -> None:
-            rows[what] = (timed(function), peak_mib())
+        def row(what: str, function: Callable[[], object], scale: float = 1.0) -> None:
+            print(f"| {name} | {what} | {timed(function) * scale:.1f} | {peak_mib():,.0f} |", flush=True)
 
         names = imagenet_names()
         replay = []
         row("once: known texts", lambda: load_known_texts(model, names, TeachingConfig()))
-        row("once: replay images", lambda: replay.extend(make_replay(model, ReplayConfig(), Path(scratch) / "groups")))
+        config = ReplayConfig()
+        if quick:
+            config = replace(
+                config,
+                count=QUICK["count"],
+                together=QUICK["together"],
+                inversion=InversionConfig(steps=QUICK["steps"]),
+            )
+        scale = (ReplayConfig().count / config.count) * (ReplayConfig().inversion.steps / config.inversion.steps)
+        what = "once: replay images" + (f", a part times {scale:.0f}" if quick else "")
+        row(what, lambda: replay.extend(make_replay(model, config, Path(scratch) / "groups")), scale)
+        if quick:
+            replay = noise(names[: ReplayConfig().count], model.image_size)
         okapi = Concept("okapi", "A hoofed animal with a dark brown velvety body and striped legs.")
         moongate = Concept("moongate", "A perfectly circular archway built from uniformly cut stones.")
         row("a first concept", lambda: teach(model, okapi, known=names, replay=replay))
         row("a second concept", lambda: teach(model, moongate, known=names, replay=replay))
         many = [Concept(f"thing {number}", f"A thing with {number} legs.") for number in range(MANY)]
-        row(f"{MANY} concepts at once", lambda: teach(model, many, known=names, replay=replay))
-        for what, (seconds, peak) in rows.items():
-            print(f"| {name} | {what} | {seconds:.1f} | {peak:,.0f} |", flush=True)
+        if not quick:
+            row(f"{MANY} concepts at once", lambda: teach(model, many, known=names, replay=replay))
+
+
+def noise(names: Any, side: int, each: int = 1) -> list[Any]:
+    """Images of noise for each of the names."""
+    from molyneux.concepts import Concept
+    from molyneux.synthetic import SyntheticImages
+
+    generator = torch.Generator().manual_seed(0)
+    return [
+        SyntheticImages(
+            concept=Concept(name, f"A {name}."), pixels=torch.rand(each, 3, side, side, generator=generator), seed=0
+        )
+        for name in names
+    ]
+
+
+def measure_update(name: str, part: str, images: int) -> None:
+    """Print the row of one update."""
+    from speed import peak_mib
+
+    from molyneux import load
+    from molyneux.backends.base import dual_encoder
+    from molyneux.datasets.imagenet import imagenet_names
+    from molyneux.teaching.config import Full, LoRA, TeachingConfig
+    from molyneux.teaching.fine_tune import fine_tune
+    from molyneux.teaching.memory import step_memory
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        random_weights(name.partition(":")[2], Path(scratch) / "model")
+        model = dual_encoder(load(Path(scratch) / "model"), "a lesson")
+    update = LoRA() if part == "LoRA" else Full(part=part)
+    usual = TeachingConfig(loss="anchors", update=update)
+    own = images // 4
+    config = replace(usual, steps=STEPS, batch=own, replay_batch=images - own)
+    side, known = model.image_size, list(imagenet_names())[:100]
+    steps: list[float] = []
+    passes: list[float] = []
+    peak, since = 0.0, 0.0
+
+    def on_step(done: int, total: int) -> None:
+        nonlocal peak, since
+        if done > 1:  # the first has the preparation in it
+            steps.append(time.process_time() - since)
+            # before the bare pass, after a step that found the optimiser's moments in memory
+            peak = peak or peak_mib()
+            passes.append(timed(bare))
+        since = time.process_time()
+
+    bare = bare_pass(model, update, images, config.bank_batch + own)
+    fine_tune(model, noise(["okapi"], side, own), config, known=known, replay=noise(known[:20], side), on_step=on_step)
+    step, limit = min(steps), min(passes)
+    # otherwise images are read once, and a step hardly depends on their number
+    scale = 1 if update.kind.shares_trunk else (usual.batch + usual.replay_batch) / images
+    announced = step_memory(model, usual) / 2**20
+    # what lies below a projection is read once, so a step has no pass of the tower
+    beside = "| | |" if update.kind.reads == "features" else f"| {limit:.2f} | {step / limit:.2f} |"
+    print(
+        f"| {name} | {part} | {images} | {step:.3g} {beside} "
+        f"{usual.steps * step * scale:,.0f} | {peak:,.0f} | {announced:,.0f} |",
+        flush=True,
+    )
+
+
+def bare_pass(model: Any, update: Any, images: int, texts: int) -> Callable[[], object]:
+    """Forward and backward of the tower that moves, as open_clip computes it, with gradients of the same weights."""
+    import open_clip
+
+    native = model.copy(whole=True)
+    tokens = open_clip.tokenize(["a photo of an okapi."] * texts)
+    pixels = torch.rand(images, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
+    kind = update.kind
+    modules = [native.vision_module()] if kind.modules is None else kind.modules(native, update)
+
+    def once() -> None:
+        for module in modules:
+            module.requires_grad_()
+        found = native.native.encode_text(tokens) if kind.moves_texts else native.native.encode_image(pixels)
+        found.sum().backward()
+        native.native.zero_grad(set_to_none=True)
+
+    return once
 
 
 def random_weights(name: str, folder: Path) -> None:
@@ -90,16 +200,40 @@ def random_weights(name: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help="mini or open_clip:NAME; may be given several times")
+    parser.add_argument("--quick", action="store_true", help="a part of the replay images, scaled")
+    parser.add_argument("--updates", action="store_true", help="what a step of each update costs")
+    parser.add_argument("--images", type=int, default=64, help="in a step of an update (default: 64)")
+    parser.add_argument("--part", action="append", choices=UPDATES, help="one update; may be given several times")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.images < 4:
+        parser.error(f"--images is {given.images}: expected 4 or more")
     if given.only:
-        measure(given.only)
+        if given.updates:
+            measure_update(given.only, given.part[0], given.images)
+        else:
+            measure(given.only, given.quick)
+        return
+    if given.updates:
+        print(
+            "| model | moves | images in a step | a step, s | bare pass, s | ratio | a lesson, s | peak memory, MiB | "
+            f"told before a step of 64, MiB |\n|{'---|' * 9}",
+            flush=True,
+        )
+        for name in given.model or MODELS[1:]:
+            for part in given.part or UPDATES:
+                start(name, "--updates", "--part", part, "--images", str(given.images))
         return
     print("| model | stage | seconds | peak memory, MiB |\n|---|---|---|---|", flush=True)
     for name in given.model or MODELS:
-        with tempfile.TemporaryDirectory() as cache:
-            environment = os.environ | {"MOLYNEUX_CACHE": cache, "OMP_NUM_THREADS": "1"}
-            subprocess.run([sys.executable, __file__, "--only", name], check=True, env=environment)
+        start(name, *(["--quick"] if given.quick else []))
+
+
+def start(name: str, *arguments: str) -> None:
+    """In a process with a cache of its own."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"MOLYNEUX_CACHE": cache, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, __file__, "--only", name, *arguments], check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 With --full open_clip's are made at their published size; NAME picks those whose names hold it.
 
 The table says for each layout whether Molyneux loads it; whether the pixels of a photo and the embeddings of images and
-texts are the vendor's; and whether the vendor's own library reads what Molyneux saved, after the folder was moved.
+texts are the vendor's; and whether the vendor's own library reads what Molyneux saved, after the folder was moved, and
+sentence-transformers too.
 """
 
 import shutil
@@ -17,30 +18,24 @@ import torch
 
 from helpers.checkpoints import LAYOUTS, TEXTS, Layout, photo
 from helpers.families import in_double, sample_images
-from molyneux.backends.base import dual_encoder
+from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.load import load
 from molyneux.errors import MolyneuxError
 from molyneux.framing import square
 
-COLUMNS = ("pixels", "images", "texts", "reload: images", "reload: texts")
+COLUMNS = ("pixels", "images", "texts", "reload: images", "reload: texts", "sentence-transformers")
 
 
 def differences(layout: Layout, root: Path, *, full: bool = False) -> dict[str, float | None]:
     """For each column the largest difference from the vendor: of pixels in grey levels, of embeddings by dimension.
 
-    None for pixels where the vendor cuts an image into patches of another number.
+    None for pixels where the vendor cuts an image into patches of another number or cannot be run, and for
+    sentence-transformers where it cannot read the layout.
     """
     (root / "published").mkdir(parents=True)
     layout.write(root / "published", full)
     model = dual_encoder(load(root / "published"), "a comparison")
-    framed = square(photo(), model.image_size, model.crop_fraction, model.photo_fit)
-    ours = torch.frombuffer(bytearray(framed.tobytes()), dtype=torch.uint8).view(*framed.size, 3).permute(2, 0, 1)
-    theirs = layout.pixels(root / "published", photo())
-    # the vendor normalises too: at most an affine map of each colour lies between the two
-    found: dict[str, float | None] = {"pixels": None}
-    if theirs.shape == ours.shape:
-        pairs = zip(ours.double().flatten(1), theirs.double().flatten(1), strict=True)
-        found["pixels"] = max(_levels(own, other) for own, other in pairs)
+    found: dict[str, float | None] = {"pixels": _pixels(layout, model, root / "published")}
     images = sample_images(model)
     model.save(root / "saved")
     moved = shutil.move(root / "saved", root / "moved")
@@ -49,7 +44,25 @@ def differences(layout: Layout, root: Path, *, full: bool = False) -> dict[str, 
         own = in_double(model, images) if seen.dtype == torch.float64 else model.embed_images(images)
         found[f"{column}images"] = float((seen - own).abs().max())
         found[f"{column}texts"] = float((read - model.embed_texts(TEXTS)).abs().max())
+    found["sentence-transformers"] = None
+    if layout.sentences is not None:
+        seen, read = layout.sentences(Path(moved), images, TEXTS)
+        pairs = ((seen, model.embed_images(images)), (read, model.embed_texts(TEXTS)))
+        found["sentence-transformers"] = max(float((theirs - own).abs().max()) for theirs, own in pairs)
     return found
+
+
+def _pixels(layout: Layout, model: DualEncoder, folder: Path) -> float | None:
+    if layout.pixels is None:
+        return None
+    framed = square(photo(), model.image_size, model.crop_fraction, model.photo_fit)
+    ours = torch.frombuffer(bytearray(framed.tobytes()), dtype=torch.uint8).view(*framed.size, 3).permute(2, 0, 1)
+    theirs = layout.pixels(folder, photo())
+    if theirs.shape != ours.shape:
+        return None
+    # the vendor normalises too: at most an affine map of each colour lies between the two
+    pairs = zip(ours.double().flatten(1), theirs.double().flatten(1), strict=True)
+    return max(_levels(own, other) for own, other in pairs)
 
 
 def _levels(own: torch.Tensor, other: torch.Tensor) -> float:

@@ -126,6 +126,20 @@ def test_the_memory_that_is_announced_is_that_which_a_step_keeps():
     assert not any(weight.requires_grad for weight in model.native.parameters())
 
 
+@pytest.mark.parametrize("part", ["text", "both"])
+def test_a_moving_text_tower_is_announced_too(part):
+    model = FAMILIES["hf clip"]()
+    config = TeachingConfig(loss="bank", update=Full(part=part), batch=2, replay_batch=0, bank_batch=3)
+    weights = sum(weight.numel() * 4 for module in model.text_modules() for weight in module.parameters())
+    told = step_memory(model, config)
+    assert told > 3 * weights
+    more = step_memory(model, replace(config, bank_batch=8)) - told
+    assert more > 0
+    assert more == pytest.approx(step_memory(model, replace(config, bank_batch=13)) - told - more)
+    assert step_memory(model, replace(config, micro_batch=1)) < told
+    assert not any(weight.requires_grad for weight in model.native.parameters())
+
+
 def test_what_a_step_takes_is_said_before_it_starts(tmp_path, monkeypatch):
     use_tiny(monkeypatch, tmp_path / "cache")
     monkeypatch.setattr("molyneux.teaching.memory._GIB", 1000)

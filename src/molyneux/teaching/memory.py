@@ -16,6 +16,7 @@ from molyneux.teaching.config import LoRA, TeachingConfig
 FoundT = TypeVar("FoundT", bound=Tensor | tuple[Tensor, ...])
 
 _GIB = 2**30
+_PROMPT = "a photo of a thing with a name of some length."
 
 
 def in_parts(function: Callable[..., FoundT], size: int, *inputs: Tensor | Sequence[str]) -> FoundT:
@@ -43,26 +44,35 @@ def in_parts(function: Callable[..., FoundT], size: int, *inputs: Tensor | Seque
 def step_memory(model: VisionLanguageModel, config: TeachingConfig) -> int:
     """About how many bytes a step of teaching takes beside the model itself; 0 where next to nothing moves in it.
 
-    Gradients and the optimiser's two moments, and what one image leaves behind for its gradient, times the images that
-    are kept at once. Measured on one grey image; the weights stay.
+    Gradients and the optimiser's two moments, and what one image or text leaves behind for its gradient, times those
+    that are kept at once. Measured on one grey image and one short prompt; the weights stay.
     """
-    if not isinstance(model, DualEncoder) or config.objective.merges or config.update.kind.shares_trunk:
-        return 0
     kind = config.update.kind
+    if not isinstance(model, DualEncoder) or config.objective.merges or (kind.shares_trunk and not kind.moves_texts):
+        return 0
     # adapters alone have gradients, but what is kept of an image is about that of the whole tower
     modules: list[Any] = [model.vision_module()] if kind.modules is None else kind.modules(model, config.update)
     moving = [weight for module in modules for weight in module.parameters()]
     weights = (
         0 if isinstance(config.update, LoRA) else 3 * sum(value.numel() * value.element_size() for value in moving)
     )
-    at_once = config.batch + (config.replay_batch if config.uses_replay else 0)
-    if config.micro_batch:
-        at_once = min(at_once, config.micro_batch)
-    return weights + at_once * _kept_of_one_image(model, moving)
+    needed = weights
+    if not kind.shares_trunk:
+        images = config.batch + (config.replay_batch if config.uses_replay else 0)
+        grey = torch.full((1, 3, model.image_size, model.image_size), 0.5, device=model.device)
+        needed += _at_once(images, config) * _kept(model, moving, lambda: model.embed_images(grey))
+    if kind.moves_texts:
+        texts = config.batch + config.bank_batch
+        needed += _at_once(texts, config) * _kept(model, moving, lambda: model.encode_texts([_PROMPT]))
+    return needed
+
+
+def _at_once(count: int, config: TeachingConfig) -> int:
+    return min(count, config.micro_batch) if config.micro_batch else count
 
 
 @with_gradients
-def _kept_of_one_image(model: DualEncoder, moving: Sequence[Tensor]) -> int:
+def _kept(model: DualEncoder, moving: Sequence[Tensor], embed: Callable[[], Tensor]) -> int:
     own = {value.untyped_storage().data_ptr() for value in model.native.state_dict().values()}
     kept: dict[int, int] = {}
 
@@ -75,12 +85,11 @@ def _kept_of_one_image(model: DualEncoder, moving: Sequence[Tensor]) -> int:
 
     held: list[Tensor] = []
     wanted = [value.requires_grad for value in moving]
-    image = torch.full((1, 3, model.image_size, model.image_size), 0.5, device=model.device)
     try:
         for value in moving:
             value.requires_grad_()
         with saved_tensors_hooks(keep, lambda value: value):
-            model.embed_images(image)
+            embed()
     finally:
         for value, before in zip(moving, wanted, strict=True):
             value.requires_grad_(before)

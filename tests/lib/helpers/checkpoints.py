@@ -7,6 +7,7 @@ of the same classes.
 
 import copy
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from timm.models.fastvit import FastVit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from helpers import families_hf
+from helpers import families_hf, families_medclip
 from helpers.families_open_clip import write_text_tower
-from helpers.vendors import quiet, read_hugging_face, read_open_clip
+from helpers.vendors import quiet, read_hugging_face, read_open_clip, read_sentence_transformers
 
 TEXTS = ["a ring.", "A circle with a hole", "two dark bars that meet"]
 
@@ -68,8 +69,10 @@ class Layout:
     """Into a folder; at full size if True."""
     read: Callable[..., tuple[Tensor, Tensor]]
     """How its library alone embeds images and texts."""
-    pixels: Callable[[Path, Image.Image], Tensor]
-    """What its library alone makes of a photo, (3, h, w)."""
+    pixels: Callable[[Path, Image.Image], Tensor] | None
+    """What its library alone makes of a photo, (3, h, w); None where the library runs with nothing of today."""
+    sentences: Callable[..., tuple[Tensor, Tensor]] | None = None
+    """How sentence-transformers alone embeds both, where it can read the layout."""
 
 
 def photo() -> Image.Image:
@@ -147,7 +150,22 @@ def hugging_face_layout(name: str) -> Layout:
             for part in (model.native, model._tokenizer, model._image_processor):
                 part.save_pretrained(folder)
 
-    return Layout(write=write, read=read_hugging_face, pixels=hugging_face_pixels)
+    # sentence-transformers gives a SigLIP 2 of any size the published patches and lengths
+    sentences = None if name == "hf siglip2" else read_sentence_transformers
+    return Layout(write=write, read=read_hugging_face, pixels=hugging_face_pixels, sentences=sentences)
+
+
+def medclip_layout(kind: str) -> Layout:
+    """A MedCLIP under its published names, small alone; read by transformers and torchvision."""
+
+    def write(folder: Path, full: bool) -> None:
+        del full
+        families_medclip.FAMILIES[kind]().save(folder / "whole")
+        for part in (folder / "whole").iterdir():
+            shutil.move(part, folder)
+        (folder / "whole").rmdir()
+
+    return Layout(write=write, read=families_medclip.VENDOR[kind], pixels=None)
 
 
 _TEXT = {"width": 16, "heads": 2, "layers": 2}
@@ -211,4 +229,6 @@ LAYOUTS: dict[str, Layout] = {
         },
     ),
     **{f"transformers {name.removeprefix('hf ')}": hugging_face_layout(name) for name in families_hf.FAMILIES},
+    "MedCLIP, Swin": medclip_layout("medclip-swin"),
+    "MedCLIP, ResNet": medclip_layout("medclip-resnet"),
 }

@@ -51,6 +51,24 @@ def read_hugging_face(folder: Path, images: Tensor, texts: Sequence[str]) -> tup
 
 
 @torch.no_grad()
+def read_sentence_transformers(folder: Path, images: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The same by sentence-transformers alone. It pads SigLIP's texts only where it is told to."""
+    from PIL import Image
+    from sentence_transformers import SentenceTransformer
+
+    with quiet():
+        model = SentenceTransformer(str(folder), device="cpu")
+    if model[0].model.config.model_type == "siglip":
+        model[0].processing_kwargs = {"text": {"padding": "max_length"}}
+    photos = [Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()) for image in images]
+    seen, read = (
+        model.encode(given, normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False)
+        for given in (photos, list(texts))
+    )
+    return seen, read
+
+
+@torch.no_grad()
 def read_open_clip(folder: Path, images: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Images in [0, 1], of the right size, and texts to unit rows, by open_clip alone, which stands in the folder."""
     with warnings.catch_warnings(), chdir(folder):
