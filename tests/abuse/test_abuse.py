@@ -21,10 +21,10 @@ def place(tmp_path_factory):
         yield root
 
 
-def test_there_are_many_over_all_verbs_and_each_has_a_name_of_its_own():
-    names = [case.name for case in cases()]
+def test_there_are_many_over_all_verbs():
+    names = {case.name for case in cases()}
     verbs = Counter(case.arguments[0] for case in cases())
-    assert len(names) == len(set(names)) > 600
+    assert len(names) > 3000
     assert {
         "teach", "invert", "evaluate", "recognise", "retrieve", "localise", "caption", "describe", "convert", "pack",
         "apply", "remove", "list", "push", "report", "run", "show", "cite",

@@ -37,7 +37,7 @@ def teach(molyneux, out, *arguments):
         ("../../etc", "A thing.", ("'/'",)),
         ("a\\b", "A thing.", ("slashes",)),
         ("x" * 300, "A thing.", ("300 characters",)),
-        ("a\x00b", "A thing.", ("contains",)),
+        ("a\x00b", "A thing.", ("zero character",)),
     ],
 )
 def test_a_name_or_description_that_cannot_be_used(molyneux, tmp_path, name, description, words):

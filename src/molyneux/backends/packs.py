@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ _ROUNDING = 3e-7
 """Relative: what another machine's sums may differ by, once rounded to single precision."""
 
 
-def apply(model: VisionLanguageModel, packs: Pack | Iterable[Pack]) -> DualEncoder:
+def apply(model: VisionLanguageModel, packs: Pack | str | Path | Iterable[Any]) -> DualEncoder:
     """A copy of the model that knows the concepts of these packs too; the given one stays as it is.
 
     The changes of all packs, those that were merged before included, are summed in double precision in the order of
