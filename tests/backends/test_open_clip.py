@@ -195,9 +195,7 @@ def test_a_configuration_that_describes_no_model_is_one_clear_error(mine, path, 
         place = place[key]
     place[last] = value
     (mine / CONFIG).write_text(json.dumps(content))
-    with pytest.raises(
-        ModelError, match=r"does not describe a model that can be built|expected three numbers"
-    ):
+    with pytest.raises(ModelError, match=r"does not describe a model that can be built|expected three numbers"):
         load(mine)
 
 
