@@ -203,7 +203,7 @@ def test_a_configuration_that_describes_no_model_is_one_clear_error(mine, path, 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", ""])
 def test_a_damaged_description_is_one_clear_error(mine, name, content):
     (mine / name).write_text(content)
-    with pytest.raises(ModelError, match="does not describe a model that can be built"):
+    with pytest.raises(ModelError, match=r"does not describe a model that can be built|is not valid JSON"):
         load(mine)
 
 
