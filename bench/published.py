@@ -231,6 +231,11 @@ def paper_inversion(model: DualEncoder, steps: int) -> InversionConfig:
     return replace(InversionConfig.paper(steps), size=0, view=0, growth=growth)
 
 
+def label(strength: float) -> str:
+    """What the rows taught from words alone are called."""
+    return "words, the default" if strength == SHIPPED else f"words, strength {strength:g}"
+
+
 def all_rows(bench: Bench, options: argparse.Namespace) -> list[Row]:
     """Every method, each from its record where it is finished."""
     seen, replay, config = bench.features(bench.model), bench.replay, TeachingConfig()
@@ -244,8 +249,7 @@ def all_rows(bench: Bench, options: argparse.Namespace) -> list[Row]:
         found.extend(bench.rows(method, seed, own, teaching=asdict(config), **about))
 
     for strength in STRENGTHS:
-        name = "words, the default" if strength == SHIPPED else f"words, strength {strength:g}"
-        edits(name, words, replace(config, edit=replace(config.edit, strength=strength)))
+        edits(label(strength), words, replace(config, edit=replace(config.edit, strength=strength)))
     for seed in range(options.seeds):
         if len(words) > 1:
             places = derangement(len(words), seed)
@@ -411,8 +415,7 @@ def curve(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
     """Strength, false positives and recall of the default at each strength, one concept at a time."""
     found = []
     for strength in STRENGTHS:
-        name = "words, the default" if strength == SHIPPED else f"words, strength {strength:g}"
-        own = [row for row in rows if row.method == name and row.lesson == ALONE]
+        own = [row for row in rows if row.method == label(strength) and row.lesson == ALONE]
         found.append((strength, mean(own, "false_positives"), mean(own, "recall")))
     return found
 

@@ -36,17 +36,7 @@ def recall_texts(model: VisionLanguageModel, texts: Sequence[str]) -> bool:
     if not isinstance(model, TokenizedEncoder):
         return False
     texts = list(dict.fromkeys(texts))
-    if model.has_read(texts):
-        return True
-    try:
-        with safe_open(_file(model, texts), framework="pt") as file:
-            stated, rows = (file.metadata() or {}).get(DIGEST), file.get_tensor(ROWS)
-    except (OSError, KeyError, SafetensorError):
-        return False
-    if len(rows) != len(texts) or _digest(rows) != stated:
-        return False
-    model.remember(texts, rows)
-    return True
+    return model.has_read(texts) or _recalled(model, texts, _file(model, texts))
 
 
 def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_step: Progress | None = None) -> None:
@@ -58,9 +48,14 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
     Raises:
         ModelError: if a text has more tokens than the model reads.
     """
-    if not isinstance(model, TokenizedEncoder) or recall_texts(model, texts):
+    if not isinstance(model, TokenizedEncoder):
         return
     texts = list(dict.fromkeys(texts))
+    if model.has_read(texts):
+        return
+    path = _file(model, texts)  # a digest of all the text tower's weights
+    if _recalled(model, texts, path):
+        return
     # in batches of texts of about one length, as a tower reads them fastest
     ordered = sorted(texts, key=lambda text: (len(text), text))
     for start in range(0, len(ordered), TEXTS_AT_ONCE):
@@ -69,9 +64,22 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
             on_step(what, min(start + TEXTS_AT_ONCE, len(ordered)), len(ordered))
     rows = model.embed_texts(texts).cpu().contiguous()
     try:
-        write_bytes(_file(model, texts), save({ROWS: rows}, metadata={DIGEST: _digest(rows)}))
+        write_bytes(path, save({ROWS: rows}, metadata={DIGEST: _digest(rows)}))
     except OutputError:
         return
+
+
+def _recalled(model: TokenizedEncoder, texts: Sequence[str], path: Path) -> bool:
+    """`recall_texts` of distinct texts from their file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            stated, rows = (file.metadata() or {}).get(DIGEST), file.get_tensor(ROWS)
+    except (OSError, KeyError, SafetensorError):
+        return False
+    if len(rows) != len(texts) or _digest(rows) != stated:
+        return False
+    model.remember(texts, rows)
+    return True
 
 
 def _file(model: TokenizedEncoder, texts: Sequence[str]) -> Path:
