@@ -35,7 +35,7 @@ from molyneux.teaching.fine_tune import fine_tune
 from molyneux.teaching.texts import NAME_PROMPT
 
 PAPER_RATES = (1e-5, 3e-5, 1e-4, 3e-4)
-STRENGTHS = (0.3, 0.4, 0.7, 0.85)
+STRENGTHS = (0.4, 0.6, 0.8, 1.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

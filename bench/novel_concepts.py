@@ -9,7 +9,7 @@ that the bench can be continued. Writes results.json and table.md into --out.
 
 Rows:
 
-- the default, which reads the description alone, at its own strength and at others;
+- the default, which reads the description alone, at its own strength and price and at others;
 - words and images, with --images: the default with inverted images beside the description;
 - images alone, with --images: those images without the description;
 - words and hidden states, and hidden states alone, with --hidden: the same with relaxed inversion (Eq. 5);
@@ -54,7 +54,8 @@ from molyneux.tasks.classification.zero_shot import measure, score_photos
 from molyneux.teaching.config import Edit
 
 SETS = ("novel-concepts", "novel-concepts-2")
-STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7)
+STRENGTHS = (0.4, 0.6, 0.8, 1.2)
+PRICES = (0.001, 0.002, 0.005)
 HELD_OUT = 10
 ALONE, TOGETHER = "one at a time", "all at once"
 
@@ -177,6 +178,9 @@ def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool, with_
     for strength in STRENGTHS:
         other = TeachingConfig(edit=replace(config.edit, strength=strength))
         yield from bench.rows(f"default, strength {strength:g}", words, other, 0, bench.novel)
+    for price in PRICES:
+        other = TeachingConfig(edit=replace(config.edit, price=price))
+        yield from bench.rows(f"default, price {price:g}", words, other, 0, bench.novel)
     for seed in range(seeds):
         places = derangement(len(words), seed)
         others = [words[place].shown_as(one) for place, one in zip(places, bench.concepts, strict=True)]

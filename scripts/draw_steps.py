@@ -85,7 +85,7 @@ def main() -> None:
     save(figure, 3)
 
     unit = unit_strengths(known, new.names, key, value, config)
-    against = rivals(stand_ins(known, config.stand_in_name), known)
+    against = rivals(stand_ins(known), known)
     needed = critical_strengths(against, known, new.names[0], key[0], value[0], config.strength * config.forget_name)
     strengths = torch.linspace(0, 1.2, 61)
     won = [float((needed <= one * unit[0]).double().mean()) for one in strengths.tolist()]

@@ -25,7 +25,8 @@ from molyneux.teaching.descriptions import known_texts
 from molyneux.teaching.edit import (
     centred,
     constant_reader,
-    gaussian_kernel,
+    description_weight,
+    held_out_regression,
     key_covariance,
     mixed_direction,
     values,
@@ -42,7 +43,7 @@ from molyneux.teaching.strength import (
     typical_variance,
 )
 
-STRENGTHS = (0.3, 0.4, 0.5, 0.55, 0.6, 0.8)
+STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,26 +59,14 @@ class Forecast:
     """Cosine of the direction that was found from texts to where the class's name lies."""
 
 
-def held_out_regression(
-    texts: Float[Tensor, "n e"], targets: Float[Tensor, "n d"], width: float, ridge: float
-) -> Float[Tensor, "n d"]:
-    """Row i: what `regressed` answers at text i when pair i was not among the pairs it learned from.
-
-    y_i - [G^-1 y]_i / [G^-1]_ii with G = K + ridge I: leaving one out costs no further solution (Wahba, 1990).
-    """
-    gram = gaussian_kernel(texts, texts, width)
-    inverse = torch.linalg.inv(gram + ridge * torch.eye(len(gram)).to(gram))
-    found: Tensor = targets - inverse @ targets / inverse.diagonal()[:, None]
-    return found
-
-
 def held_out_directions(known: Known, config: Edit) -> Float[Tensor, "n d"]:
     """As `directions`, for every known class without its own pair. The means keep it: a share of 1 in n."""
     texts = views(known.descriptions, known.names, known, config.name_view)
     where = centred(known.names, known.names.double().mean(dim=0))
     answer = held_out_regression(texts, where, config.width, config.ridge)
     described = centred(known.descriptions, known.descriptions.double().mean(dim=0))
-    return mixed_direction(answer, described, where, None, config)
+    weight = description_weight(known, config) if config.description is None else config.description
+    return mixed_direction(answer, described, where, None, weight, config)
 
 
 def held_out_detectors(directions: Float[Tensor, "n d"], known: Known, config: Edit) -> Float[Tensor, "n d"]:
@@ -128,7 +117,7 @@ def forecast(known: Known, image_classes: Int[Tensor, " r"], config: Edit, *, le
     where = held_out_directions(known, config)
     detectors = held_out_detectors(where, known, config)
     raised = values(known.names, known.names, config.value_shrinkage)
-    others = rivals(stand_ins(known, config.stand_in_name), known)
+    others = rivals(stand_ins(known), known)
     owner = torch.arange(len(names)).repeat(len(others.seen) // len(names))
     images = unlearned(known.images, image_classes, known, left)
     forget, recall, price = config.strength * config.forget_name, [], []

@@ -33,8 +33,9 @@ class Edit:
     """Ridge of the regression, in units of the kernel at distance 0."""
     name_view: float = 0.1
     """Share of the name in the text that is compared with known texts; the rest is the description."""
-    description: float = 0.15
-    """Weight of the description's own direction beside the regression's, which has 1."""
+    description: float | None = None
+    """Weight of the description's own direction beside the regression's, which has 1; None: chosen for each model by
+    how well its known descriptions find their names (`edit.description_weight`)."""
     name: float = 0.1
     """Weight of the name's own direction beside the regression's."""
     images: float = 0.15
@@ -45,19 +46,17 @@ class Edit:
     """Multiple of the typical variance that is added to the key's covariance."""
     value_shrinkage: float = 0.0037
     """The same for the value's covariance, and for that of what all images share."""
-    forget_name: float = 0.9
+    forget_name: float = 0.5
     """Share of the name's own score that an edit of strength 1 takes away; at 1 the detector alone decides."""
     price: float = 0.01
-    """Share of stand-ins for known photos that a concept of strength 1 would win."""
-    stand_in_name: float = 0.4
-    """How far a stand-in is moved towards a known name, in units of that name's distance from the mean of names."""
-    strength: float = 0.55
-    """How much of the edit is made; at 1 the concept would win the `price` of the stand-ins."""
+    """Share of photos of known things that a concept of strength 1 is expected to win, by stand-ins for them."""
+    strength: float = 1.0
+    """How much of the edit is made; at 1 the concept wins the `price` of the stand-ins."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not 0 <= value <= LARGEST:
+            if value is not None and not 0 <= value <= LARGEST:
                 raise ConfigError(f"teaching.edit.{item.name} is {value}: expected a finite number of at least 0")
         for name in ("name_view", "key_images", "forget_name", "price"):
             if getattr(self, name) > 1:

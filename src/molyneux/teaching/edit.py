@@ -23,6 +23,11 @@ from torch.nn.functional import normalize
 from molyneux.teaching.config import Edit
 from molyneux.teaching.strength import Known, common_answer, covariance, scale, typical_variance, unit_strengths
 
+WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.6, 1.0, 1.5, 2.0, 4.0)
+"""Of a description's own direction, among which each model's known classes choose."""
+UNTOLD = 0.15
+"""The description's weight where a model's known classes cannot choose one."""
+
 
 class New(NamedTuple):
     """The concepts to teach, as unit embeddings."""
@@ -87,15 +92,50 @@ def regressed(
     return answer
 
 
+def held_out_regression(
+    texts: Float[Tensor, "n e"], targets: Float[Tensor, "n d"], width: float, ridge: float
+) -> Float[Tensor, "n d"]:
+    """Row i: what `regressed` answers at text i when pair i is not among the pairs it learns from.
+
+    y_i - [G^-1 y]_i / [G^-1]_ii with G = K + ridge I: leaving one out costs no further solution.
+
+    Source: Wahba (1990), Spline models for observational data.
+    """
+    gram = gaussian_kernel(texts, texts, width)
+    inverse = torch.linalg.inv(gram + ridge * torch.eye(len(gram)).to(gram))
+    found: Tensor = targets - inverse @ targets / inverse.diagonal()[:, None]
+    return found
+
+
+def description_weight(known: Known, config: Edit) -> float:
+    """Of `WEIGHTS`, the description's weight with which known classes' descriptions lie nearest to their names.
+
+    Each class is treated as new: its pair is left out of the regression, and its name is not looked at. The mean cosine
+    over classes decides, so a model that reads descriptions well trusts them more. Where the known descriptions are the
+    names themselves, they say nothing about descriptions, and the weight is `UNTOLD`.
+    """
+    if torch.equal(known.descriptions, known.names):
+        return UNTOLD
+    where = centred(known.names, known.names.double().mean(dim=0))
+    described = centred(known.descriptions, known.descriptions.double().mean(dim=0))
+    answer = normalize(held_out_regression(described, where, config.width, config.ridge), dim=1)
+    mixed = [normalize(answer + weight * described, dim=1) for weight in WEIGHTS]
+    return WEIGHTS[int(torch.stack([(one * where).sum(dim=1).mean() for one in mixed]).argmax())]
+
+
 def mixed_direction(
     regression: Float[Tensor, "m d"],
     description: Float[Tensor, "m d"],
     name: Float[Tensor, "m d"],
     images: Float[Tensor, "m d"] | None,
+    weight: float,
     config: Edit,
 ) -> Float[Tensor, "m d"]:
-    """Unit directions in which photos of a concept are expected: the weighted sum of the sources' unit directions."""
-    total = normalize(regression, dim=1) + config.description * description + config.name * name
+    """Unit directions in which photos of a concept are expected: the weighted sum of the sources' unit directions.
+
+    `weight` is the description's.
+    """
+    total = normalize(regression, dim=1) + weight * description + config.name * name
     if images is not None and config.images:
         total = total + config.images * images
     return normalize(total, dim=1)
@@ -116,7 +156,8 @@ def directions(known: Known, new: New, config: Edit) -> Float[Tensor, "m d"]:
     texts = views(new.descriptions, new.names, known, config.name_view)
     answer = regressed(texts, known_texts, centred(known.names, mean), config.width, config.ridge)
     described = centred(new.descriptions, known.descriptions.double().mean(dim=0))
-    return mixed_direction(answer, described, centred(new.names, mean), seen, config)
+    weight = description_weight(known, config) if config.description is None else config.description
+    return mixed_direction(answer, described, centred(new.names, mean), seen, weight, config)
 
 
 def key_covariance(known: Known, config: Edit) -> Float[Tensor, "d d"]:
