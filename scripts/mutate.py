@@ -103,15 +103,15 @@ MUTATIONS = (
     Mutation(
         "teaching: no regression",
         "teaching/edit.py",
-        "    total = normalize(regression, dim=1) + config.description * description + config.name * name",
-        "    total = config.description * description + config.name * name",
+        "    total = normalize(regression, dim=1) + weight * description + config.name * name",
+        "    total = weight * description + config.name * name",
         ("tests/teaching/test_defaults.py",),
     ),
     Mutation(
         "teaching: no description beside the regression",
-        "teaching/config.py",
-        "    description: float = 0.15",
-        "    description: float = 0.0",
+        "teaching/edit.py",
+        "    weight = description_weight(known, config) if config.description is None else config.description",
+        "    weight = 0.0",
         ("tests/teaching/test_defaults.py",),
     ),
     Mutation(
@@ -141,7 +141,7 @@ MUTATIONS = (
     Mutation(
         "teaching: the name's own score stays",
         "teaching/config.py",
-        "    forget_name: float = 0.9",
+        "    forget_name: float = 0.5",
         "    forget_name: float = 0.0",
         ("tests/teaching",),
     ),

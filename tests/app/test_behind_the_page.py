@@ -100,8 +100,8 @@ def test_a_description_that_says_the_name_is_warned_of():
 
 
 def test_the_cost_is_what_the_last_lesson_of_this_kind_took(taught):
-    assert "no lesson with 4 images" in teaching.cost(taught, "tiny", 0.55, 4)[0]
-    time, price = teaching.cost(taught, "tiny", 0.55, 0)
+    assert "no lesson with 4 images" in teaching.cost(taught, "tiny", 1.0, 4)[0]
+    time, price = teaching.cost(taught, "tiny", 1.0, 0)
     assert "the last lesson from words alone with this model took" in time
     assert "not measured for this model" in price
     mini = AppFolder(taught.root, ("mini", "tiny"))
@@ -206,7 +206,7 @@ def test_too_many_photos_and_names_are_refused(folder, photos):
 def test_packs_go_into_models_and_out_again(taught, tmp_path):
     models = Models(taught)
     (stored,) = packs.stored(taught)
-    assert stored.label == "ring, strength 0.55, for tiny (runs/ring)"
+    assert stored.label == "ring, strength 1, for tiny (runs/ring)"
     made = packs.apply(models, "tiny", [stored.value])
     assert made == "models/ring"
     assert [one.name for one in packs.concepts(models, made)] == ["ring"]
@@ -284,14 +284,14 @@ def test_the_page_starts_a_lesson_and_follows_it_to_its_end(handlers):
 
 
 def test_a_refused_lesson_has_no_key(handlers):
-    key, shown = handlers.start("", "A band.", "tiny", 0.55, 0)
+    key, shown = handlers.start("", "A band.", "tiny", 1.0, 0)
     assert (key, "the name is empty" in shown) == ("", True)
     assert asyncio.run(anext(handlers.follow("no such key"), None)) is None
 
 
 def test_every_text_is_escaped(handlers, photos):
     name = "<b>${1+1}"
-    key, shown = handlers.start(name, "A <i>band</i> & a hole.", "tiny", 0.55, 0)
+    key, shown = handlers.start(name, "A <i>band</i> & a hole.", "tiny", 1.0, 0)
     assert key
     assert "<b>" not in shown
     assert "&lt;b&gt;" in shown

@@ -115,7 +115,8 @@ def _time(folder: AppFolder, model: str, images: int) -> str:
 def _price(model: str, strength: float) -> str:
     found = measured().get(strength) if model == "mini" else None
     if found is None:
-        return "Price: not measured for this model and strength. Try photos of other things under Recognise."
+        expected = f"about {percent(Edit().price, 0)} of photos of known things at strength 1, judged by texts alone"
+        return f"Price: not measured for this model; {expected}. Try photos of other things under Recognise."
     return (
         f"Price: at this strength, mini recognised {percent(found.recall, 0)} of photos of twelve new concepts, and "
         f"called {percent(found.false_positives)} of photos of other things by the new name. Yours will differ: ask "
