@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from shared import interval
 from torch import Tensor
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
@@ -221,15 +222,6 @@ def measured(model: DualEncoder, options: argparse.Namespace) -> tuple[dict[str,
     return {key: statistics.fmean(own[key] for own in known_facts) for key in known_facts[0]}, rows
 
 
-def interval(values: dict[str, list[float]], resamples: int = 2000) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean over concepts."""
-    means = torch.tensor([statistics.fmean(own) for own in values.values()])
-    generator = torch.Generator().manual_seed(0)
-    drawn = means[torch.randint(len(means), (resamples, len(means)), generator=generator)].mean(dim=1)
-    low, high = drawn.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
 def table(rows: Sequence[Row]) -> str:
     """Means over concepts and seeds, a line for each way of teaching."""
     lines = [
@@ -238,10 +230,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for method in dict.fromkeys(one.method for one in rows):
         own = [one for one in rows if one.method == method]
-        values: dict[str, list[float]] = {}
-        for one in own:
-            values.setdefault(one.concept, []).append(one.recall)
-        low, high = interval(values)
+        low, high = interval(own, "recall")
         halves = [[one.recall for one in own if one.split == split] for split in ("choose", "report")]
         split = " / ".join(f"{statistics.fmean(half):.2f}" if half else "-" for half in halves)
         lost, false = (statistics.fmean(getattr(o, key) for o in own) for key in ("known_lost", "false_positives"))

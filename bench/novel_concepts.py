@@ -23,7 +23,6 @@ The default draws nothing at random. Seeds matter to the controls' draw and to i
 import argparse
 import hashlib
 import json
-import random
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from shared import ALONE, HELD_OUT, TOGETHER, Row, interval, mean, without_first
 from torch import Tensor
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
@@ -56,24 +56,13 @@ from molyneux.teaching.config import Edit
 SETS = ("novel-concepts", "novel-concepts-2")
 STRENGTHS = (0.4, 0.6, 0.8, 1.2)
 PRICES = (0.001, 0.002, 0.005)
-HELD_OUT = 10
-ALONE, TOGETHER = "one at a time", "all at once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One taught model, scored for one concept."""
+class GroupRow(Row):
+    """One taught model, scored for one concept of a set."""
 
     group: str
-    method: str
-    lesson: str
-    concept: str
-    seed: int
-    recall: float
-    joint_recall: float
-    known_lost: float
-    joint_known_lost: float
-    false_positives: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +120,7 @@ class Bench:
 
     def rows(
         self, method: str, lessons: Sequence[SyntheticImages], config: TeachingConfig, seed: int, novel: PhotoFeatures
-    ) -> Iterator[Row]:
+    ) -> Iterator[GroupRow]:
         """Each concept alone, then all in one model."""
         before = self.scored(self.model, novel)
         for lesson in [*([one] for one in lessons), list(lessons)]:
@@ -140,9 +129,9 @@ class Bench:
             how = ALONE if len(lesson) == 1 else TOGETHER
             yield from (self.row(method, how, one.concept.name, seed, before, after) for one in lesson)
 
-    def row(self, method: str, how: str, concept: str, seed: int, before: "Scored", after: "Scored") -> Row:
+    def row(self, method: str, how: str, concept: str, seed: int, before: "Scored", after: "Scored") -> GroupRow:
         found = after.each.concepts[concept]
-        return Row(
+        return GroupRow(
             group=self.group,
             method=method,
             lesson=how,
@@ -170,7 +159,7 @@ class Bench:
         return relax(explainable(self.model, "the bench"), concept, natural, seed=seed)
 
 
-def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool, with_hidden: bool) -> Iterator[Row]:
+def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool, with_hidden: bool) -> Iterator[GroupRow]:
     """Every method on one set."""
     config, size = TeachingConfig(), bench.model.image_size
     words = [description_only(concept) for concept in bench.concepts]
@@ -213,20 +202,6 @@ def real_images(model: DualEncoder, photos: Path, concept: Concept) -> Synthetic
     return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
 
 
-def without_first(features: PhotoFeatures, count: int) -> PhotoFeatures:
-    """The photos but the first `count` of each class."""
-    kept = torch.cat([(features.labels == label).nonzero()[count:, 0] for label in range(len(features.names))])
-    return PhotoFeatures(
-        root=features.root,
-        names=features.names,
-        labels=features.labels[kept],
-        paths=tuple(features.paths[i] for i in kept.tolist()),
-        features=features.features[kept],
-        image_size=features.image_size,
-        crop_fraction=features.crop_fraction,
-    )
-
-
 def number(value: float | None) -> float:
     assert value is not None
     return value
@@ -236,16 +211,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def interval(rows: Sequence[Row], key: str) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over concepts; a concept's seeds stay together."""
-    names = sorted({one.concept for one in rows})
-    means = [statistics.mean(getattr(one, key) for one in rows if one.concept == name) for name in names]
-    draw = random.Random(0)
-    found = sorted(statistics.mean(draw.choices(means, k=len(means))) for _ in range(2000))
-    return found[50], found[1949]
-
-
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[GroupRow]) -> str:
     """One line for each method and kind of lesson, and one for each concept of the default."""
     lines = []
     for group in dict.fromkeys(one.group for one in rows):
@@ -259,12 +225,12 @@ def table(rows: Sequence[Row]) -> str:
         ]
         for method, how in dict.fromkeys((one.method, one.lesson) for one in mine):
             part = [one for one in mine if (one.method, one.lesson) == (method, how)]
-            mean = {key: statistics.mean(getattr(one, key) for one in part) for key in KEYS}
+            means = {key: mean(part, key) for key in KEYS}
             low, high = interval(part, "recall")
-            joint = f"{mean['joint_recall']:.3f} | {mean['joint_known_lost']:+.4f}" if how == TOGETHER else "| "
+            joint = f"{means['joint_recall']:.3f} | {means['joint_known_lost']:+.4f}" if how == TOGETHER else "| "
             lines.append(
-                f"| {method} | {how} | {mean['recall']:.3f} | {low:.2f} to {high:.2f} | {mean['known_lost']:+.4f} "
-                f"| {mean['false_positives']:.4f} | {joint} |"
+                f"| {method} | {how} | {means['recall']:.3f} | {low:.2f} to {high:.2f} | {means['known_lost']:+.4f} "
+                f"| {means['false_positives']:.4f} | {joint} |"
             )
         lines += [
             "",
@@ -274,7 +240,7 @@ def table(rows: Sequence[Row]) -> str:
         for name in dict.fromkeys(one.concept for one in mine):
             own = [one for one in mine if one.concept == name]
 
-            def mean_of(method: str, how: str = ALONE, key: str = "recall", own: Sequence[Row] = own) -> float:
+            def mean_of(method: str, how: str = ALONE, key: str = "recall", own: Sequence[GroupRow] = own) -> float:
                 return statistics.mean(getattr(o, key) for o in own if (o.method, o.lesson) == (method, how))
 
             lines.append(
@@ -301,7 +267,7 @@ def main() -> None:
     cache = Path(__file__).parent / "cache"
     model = dual_encoder(load(given.model), "the bench")
     known = photo_features(model, read_folder(given.data / "imagenet1k-sample"))
-    rows: list[Row] = []
+    rows: list[GroupRow] = []
     for group in SETS:
         bench = Bench.read(group, given.data, model, known, cache)
         rows += all_rows(bench, given.data / group, given.seeds, with_images=given.images, with_hidden=given.hidden)

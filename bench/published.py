@@ -21,7 +21,6 @@ Rows, each for one concept at a time, and where nothing but the last layer moves
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import torch
+from shared import ALONE, HELD_OUT, TOGETHER, Row, interval, mean, without_first
 from torch import Tensor
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
@@ -70,25 +69,14 @@ from molyneux.teaching.fine_tune import fine_tune
 SHIPPED = TeachingConfig().edit.strength
 STRENGTHS = tuple(sorted({0.3, 0.4, 0.5, SHIPPED, 0.6, 0.7, 0.85}))
 PAPER_RATES = (1e-5, 2e-5, 3e-5, 5e-5, 1e-4)
-HELD_OUT = 10
 PRICE = 0.01
 """False positives at which recalls are compared."""
-ALONE, TOGETHER = "one at a time", "all at once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One concept in one taught model."""
+class FullRow(Row):
+    """With the measures of an open set."""
 
-    method: str
-    lesson: str
-    concept: str
-    seed: int
-    recall: float
-    false_positives: float
-    known_lost: float
-    joint_recall: float
-    joint_known_lost: float
     harmonic: float
     """Of the recall and the known accuracy."""
     auroc: float
@@ -125,12 +113,12 @@ class Bench:
         known = replace(self.known, photos=self.known.photos[::every])
         return photo_features(model, self.novel, say_step), photo_features(model, known, say_step)
 
-    def rows(self, method: str, seed: int, compute: Callable[[], Iterator[Row]], **about: Any) -> list[Row]:
+    def rows(self, method: str, seed: int, compute: Callable[[], Iterator[FullRow]], **about: Any) -> list[FullRow]:
         """The rows, computed unless they are there."""
         inputs = self.about | about | {"method": method, "seed": seed}
         found = self.folder.value(f"{method}/{seed}", inputs, lambda: [asdict(row) for row in compute()])
         say(f"{method}, seed {seed}: done")
-        return [Row(**row) for row in found]
+        return [FullRow(**row) for row in found]
 
 
 def score(
@@ -151,7 +139,7 @@ def measured(
     concepts: Sequence[Concept],
     before: tuple[PhotoScores, Tensor],
     after: tuple[PhotoScores, Tensor],
-) -> Iterator[Row]:
+) -> Iterator[FullRow]:
     """A row for each concept of a taught model."""
     count, names = len(bench.labels.known), [one.name for one in concepts]
     (old, _), (new, logits) = before, after
@@ -174,7 +162,7 @@ def measured(
         best = new.novel[own][:, columns].argmax(dim=1)
         joined = [*range(count), column]
         recall = float((novel[own] > 0).double().mean())
-        yield Row(
+        yield FullRow(
             method=method,
             lesson=lesson,
             concept=name,
@@ -204,7 +192,7 @@ def edited_rows(
     seed: int,
     seen: tuple[PhotoFeatures, PhotoFeatures],
     replay: Sequence[SyntheticImages],
-) -> Iterator[Row]:
+) -> Iterator[FullRow]:
     """Each concept alone, then all in one model; the trunk stays, so photos are seen once."""
     before = score(bench, bench.model, name_embeddings(bench.model, bench.labels.all), seen)
     for lesson in [*([one] for one in lessons), *([list(lessons)] if len(lessons) > 1 else [])]:
@@ -214,7 +202,9 @@ def edited_rows(
         yield from measured(bench, method, how, seed, [one.concept for one in lesson], before, after)
 
 
-def paper_rows(bench: Bench, rate: float, steps: int, seed: int, images: Sequence[SyntheticImages]) -> Iterator[Row]:
+def paper_rows(
+    bench: Bench, rate: float, steps: int, seed: int, images: Sequence[SyntheticImages]
+) -> Iterator[FullRow]:
     """The paper's recipe on each concept; the tower moves, so every photo is seen again."""
     old = bench.features(bench.model, every=5)
     before = score(bench, bench.model, name_embeddings(bench.model, bench.labels.all), old)
@@ -236,11 +226,11 @@ def label(strength: float) -> str:
     return "words, the default" if strength == SHIPPED else f"words, strength {strength:g}"
 
 
-def all_rows(bench: Bench, options: argparse.Namespace) -> list[Row]:
+def all_rows(bench: Bench, options: argparse.Namespace) -> list[FullRow]:
     """Every method, each from its record where it is finished."""
     seen, replay, config = bench.features(bench.model), bench.replay, TeachingConfig()
     words = [description_only(concept) for concept in bench.concepts]
-    found: list[Row] = []
+    found: list[FullRow] = []
 
     def edits(
         method: str, lessons: Sequence[SyntheticImages], config: TeachingConfig, seed: int = 0, **about: Any
@@ -280,7 +270,7 @@ def all_rows(bench: Bench, options: argparse.Namespace) -> list[Row]:
     return found
 
 
-def prompt_rows(bench: Bench, seen: tuple[PhotoFeatures, PhotoFeatures]) -> Iterator[Row]:
+def prompt_rows(bench: Bench, seen: tuple[PhotoFeatures, PhotoFeatures]) -> Iterator[FullRow]:
     described = {one.name: one.descriptions[0] for one in bench.concepts}
     before = score(bench, bench.model, name_embeddings(bench.model, bench.labels.all), seen)
     asked = score(bench, bench.model, name_embeddings(bench.model, bench.labels.all, described=described), seen)
@@ -305,21 +295,6 @@ def ten_photos(bench: Bench, concept: Concept) -> SyntheticImages:
     paths = [photo.path for photo in bench.novel.photos if photo.label == place][:HELD_OUT]
     pixels = load_batch(paths, bench.model.image_size, bench.model.crop_fraction)
     return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
-
-
-def without_first(features: PhotoFeatures, count: int) -> PhotoFeatures:
-    """The photos but the first `count` of each class; of a class with no more than that, the last."""
-    kept = []
-    for label in range(len(features.names)):
-        own = (features.labels == label).nonzero()[:, 0]
-        kept.append(own[min(count, len(own) - 1) :])
-    rows = torch.cat(kept)
-    return replace(
-        features,
-        labels=features.labels[rows],
-        paths=tuple(features.paths[place] for place in rows.tolist()),
-        features=features.features[rows],
-    )
 
 
 def say(text: str) -> None:
@@ -368,20 +343,7 @@ def cost(bench: Bench, options: argparse.Namespace) -> list[tuple[str, float]]:
     return parts
 
 
-def interval(rows: Sequence[Row], key: str) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over concepts; a concept's seeds stay together."""
-    names = sorted({row.concept for row in rows})
-    means = torch.tensor([statistics.mean(getattr(r, key) for r in rows if r.concept == name) for name in names])
-    draws = torch.randint(len(means), (2000, len(means)), generator=torch.Generator().manual_seed(0))
-    low, high = means[draws].mean(dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
-def mean(rows: Sequence[Row], key: str) -> float:
-    return statistics.mean(getattr(row, key) for row in rows)
-
-
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[FullRow]) -> str:
     """One line for each method, one concept at a time; then all at once."""
     lines = [
         "| taught from | target recall | 95 % over concepts | false positives | known accuracy lost | harmonic mean "
@@ -411,7 +373,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def curve(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
+def curve(rows: Sequence[FullRow]) -> list[tuple[float, float, float]]:
     """Strength, false positives and recall of the default at each strength, one concept at a time."""
     found = []
     for strength in STRENGTHS:
@@ -420,7 +382,7 @@ def curve(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
     return found
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
+def plot(rows: Sequence[FullRow], path: Path) -> None:
     """Recall against false positives: a line through the strengths, a mark for everything else."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     points = curve(rows)
@@ -439,7 +401,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def verdict(rows: Sequence[Row]) -> list[str]:
+def verdict(rows: Sequence[FullRow]) -> list[str]:
     """What the numbers say of the shipped default, as sentences."""
     default = [row for row in rows if row.method == "words, the default" and row.lesson == ALONE]
     low, _ = interval(default, "recall")
@@ -461,7 +423,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def page(bench: Bench, name: str, rows: Sequence[Row], command: str) -> str:
+def page(bench: Bench, name: str, rows: Sequence[FullRow], command: str) -> str:
     parts = [
         f"# {name}",
         "",

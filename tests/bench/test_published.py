@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def bench(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec = util.spec_from_file_location("published", SCRIPT)
     module = util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)

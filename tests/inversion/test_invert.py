@@ -14,7 +14,7 @@ from molyneux.backends.folding import LayerStatistics
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
-from molyneux.inversion.invert import image_seed, invert, invert_each, learning_rate
+from molyneux.inversion.invert import InversionState, image_seed, invert, invert_each, learning_rate
 from molyneux.inversion.priors import batch_norm_moments, statistics_distance, total_variation
 from molyneux.synthetic import SyntheticImages
 
@@ -225,6 +225,26 @@ def test_a_job_interrupted_in_the_middle_of_a_step_goes_on_to_the_same_pixels(co
     resumed = invert(model, RING, config, checkpoint=tmp_path / "job.pt")
     assert torch.equal(resumed.pixels, whole.pixels)
     assert resumed.trace == whole.trace
+
+
+def test_of_slow_steps_one_is_lost_at_most(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("molyneux.inversion.invert.STORED_EVERY", -1.0)
+    checkpoint, advance, done = tmp_path / "job.pt", InversionState.advance, []
+
+    def interrupted(state, size):
+        done.append(state.step)
+        if state.step == 3:
+            state.whole = False
+            raise KeyboardInterrupt
+        advance(state, size)
+
+    monkeypatch.setattr(InversionState, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        invert(model, RING, PIXELS, checkpoint=checkpoint)
+    monkeypatch.setattr(InversionState, "advance", lambda state, size: done.append(state.step) or advance(state, size))
+    resumed = invert(model, RING, PIXELS, checkpoint=checkpoint)
+    assert done == [0, 1, 2, 3, *range(3, PIXELS.steps)]
+    assert torch.equal(resumed.pixels, invert(model, RING, PIXELS).pixels)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "truncated", "another-kind", "half-a-state", "another-job"])

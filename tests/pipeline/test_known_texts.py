@@ -3,12 +3,18 @@
 import pytest
 import torch
 
+import molyneux
+from helpers.runs import RING, Counter
 from molyneux.backends.load import load
-from molyneux.datasets.imagenet import described_classes
+from molyneux.backends.long_text import TEXTS_AT_ONCE
+from molyneux.concepts import Concept
+from molyneux.datasets.imagenet import described_classes, imagenet_names
 from molyneux.errors import ModelError
 from molyneux.pipeline.known_texts import load_known_texts
+from molyneux.synthetic import description_only, noise_images
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.descriptions import known_texts
+from molyneux.teaching.fine_tune import fine_tune
 
 TEXTS = [text for name, words in described_classes().items() for text in (f"a photo of a {name}.", words)]
 
@@ -56,6 +62,38 @@ def test_a_file_that_cannot_be_used_is_written_anew(cache):
         load_known_texts(model, (), TeachingConfig())
         assert model.read
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_an_interrupted_reading_goes_on_where_it_was_and_ends_the_same(cache, spoiled):
+    load_known_texts(fresh(), (), TeachingConfig())
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        load_known_texts(fresh(), (), TeachingConfig(), on_step=Counter(6))
+    (part,) = cache.iterdir()
+    assert part.suffix == ".part"
+    if spoiled:
+        part.write_bytes(part.read_bytes()[:-1] + b"?")
+    again, told = fresh(), []
+    load_known_texts(again, (), TeachingConfig(), on_step=lambda *step: told.append(step))
+    assert len(again.read) == len(set(TEXTS)) - (0 if spoiled else 6 * TEXTS_AT_ONCE)
+    assert told[0][1] == TEXTS_AT_ONCE * (1 if spoiled else 7)
+    assert [one.name for one in cache.iterdir()] == [path.name]
+    assert path.read_bytes() == whole
+
+
+def test_a_lesson_looks_known_texts_up_once(cache, monkeypatch):
+    model, found = fresh(), []
+    told = known_texts
+    for place in ("molyneux.pipeline.known_texts", "molyneux.teaching.objectives.edit"):
+        monkeypatch.setattr(f"{place}.known_texts", lambda one, names: found.append(names) or told(one, names))
+    images = [noise_images(Concept(name, name), 2, 32, seed=0) for name in ("tench", "hen")]
+    taught = molyneux.teach(model, RING, replay=images)
+    assert [isinstance(names, dict) for names in found] == [False, True]
+    once = fine_tune(model, [description_only(RING)], known=imagenet_names(), replay=images)
+    assert torch.equal(taught.packs[0].key, once.packs[0].key)
 
 
 def test_other_weights_or_other_rules_do_not_share_what_was_read(cache):

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from helpers.command import Command
 from helpers.runs import Counter, Killed
 from molyneux.datasets.toy import draw_shapes, write_folder
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
+from molyneux.images.sources import STAND_IN
 from molyneux.recipes.run import RecipeSettings, run_recipe
-from molyneux.recipes.schema import Recipe, recipe_names
+from molyneux.recipes.schema import Recipe, merged, recipe_names
 from molyneux.recipes.table import MEAN
 
 RECIPE = {
@@ -239,6 +241,40 @@ def test_data_in_another_layout_is_refused_before_anything_is_written(place, tmp
     with pytest.raises(DataError, match="no photos of 'cross'"):
         run_recipe(settings_for(place, tmp_path / "run", data={"novel": tmp_path / "one", "known": place / "known"}))
     assert not (tmp_path / "run").exists()
+
+
+LONG = "round and hollow " * 30
+
+
+@pytest.mark.parametrize(
+    ("change", "described", "model"),
+    [
+        ({}, LONG, "tiny:clip"),
+        ({"evaluate": {"templates": "templates.txt"}, "taught": False}, "Round.", "tiny:clip"),
+        ({"evaluate": {"described": "asymmetric"}, "taught": False}, LONG, "tiny:clip"),
+        ({"images": "shuffled"}, "Round.", "tiny:clip"),
+        ({"teaching": {"preset": "paper-captioning", "caption_templates": "templates.txt"}}, "Round.", "tiny:coca"),
+    ],
+)
+def test_a_text_that_is_too_long_is_met_before_anything_is_made(place, tmp_path, change, described, model, monkeypatch):
+    """The model that cannot read it is the last of the recipe's."""
+    monkeypatch.setattr("molyneux.recipes.run.run_images", lambda *_: pytest.fail("images were made"))
+    stand_in = replace(STAND_IN, descriptions=(LONG,))
+    monkeypatch.setattr("molyneux.images.sources.STAND_IN", stand_in)
+    monkeypatch.chdir(tmp_path)
+    Path("templates.txt").write_text(f"{LONG}{{}}\n")
+    Path("concepts.yaml").write_text(yaml.safe_dump({"ring": described}))
+    recipe = yaml.safe_load((place / "recipe.yaml").read_text())
+    experiment = merged(recipe["experiment"], change | {"concepts": "concepts.yaml"})
+    axes = {"model": {name: {"model": name} for name in ("tiny:biomedclip", model)}, "concept": "each"}
+    changed = {"experiment": experiment, "axes": axes, "expect": []}
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe | changed, sort_keys=False))
+    settings = RecipeSettings(
+        recipe=Recipe.read("recipe.yaml"), out=Path("run"), data={"novel": place / "novel", "known": place / "known"}
+    )
+    with pytest.raises(ModelError, match=f"'{model}' reads 7[67].*hollow"):
+        run_recipe(settings)
+    assert not Path("run").exists()
 
 
 def test_captions_without_photos_are_refused(tmp_path):

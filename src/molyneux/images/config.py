@@ -36,8 +36,12 @@ class ReplayConfig:
     """Decides the classes and their images. It is not the run's seed, so that runs share the images."""
     together: int = 20
     """Classes inverted in one job; priors on statistics apply to all images of a job together."""
-    inversion: InversionConfig = field(default_factory=lambda: InversionConfig(steps=30))
-    """How the images are inverted, one for each class."""
+    inversion: InversionConfig = field(
+        default_factory=lambda: InversionConfig(
+            steps=6, learning_rate=0.2, affine_probability=0.0, color_shift=0.0, noise=0.0
+        )
+    )
+    """How the images are inverted, one for each class: without random views, so that a few long steps are enough."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST_REPLAYED:

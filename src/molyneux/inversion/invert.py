@@ -37,6 +37,9 @@ OnImages = Callable[[Concept, Callable[[], Images], Sequence[TracePoint]], None]
 
 LOG = logging.getLogger(__name__)
 
+STORED_EVERY = 10.0
+"""Seconds after which a job's state is stored once its step is done, so that of slow steps one is lost at most."""
+
 
 @with_gradients
 def invert(
@@ -140,6 +143,7 @@ def _climb(
     if checkpoint is not None and checkpoint.exists():
         state.restore(checkpoint)
     with frozen(model.native), folded(model) as state.expected:
+        stored = time.monotonic()
         try:
             while state.step < config.steps:
                 state.advance(view_size)
@@ -147,8 +151,9 @@ def _climb(
                     look(state.pixels, state.trace)
                 if on_step is not None:
                     on_step(state.step, config.steps)
-                if checkpoint is not None and state.step % 25 == 0:
+                if checkpoint is not None and (state.step % 25 == 0 or time.monotonic() - stored > STORED_EVERY):
                     state.store(checkpoint)
+                    stored = time.monotonic()
         except KeyboardInterrupt:
             # in the middle of a step the state is of no one step, and the last one stored stays
             if checkpoint is not None and state.whole:

@@ -1,10 +1,10 @@
 """Cheap checks of a request, made before anything slow begins."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from molyneux.backends.base import VisionLanguageModel
-from molyneux.concepts import check_distinct
+from molyneux.concepts import Concept, check_distinct
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import read_names, without
@@ -12,6 +12,7 @@ from molyneux.datasets.photos import check_window, checked
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ModelError
 from molyneux.images.choices import CONTROLS
+from molyneux.images.config import ReplayConfig
 from molyneux.images.external import external_kinds
 from molyneux.images.replay import depicted, replay_names
 from molyneux.images.sources import check_images, stand_in
@@ -21,6 +22,7 @@ from molyneux.tasks.classification.labels import LabelSet, label_set
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.run import check_class_texts
 from molyneux.tasks.recognition.shown import read_shown
+from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.texts import caption_templates, known_prompts, own_texts
 
 
@@ -82,20 +84,16 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: Ch
     Raises:
         ModelError: for the first text that cannot be read.
     """
-    for concept in settings.concepts:
-        _check_each(model, (*concept.descriptions, *own_texts(concept, "both")))
+    check_each(model, lesson_texts(settings.concepts, settings.teaching, request.bank, settings.replay))
     check_class_texts(model, name_texts(request.labels.all, request.prompts))
     if settings.novel is None and settings.fresh:
         check_class_texts(model, name_texts(request.labels.all))
-    _check_each(model, known_prompts(request.bank, settings.concepts))
-    if settings.teaching.uses_replay:
-        _check_each(model, (text for name in replay_names(settings.replay) for text in depicted(name).descriptions))
     left_out: dict[str, str] = {}
     for name, kind in CONTROLS.items():
         if not (kind.uses_stand_in and len(settings.concepts) == 1):
             continue
         try:
-            _check_each(model, stand_in(settings.concepts[0]).descriptions)
+            check_each(model, stand_in(settings.concepts[0]).descriptions)
         except ModelError as error:
             if settings.control == name:
                 raise
@@ -103,6 +101,21 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: Ch
     return left_out
 
 
-def _check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:
-    for text in texts:
+def lesson_texts(
+    concepts: Sequence[Concept], teaching: TeachingConfig, bank: Sequence[str], replay: ReplayConfig
+) -> Iterator[str]:
+    """Every text that a lesson needs. Descriptions of known classes are none: those that are too long are left out."""
+    for concept in concepts:
+        yield from (*concept.descriptions, *own_texts(concept, "both"))
+    yield from known_prompts(bank, concepts)
+    if teaching.uses_replay:
+        yield from (text for name in replay_names(replay) for text in depicted(name).descriptions)
+    if teaching.objective.needs == "captions":
+        templates = caption_templates(teaching.caption_templates)
+        yield from (template.format(concept.name) for concept in concepts for template in templates)
+
+
+def check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:
+    """Raise ModelError for the first text that the model cannot read to its end."""
+    for text in dict.fromkeys(texts):
         model.check_text(text)

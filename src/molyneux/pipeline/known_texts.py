@@ -14,8 +14,15 @@ READING = "known names and descriptions, once for this model"
 
 def load_known_texts(
     model: VisionLanguageModel, names: KnownNames, config: TeachingConfig, on_step: Progress | None = None
-) -> None:
-    """Give the model the embeddings of known names and their descriptions, if the lesson compares with them."""
-    if isinstance(model, TokenizedEncoder) and config.objective.reads_descriptions:
-        texts = [text for pair in known_texts(model, names).values() for text in pair]
-        read_texts(model, texts, READING, on_step)
+) -> KnownNames:
+    """Give the model the embeddings of known names and their descriptions, if the lesson compares with them.
+
+    Returns:
+        What to teach with: the names that the lesson compares with, each with how it looks. Names that it does not
+        compare with descriptions are returned as they came.
+    """
+    if not (isinstance(model, TokenizedEncoder) and config.objective.reads_descriptions):
+        return names
+    texts = known_texts(model, names)
+    read_texts(model, [text for pair in texts.values() for text in pair], READING, on_step)
+    return {name: looks for name, (_, looks) in texts.items()}

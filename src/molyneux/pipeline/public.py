@@ -86,7 +86,7 @@ def teach(
         if replay is None:
             used = config.uses_replay
             replay = replay_images(dual_encoder(source, "replay"), taught=taught, on_step=told) if used else ()
-        load_known_texts(source, bank, config, told)
+        bank = load_known_texts(source, bank, config, told)
     values = _as_images(model, given, seed, inverts=config.needs_images)
     with counting("teaching", on_step) as told:
         student = fine_tune(model, values, config, known=bank, replay=replay, seed=seed, adapter=adapter, on_step=told)

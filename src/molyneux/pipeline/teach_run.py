@@ -236,20 +236,24 @@ class TeachRun:
     def lesson(
         self, images: Sequence[SyntheticImages], what: str, adapter: Path | None = None
     ) -> DualEncoder | Matcher:
-        """A model taught on `images`."""
+        """A model taught on `images`; progress calls it `what`."""
         config = self.settings.teaching
-        load_known_texts(self.source, self.request.bank, config, self.on_step)
-        shared = self.shared(what)
+        known = load_known_texts(self.source, self.request.bank, config, self.on_step)
         said = memory_note(self.base, config)
         if said and said.split(",")[0] not in "\n".join(self.folder.notes):
             self.folder.note(said)
-        return fine_tune(self.base, images, config, adapter=adapter, **shared)
-
-    def shared(self, what: str) -> dict[str, Any]:
-        """What every lesson of the run has; progress calls it `what`."""
-        on_step = self.on_step
+        replay, on_step = self.replay, self.on_step
         told = None if on_step is None else lambda done, total: on_step(what, done, total)
-        return {"known": self.request.bank, "replay": self.replay, "seed": self.settings.seed, "on_step": told}
+        return fine_tune(
+            self.base,
+            images,
+            config,
+            known=known,
+            replay=replay,
+            seed=self.settings.seed,
+            adapter=adapter,
+            on_step=told,
+        )
 
     def measure(self) -> dict[str, Any]:
         """The scores of the taught model beside its base."""

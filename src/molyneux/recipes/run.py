@@ -11,17 +11,22 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
+from molyneux.datasets.imagenet import imagenet_names
+from molyneux.datasets.names import without
 from molyneux.errors import ConfigError
 from molyneux.files import slug, write_json, write_text
+from molyneux.images.choices import CONTROLS
+from molyneux.images.config import ReplayConfig
 from molyneux.images.jobs import ImageMaker
-from molyneux.images.sources import check_images, run_images
+from molyneux.images.sources import check_images, run_images, stand_in
+from molyneux.pipeline.checks import check_each, lesson_texts
 from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
 from molyneux.recipes.changes import changed, marked, said_changes
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
 from molyneux.recipes.table import markdown, plot, rows
-from molyneux.recipes.tasks import Base, Data, Place, score
+from molyneux.recipes.tasks import Base, Data, Place, score, scored_texts
 from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
@@ -68,7 +73,8 @@ def run_recipe(
 ) -> RecipeResult:
     """Go through a recipe's experiments and write `results.json`, `table.md` and, for a sweep, `plot.png`.
 
-    All data is looked at before the first model is loaded, and that is before anything is written. An unfinished run
+    All data is looked at before the first model is loaded, and every text is tried on every model before anything is
+    written. An unfinished run
     of the same settings in `settings.out` is continued: finished stages, one file each, are read, and it ends with the
     same scores.
 
@@ -91,7 +97,11 @@ def run_recipe(
         check_external_images(cases, data, settings)
     check_out(settings.out, resolved)
     first = experiments[0].model
-    held = first, Base(load(first, **asdict(settings.running)))
+    # the first is loaded last, and kept
+    for name in reversed(dict.fromkeys(one.model for one in experiments[: 1 if settings.miniature else None])):
+        held = name, Base(load(name, **asdict(settings.running)))
+        if not settings.miniature:
+            check_texts(held[1].model, [case for case in cases if case.experiment.model == name], data)
     folder = open_run(settings.out, resolved, {first: weights_digest(held[1].model.native)}, on_step)
     if settings.miniature:
         data = Data.read(experiments, draw_data(experiments, folder.root / DRAWN), recipe.name, drawn=True)
@@ -233,6 +243,23 @@ def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSet
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
             check_images(scored.image_request(settings.running), novel)
+
+
+def check_texts(model: VisionLanguageModel, cases: Sequence[Case], data: Data) -> None:
+    """Raise ModelError for the first text of a model's cases, in teaching, scoring or a control, that is too long."""
+    for case in cases:
+        scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
+        experiment, concepts = scored.experiment, scored.concepts
+        texts = scored_texts(experiment, concepts, data)
+        if experiment.evaluate.task == "cost":
+            texts += [text for concept in concepts for text in concept.descriptions]
+        elif experiment.taught:
+            bank = without(imagenet_names(), [concept.name for concept in concepts])
+            texts += lesson_texts(concepts, experiment.teaching, bank, ReplayConfig())
+            control = CONTROLS.get(experiment.images)
+            if control is not None and control.uses_stand_in and len(concepts) == 1:
+                texts += stand_in(concepts[0]).descriptions
+        check_each(model, texts)
 
 
 def _resolved(settings: RecipeSettings, recipe: Recipe, cases: Sequence[Case]) -> dict[str, Any]:

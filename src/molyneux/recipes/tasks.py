@@ -31,11 +31,12 @@ from molyneux.runs.options import Progress
 from molyneux.tasks.captioning.run import caption_photos
 from molyneux.tasks.captioning.scores import score_captions
 from molyneux.tasks.classification.descriptions import definition_texts
-from molyneux.tasks.classification.features import PhotoFeatures, photo_features
+from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
+from molyneux.tasks.classification.labels import label_set
 from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.tasks.localisation.record import LocaliseResult
-from molyneux.tasks.localisation.run import LocaliseSettings, localise_set
+from molyneux.tasks.localisation.run import GIBBERISH, LocaliseSettings, localise_set
 from molyneux.tasks.retrieval.scores import retrieve
 from molyneux.teaching.updates import shares_trunk
 
@@ -157,6 +158,21 @@ def score(
         return _localisation(model, experiment, task, data, place, running, on_step)
     assert isinstance(task, Cost)
     return _cost(model, experiment, concepts[0], on_step)
+
+
+def scored_texts(experiment: Experiment, concepts: Sequence[Concept], data: Data) -> list[str]:
+    """Every text that `score` has a model read."""
+    task = experiment.evaluate
+    if isinstance(task, Classification):
+        photos = {name: data.photos[name, task.class_names] for name in experiment.data}
+        known = None if task.known is None else photos[task.known].names
+        novel = [] if task.novel is None else [one.name for one in concepts]
+        names = label_set(known=known, concepts=novel).all
+        groups = name_texts(names, read_templates(task.templates), _defined(task, concepts, photos))
+        return [text for group in groups for text in group]
+    if isinstance(task, Retrieval):
+        return list(data.captioned[task.data].texts)
+    return [task.text, GIBBERISH] if isinstance(task, Localisation) else []
 
 
 def _classification(

@@ -43,7 +43,8 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
     """`recall_texts`, or have the model read them, and keep the embeddings in the cache.
 
     They are kept under the weights that texts pass through and the texts. So a model whose text tower teaching left as
-    it was has nothing to read again. A folder that cannot be written only costs time.
+    it was has nothing to read again. Each batch is kept as soon as it was read, so an interrupted reading goes on where
+    it was. A folder that cannot be written only costs time.
 
     Raises:
         ModelError: if a text has more tokens than the model reads.
@@ -58,27 +59,48 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
         return
     # in batches of texts of about one length, as a tower reads them fastest
     ordered = sorted(texts, key=lambda text: (len(text), text))
-    for start in range(0, len(ordered), TEXTS_AT_ONCE):
+    part = path.with_suffix(".part")
+    rows = _read(part)
+    start = 0 if rows is None or len(rows) % TEXTS_AT_ONCE or len(rows) > len(ordered) else len(rows)
+    if rows is not None and start:
+        model.remember(ordered[:start], rows)
+    while start < len(ordered):
         model.embed_texts(ordered[start : start + TEXTS_AT_ONCE])
+        start = min(start + TEXTS_AT_ONCE, len(ordered))
+        if start < len(ordered):
+            _keep(part, model.embed_texts(ordered[:start]))
         if on_step is not None:
-            on_step(what, min(start + TEXTS_AT_ONCE, len(ordered)), len(ordered))
-    rows = model.embed_texts(texts).cpu().contiguous()
-    try:
-        write_bytes(path, save({ROWS: rows}, metadata={DIGEST: _digest(rows)}))
-    except OutputError:
-        return
+            on_step(what, start, len(ordered))
+    if _keep(path, model.embed_texts(texts)):
+        part.unlink(missing_ok=True)
 
 
 def _recalled(model: TokenizedEncoder, texts: Sequence[str], path: Path) -> bool:
     """`recall_texts` of distinct texts from their file."""
+    rows = _read(path)
+    if rows is None or len(rows) != len(texts):
+        return False
+    model.remember(texts, rows)
+    return True
+
+
+def _read(path: Path) -> Tensor | None:
+    """The rows of a file that states their SHA-256; None if there is none, or it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             stated, rows = (file.metadata() or {}).get(DIGEST), file.get_tensor(ROWS)
     except (OSError, KeyError, SafetensorError):
+        return None
+    return rows if _digest(rows) == stated else None
+
+
+def _keep(path: Path, rows: Tensor) -> bool:
+    """Write rows for `_read`; whether it could be done."""
+    rows = rows.cpu().contiguous()
+    try:
+        write_bytes(path, save({ROWS: rows}, metadata={DIGEST: _digest(rows)}))
+    except OutputError:
         return False
-    if len(rows) != len(texts) or _digest(rows) != stated:
-        return False
-    model.remember(texts, rows)
     return True
 
 
