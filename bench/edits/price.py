@@ -34,7 +34,11 @@ from molyneux.teaching.strength import Known, critical_strengths, rivals, stand_
 from molyneux.teaching.texts import NAME_PROMPT
 
 PRICES = (0.002, 0.005, 0.01, 0.02)
-_STARTS, _VOWELS, _ENDS = "b d f g k l m n p r s t v z".split(), "a e i o u oo ee".split(), "b d g k l m n p t x".split()
+_STARTS, _VOWELS, _ENDS = (
+    ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z"],
+    ["a", "e", "i", "o", "u", "oo", "ee"],
+    ["b", "d", "g", "k", "l", "m", "n", "p", "t", "x"],
+)
 
 
 def made_up(count: int) -> list[str]:

@@ -44,7 +44,9 @@ def test_the_sources_of_a_direction_have_the_weights_of_their_settings():
     expected = normalize(alone + 0.7 * described + Edit().name * named, dim=1)
     torch.testing.assert_close(directions(images=0.0, description=0.7), expected)
     for source in ("description", "name", "images"):
-        assert not torch.allclose(directions(description=0.7), directions(**{"description": 0.7, source: 0.0}), atol=1e-3)
+        assert not torch.allclose(
+            directions(description=0.7), directions(**{"description": 0.7, source: 0.0}), atol=1e-3
+        )
 
 
 def test_what_all_images_share_gets_no_answer():

@@ -113,6 +113,8 @@ def teach(
         print("recognition was not measured: photos for --novel and --known would measure it")
         if settings.teaching.objective.merges and settings.teaching.edit.strength == 1:
             price = settings.teaching.edit.price
-            print(f"expected price: {100 * price:g} % of photos of known things get the new name, judged by texts alone")
+            print(
+                f"expected price: {100 * price:g} % of photos of known things get the new name, judged by texts alone"
+            )
     print(f"report: {out / 'report.html'}")
     print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", settings.model)
