@@ -18,7 +18,7 @@ from molyneux.images.sources import check_images, stand_in
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
 from molyneux.tasks.classification.labels import LabelSet, label_set
-from molyneux.tasks.classification.prompts import read_templates
+from molyneux.tasks.classification.prompts import PROMPTS, read_templates
 from molyneux.tasks.classification.run import check_class_texts
 from molyneux.tasks.recognition.shown import read_shown
 from molyneux.teaching.texts import caption_templates, known_prompts, own_texts
@@ -101,6 +101,14 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: Ch
                 raise
             left_out[name] = str(error)
     return left_out
+
+
+def scored_texts(settings: TeachSettings, request: CheckedRequest) -> list[str]:
+    """The texts that every run with these settings reads: the concepts' own, and those of all names for scoring."""
+    own = [text for concept in settings.concepts for text in (*concept.descriptions, *own_texts(concept, "both"))]
+    prompts = [request.prompts] if settings.novel is not None or not settings.fresh else [request.prompts, PROMPTS]
+    named = [text for one in prompts for group in name_texts(request.labels.all, one) for text in group]
+    return list(dict.fromkeys([*own, *named]))
 
 
 def _check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:

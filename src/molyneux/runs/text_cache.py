@@ -43,7 +43,8 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
     """`recall_texts`, or have the model read them, and keep the embeddings in the cache.
 
     They are kept under the weights that texts pass through and the texts. So a model whose text tower teaching left as
-    it was has nothing to read again. A folder that cannot be written only costs time.
+    it was has nothing to read again. A folder that cannot be written only costs time. All are read, also those that the
+    model knows: a text's last digits depend on its company, and what is kept is to depend on nothing else.
 
     Raises:
         ModelError: if a text has more tokens than the model reads.
@@ -59,7 +60,9 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
     # in batches of texts of about one length, as a tower reads them fastest
     ordered = sorted(texts, key=lambda text: (len(text), text))
     for start in range(0, len(ordered), TEXTS_AT_ONCE):
-        model.embed_texts(ordered[start : start + TEXTS_AT_ONCE])
+        batch = ordered[start : start + TEXTS_AT_ONCE]
+        with torch.inference_mode(False), torch.no_grad():
+            model.remember(batch, model.encode_texts(batch))
         if on_step is not None:
             on_step(what, min(start + TEXTS_AT_ONCE, len(ordered)), len(ordered))
     rows = model.embed_texts(texts).cpu().contiguous()
