@@ -4,6 +4,7 @@
 # make docs    the site, in build/site; a warning is an error
 # make package sdist and wheel, checked, and the wheel tried where nothing else of the repository is
 # make abuse   thousands of bad inputs over all verbs, and what became of each (minutes)
+# make kills   every verb killed at seeded points and repeated, and bits flipped in what it keeps (minutes)
 # make bench   the numbers of the docs (long)
 # make ... PYTHON=python3.12    the same with that Python, in a virtual environment of its own, .venv-3.12
 
@@ -27,7 +28,7 @@ BIN := $(VENV)/bin
 # one thread a process: small images gain nothing from more, and sums stay the same
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
 
-.PHONY: help install demo test check style docs package abuse bench
+.PHONY: help install demo test check style docs package abuse kills bench
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -66,6 +67,10 @@ package:
 
 abuse: install
 	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/report.py
+
+kills: install
+	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/kills.py
+	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/flips.py
 
 bench: install
 	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py

@@ -152,15 +152,32 @@ def test_an_empty_folder_of_any_kind_is_filled_and_stays_itself(tmp_path, monkey
     assert target.is_symlink() == (kind == "link")
 
 
-def test_what_a_killed_process_left_goes_once_it_is_old(tmp_path):
-    old, fresh, other = (tmp_path / name for name in (".run-abcd1234", ".run-efgh5678", ".runs-abcd1234"))
-    for folder in (old, fresh, other):
+def test_what_a_killed_process_left_goes_at_the_next_start_and_what_is_being_written_stays(tmp_path):
+    left, others = tmp_path / ".run-abcd1234", tmp_path / ".runs-abcd1234"
+    for folder in (left, others):
         folder.mkdir()
-    for folder in (old, other):
-        os.utime(folder, (1, 1))
-    with new_folder(tmp_path / "run") as folder:
-        (folder / "x").touch()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".run-efgh5678", ".runs-abcd1234", "run"]
+    (tmp_path / ".x.json-abcd1234").write_text("half")
+    with new_folder(tmp_path / "run") as first:
+        assert not left.exists()
+        with new_folder(tmp_path / "run") as second:
+            assert first.exists()
+            assert second != first
+            (second / "x").touch()
+        (tmp_path / "run" / "x").unlink()
+        (first / "y").touch()
+    write_bytes(tmp_path / "x.json", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".runs-abcd1234", "run", "x.json"]
+
+
+def test_without_locks_only_what_is_old_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr("molyneux.files.flock", lambda *_, **__: None)
+    old, fresh = tmp_path / ".run-abcd1234", tmp_path / ".run-efgh5678"
+    for folder in (old, fresh):
+        folder.mkdir()
+    os.utime(old, (1, 1))
+    with new_folder(tmp_path / "run"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run-efgh5678", "run"]
 
 
 @pytest.mark.parametrize(

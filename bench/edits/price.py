@@ -54,7 +54,7 @@ def made_up(count: int) -> list[str]:
 @torch.no_grad()
 def read(model: DualEncoder, photos: Path | None) -> tuple[Known, Float[Tensor, "n d"], Int[Tensor, " n"]]:
     """What the model knows, and unit embeddings of photos with the place of their class among the known names."""
-    looks = {} if photos else {name: f"a {text}." for name, text in KNOWN.items()}
+    looks = () if photos else {name: f"a {text}." for name, text in KNOWN.items()}
     load_known_texts(model, looks, TeachingConfig())
     texts = known_texts(model, looks)
     names = list(texts)

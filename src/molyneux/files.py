@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from typing import Any
 from molyneux.errors import OutputError
 
 _STALE = 600
-"""Seconds without a change after which nobody is writing a temporary folder any more."""
+"""Seconds without a change after which nobody is writing a temporary file any more, where that cannot be known."""
 
 
 def slug(text: str) -> str:
@@ -79,9 +79,10 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise OutputError(f"{target} already exists and is not empty: choose another folder or remove it")
     inside = target.exists()
     place = target if inside else target.parent
+    lock = None
     try:
         place.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name or 'new'}-", dir=place))
+        temporary, lock = _locked_folder(place, f".{target.name or 'new'}-")
     except OSError as error:
         raise OutputError(_cannot_write(f"into {place}", error)) from error
     try:
@@ -101,19 +102,70 @@ def new_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(place: Path, prefix: str) -> tuple[Path, int | None]:
+    """A new temporary folder, and a lock on it that tells that somebody is writing it, if there are such locks."""
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        try:
+            lock = os.open(made, os.O_RDONLY)
+        except OSError:  # Windows opens no folders; or it was cleared away before it was locked
+            if made.exists():
+                return made, None
+            continue
+        flock(lock, wait=True)
+        if made.exists():
+            return made, lock
+        os.close(lock)
 
 
 def _clear_leftovers(target: Path) -> None:
-    """Remove what a process that was killed was writing beside `target`, once nobody can be writing it any more."""
-    name = re.compile(rf"\.{re.escape(target.name or 'new')}-[a-z0-9_]{{8}}")
+    """Remove what a process that was killed was writing beside `target`: what nobody holds a lock on any more."""
+    start, length = f".{target.name or 'new'}-", len(target.name or "new") + 10
     for place in (target.parent, target):
         try:
-            found = [path for path in place.iterdir() if name.fullmatch(path.name)]
-            stale = [path for path in found if time.time() - path.lstat().st_mtime > _STALE]
+            # names alone: a folder may hold thousands of files
+            found = [name for name in os.listdir(place) if name.startswith(start) and len(name) == length]  # noqa: PTH208
         except OSError:  # there is no such folder
             continue
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
+        for name in found:
+            if re.fullmatch("[a-z0-9_]{8}", name[-8:]):
+                _clear(place / name)
+
+
+def _clear(path: Path) -> None:
+    try:
+        old = time.time() - path.lstat().st_mtime > _STALE
+        lock = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return
+    try:
+        if old if (mine := flock(lock)) is None else mine:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
+def flock(file: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file or folder until it is closed; False if another has it, None where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
 
 
 def _cannot_write(path: Path | str, error: OSError) -> str:
@@ -138,9 +190,10 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
         OutputError: if it cannot be written, or there is no room.
     """
     path = Path(path)
+    _clear_leftovers(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        handle, temporary, lock = _locked_file(path)
     except OSError as error:
         raise OutputError(_cannot_write(path, error)) from error
     try:
@@ -157,6 +210,21 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_file(path: Path) -> tuple[int, str, int | None]:
+    """A new temporary file beside `path`, open, and a lock on it, which outlives its closing, if there are such."""
+    while True:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        lock = os.dup(handle) if flock(handle, wait=True) else None
+        if Path(temporary).exists():
+            return handle, temporary, lock
+        for one in (handle, lock):  # cleared away before it was locked
+            if one is not None:
+                os.close(one)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -172,15 +240,18 @@ def write_json(path: Path, value: Any) -> None:
 class GrowingFile:
     """A file of what is finished so far: a first line that says of what, then pieces added one by one.
 
-    A process that is killed while it adds a piece leaves part of it; what is whole, the reader of the file knows.
+    Before each piece stand its length and its SHA-256. So the part of a piece that a killed process leaves is not
+    taken for one, nor is a piece that is not as it was written.
     """
 
     def __init__(self, path: Path, about: str) -> None:
         self.path = Path(path)
         self._head = f"{json.dumps(about)}\n".encode()
 
-    def read(self, whole: Callable[[bytes], int]) -> bytes:
-        """What was added so far, cut to `whole` of it; nothing, and the file made anew, if it is of something else.
+    def read(self) -> list[bytes]:
+        """The pieces so far, up to the first that is not whole; the file is cut to these.
+
+        There are none, and the file is made anew, if it is of something else.
 
         Raises:
             OutputError: if the file cannot be read or written.
@@ -190,10 +261,11 @@ class GrowingFile:
         except OSError as error:
             raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error
         body = content.removeprefix(self._head) if content.startswith(self._head) else b""
-        body = body[: whole(body)]
-        if content != self._head + body:
-            write_bytes(self.path, self._head + body)
-        return body
+        pieces = list(_pieces(body))
+        whole = self._head + b"".join(map(_framed, pieces))
+        if content != whole:
+            write_bytes(self.path, whole)
+        return pieces
 
     def add(self, piece: bytes) -> None:
         """Put a piece behind those that are there, which `read` has looked at.
@@ -203,9 +275,23 @@ class GrowingFile:
         """
         try:
             with self.path.open("ab") as file:
-                file.write(piece)
+                file.write(_framed(piece))
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def _framed(piece: bytes) -> bytes:
+    return len(piece).to_bytes(8, "big") + hashlib.sha256(piece).digest() + piece
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    while body:
+        piece = body[40 : 40 + int.from_bytes(body[:8], "big")]
+        framed = _framed(piece)
+        if not body.startswith(framed):
+            return
+        yield piece
+        body = body[len(framed) :]
 
 
 def sha256(path: Path) -> str:

@@ -82,7 +82,7 @@ def read_json(
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as reason:
-        raise error(f"{what} {path} is not valid JSON: {said(reason)}") from reason
+        raise error(f"cannot read {what} {path}: it is not valid JSON: {said(reason)}") from reason
     return content
 
 
@@ -105,7 +105,7 @@ def read_yaml(
         return parse_yaml(text, loader)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as reason:
         # also impossible dates, and lists as keys
-        raise error(f"{what} {path} is not valid YAML: {said(reason)}") from reason
+        raise error(f"cannot read {what} {path}: it is not valid YAML: {said(reason)}") from reason
 
 
 def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:

@@ -64,7 +64,7 @@ def test_a_saved_folder_is_loaded_to_the_same_masks(segmenter, saved):
 
 def test_folders_that_hold_no_sam_are_refused(tmp_path, saved):
     ConvModel().save(tmp_path / "other")
-    with pytest.raises(ModelError, match=r"does not say what model it describes|cannot read the configuration"):
+    with pytest.raises(ModelError, match="cannot read the configuration"):
         load_segmenter(str(tmp_path / "other"))
     (tmp_path / "other" / "config.json").write_text(json.dumps({"model_type": "clip"}))
     with pytest.raises(ModelError, match=r"of type 'clip': expected one of sam, sam2"):

@@ -396,7 +396,7 @@ def test_adapters_that_cannot_be_used_are_each_one_clear_error(tmp_path):
     data, about = weights.read_bytes(), config.read_text()
     for damaged in (data[:-4], data[:20], b""):
         weights.write_bytes(damaged)
-        with pytest.raises(ModelError, match=r"cannot be read|is not valid JSON"):
+        with pytest.raises(ModelError, match="cannot be read"):
             with_adapter(model, folder)
     weights.write_bytes(data)
     config.write_text(about.replace('"r": 2', '"r": 3'))
@@ -406,7 +406,7 @@ def test_adapters_that_cannot_be_used_are_each_one_clear_error(tmp_path):
     with pytest.raises(ModelError, match="an adapter of the type 'IA3': expected 'LORA'"):
         with_adapter(model, folder)
     config.write_text("{")
-    with pytest.raises(ModelError, match=r"cannot be read|is not valid JSON"):
+    with pytest.raises(ModelError, match=r"cannot read .*: it is not valid JSON"):
         with_adapter(model, folder)
 
 

@@ -182,8 +182,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_captions_and_scores(molyneux, 
     with pytest.raises(Killed):
         captions.caption_folder(settings(tmp_path / "parts"), on_step=Counter(end, Killed))
     work = tmp_path / "parts" / ".work"
-    for path in work.glob("*.jsonl"):
-        path.write_bytes(path.read_bytes() + b'"a line that is cut sh')
+    for path in work.glob("*.pieces"):
+        path.write_bytes(path.read_bytes() + (99).to_bytes(8, "big") + b"a piece that is cut sh")
     assert captions.caption_folder(settings(tmp_path / "parts"), on_step=rest) == expected
     assert rest.calls == 4 - end
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")

@@ -1,3 +1,5 @@
+import hashlib
+import io
 import math
 import warnings
 from dataclasses import replace
@@ -11,6 +13,7 @@ from torch.nn.functional import normalize
 from helpers.small_models import ConvModel
 from molyneux.backends.base import Alignment
 from molyneux.backends.folding import LayerStatistics
+from molyneux.backends.load import load
 from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.inversion.config import InversionConfig
@@ -262,9 +265,11 @@ def test_a_checkpoint_that_does_not_fit_is_left_aside(model, damage, tmp_path):
     elif damage == "another-kind":
         torch.save([1, 2], checkpoint)
     elif damage == "half-a-state":
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(io.BytesIO(content[32:]), weights_only=True)
         del state["optimiser"]
-        torch.save(state, checkpoint)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        checkpoint.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
     resumed = invert(model, RING, PIXELS, checkpoint=checkpoint)
     assert torch.equal(resumed.pixels, uninterrupted(PIXELS).pixels)
     assert not checkpoint.exists()
@@ -459,3 +464,9 @@ def test_a_smaller_distance_is_what_is_found(model):
     found = -(model.image_outputs(model.features(made.pixels)) - target).norm(dim=1).mean()
     assert made.trace[-1].plain == pytest.approx(float(found), abs=1e-5)
     assert made.trace[-1].plain > 0.7 * made.trace[0].plain
+
+
+def test_views_that_a_tower_cannot_read_are_refused_with_those_that_it_can():
+    model = load("drawn")
+    with pytest.raises(ModelError, match=r"'drawn' reads no views of 224 pixels: set inversion.view to 32"):
+        invert(model, RING, InversionConfig(images=1, steps=2, view=224))

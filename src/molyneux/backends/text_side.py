@@ -54,6 +54,10 @@ class TokenizedEncoder(DualEncoder):
         """Take these for the embeddings of these texts, as the same weights have computed them before."""
         self._texts.update({(self.long_text, text): row.to(self.device) for text, row in zip(texts, rows, strict=True)})
 
+    def remember_all(self, other: "TokenizedEncoder") -> None:
+        """Share what another model with the same text tower has read, and will read, as a copy does."""
+        self._texts = other._texts
+
     def place_on(self, device: torch.device | str) -> None:
         super().place_on(device)
         # a new value: copies that share the text tower, and with it this one, must not find rows elsewhere

@@ -4,15 +4,17 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.digest import weights_digest
@@ -32,7 +34,8 @@ from molyneux.synthetic import SyntheticImages
 
 FILE = "replay.safetensors"
 STAGE = "replay images, once for this model"
-_FORMAT = "molyneux-replay-1"
+_ABOUT, _FORMAT = "molyneux_replay", 2
+"""The one entry of a file's metadata, since several have no fixed order; and its layout."""
 
 
 def replay_images(
@@ -47,20 +50,34 @@ def replay_images(
     The first making takes a while (it inverts an image of every class), survives an interruption, and is kept in
     the cache folder (`MOLYNEUX_CACHE`, else the user's) under the model's weights and the settings.
 
+    A cached file that is not as it was written is made again, and that is told.
+
     Raises:
-        DataError: if a kept set cannot be read.
+        DataError: if the shipped set cannot be read.
         OutputError: if the cache folder cannot be written.
     """
     config = config or ReplayConfig()
     shipped = shipped_set(original_name(model), config)
-    path = shipped or cache_folder() / "replay" / _key(model, config) / FILE
-    if not path.is_file():
-        groups = path.parent / "classes"
-        save_replay(make_replay(model, config, groups, on_step=on_step), path, config)
-        shutil.rmtree(groups, ignore_errors=True)
-    found = load_replay(path)
+    found = load_replay(shipped) if shipped is not None else _cached(model, config, on_step)
     kept = without([one.concept.name for one in found], taught)
     return tuple(one for one in found if one.concept.name in kept)
+
+
+def _cached(model: VisionLanguageModel, config: ReplayConfig, on_step: Progress | None) -> tuple[SyntheticImages, ...]:
+    path = cache_folder() / "replay" / _key(model, config) / FILE
+    groups = path.parent / "classes"
+    if path.is_file():
+        try:
+            found = load_replay(path)
+        except DataError as error:
+            if on_step is not None:
+                on_step(f"replay images are made again: {error}", 1, 1)
+        else:
+            shutil.rmtree(groups, ignore_errors=True)  # what a killed process left
+            return found
+    save_replay(make_replay(model, config, groups, on_step=on_step), path, config)
+    shutil.rmtree(groups, ignore_errors=True)
+    return load_replay(path)
 
 
 def make_replay(
@@ -105,13 +122,20 @@ def replay_names(config: ReplayConfig) -> tuple[str, ...]:
 def save_replay(images: Sequence[SyntheticImages], path: Path, config: ReplayConfig) -> None:
     """Write one safetensors file: 8-bit 'pixels' of all images, their names and settings as metadata."""
     pixels = torch.cat([one.pixels for one in images])
+    values = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
     about = {
         "format": _FORMAT,
-        "names": json.dumps([one.concept.name for one in images for _ in range(len(one))]),
-        "config": json.dumps(asdict(config)),
+        "names": [one.concept.name for one in images for _ in range(len(one))],
+        "config": asdict(config),
     }
-    values = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).contiguous()
-    write_bytes(path, save({"pixels": values}, metadata=about))
+    text = json.dumps({**about, "sha256": _digest(about, values)})
+    write_bytes(path, save({"pixels": values}, metadata={_ABOUT: text}))
+
+
+def _digest(about: Mapping[str, Any], pixels: Tensor) -> str:
+    found = hashlib.sha256(json.dumps(about).encode())
+    found.update(pixels.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
@@ -122,13 +146,17 @@ def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            names, config = json.loads(about["names"]), json.loads(about["config"])
-            pixels = file.get_tensor("pixels").float() / 255
-        if about["format"] != _FORMAT or len(names) != len(pixels) or pixels.ndim != 4:
-            raise ValueError("it is no replay set")
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            about = json.loads((file.metadata() or {})[_ABOUT])
+            values = file.get_tensor("pixels")
+        stated = about.pop("sha256")
+        names, config = about["names"], about["config"]
+        if about["format"] != _FORMAT or len(names) != len(values) or values.ndim != 4:
+            raise ValueError("it is no replay set of this version")
+        if _digest(about, values) != stated:
+            raise ValueError("it has not the SHA-256 that it states")
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise DataError(f"the replay images {path} cannot be read ({error}): remove the file") from error
+    pixels = values.float() / 255
     return tuple(
         SyntheticImages(
             concept=depicted(name),

@@ -193,7 +193,7 @@ class InversionState:
         fingerprint: str,
     ) -> None:
         self.config, self.alignment, self.canvas, self.generators = config, alignment, canvas, generators
-        self.fingerprint = fingerprint
+        self.model, self.fingerprint = model, fingerprint
         self.color = COLORS[config.color]
         self.variation = total_variation if config.variation_norm == "mean" else frobenius_variation
         self.layers = model.vision_batch_norms() if config.batch_norm else []
@@ -223,7 +223,7 @@ class InversionState:
         draw = draw_views(config, size, noise, self.generators)
         with batch_norm_moments(self.layers) as seen:
             images = self.images()
-            scores, together = self.alignment.score(view(images, draw, size))
+            scores, together = self._scores(view(images, draw, size), size)
             loss = -scores.mean() - config.joint * together
             if self.layers:
                 loss = loss + config.batch_norm * statistics_distance(seen, self.expected)
@@ -243,6 +243,18 @@ class InversionState:
         if self.step % config.trace_every == 0 or self.step in (1, config.steps):
             self.trace.append(self.measure(size, float(scores.detach().mean())))
         self.whole = True
+
+    def _scores(self, views: Images, size: int) -> tuple[Tensor, Tensor]:
+        try:
+            return self.alignment.score(views)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            own = sorted({self.model.image_size, self.model.inversion_size})
+            if size in own or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ModelError(
+                f"{self.model.name!r} reads no views of {size} pixels: set inversion.view to "
+                f"{' or '.join(map(str, own))}, or to 0 for its own"
+            ) from error
 
     @torch.no_grad()
     def measure(self, size: int, augmented: float) -> TracePoint:
@@ -265,12 +277,17 @@ class InversionState:
     def store(self, path: Path) -> None:
         buffer = io.BytesIO()
         torch.save(self.state(), buffer)
-        write_bytes(path, buffer.getvalue())
+        content = buffer.getvalue()
+        write_bytes(path, hashlib.sha256(content).digest() + content)
 
     def restore(self, path: Path) -> None:
-        """Go on from a stored state; one of another job, or one that cannot be read, is left aside."""
+        """Go on from a stored state; one of another job, or one that is not as it was stored, is left aside."""
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
+            stored = path.read_bytes()
+            content = stored[hashlib.sha256().digest_size :]
+            if hashlib.sha256(content).digest() != stored[: -len(content)]:
+                return
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
             fits = state["fingerprint"] == self.fingerprint and state.keys() == self.state().keys()
         except Exception:  # whatever is wrong with the file, starting over gives the same pixels
             return
@@ -279,12 +296,12 @@ class InversionState:
         self.step, self.grown_at = state["step"], state["grown_at"]
         self.canvas.advance(max(self.grown_at, self.step - 1), self.config.steps)
         leaves: list[Tensor] = self.canvas.leaves()
-        for leaf, stored in zip(leaves, state["leaves"], strict=True):
-            leaf.data.copy_(stored)
+        for leaf, values in zip(leaves, state["leaves"], strict=True):
+            leaf.data.copy_(values)
         self.optimiser = _adam(self.canvas, self.config)
         self.optimiser.load_state_dict(state["optimiser"])
-        for generator, stored in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(stored)
+        for generator, values in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(values)
         self.trace = [TracePoint(**point) for point in state["trace"]]
 
 

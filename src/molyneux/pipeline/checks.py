@@ -19,7 +19,7 @@ from molyneux.images.sources import check_images, stand_in
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.tasks.classification.features import name_texts
 from molyneux.tasks.classification.labels import LabelSet, label_set
-from molyneux.tasks.classification.prompts import read_templates
+from molyneux.tasks.classification.prompts import PROMPTS, read_templates
 from molyneux.tasks.classification.run import check_class_texts
 from molyneux.tasks.recognition.shown import read_shown
 from molyneux.teaching.config import TeachingConfig
@@ -113,6 +113,14 @@ def lesson_texts(
     if teaching.objective.needs == "captions":
         templates = caption_templates(teaching.caption_templates)
         yield from (template.format(concept.name) for concept in concepts for template in templates)
+
+
+def scored_texts(settings: TeachSettings, request: CheckedRequest) -> list[str]:
+    """The texts that every run with these settings reads: the concepts' own, and those of all names for scoring."""
+    own = [text for concept in settings.concepts for text in (*concept.descriptions, *own_texts(concept, "both"))]
+    prompts = [request.prompts] if settings.novel is not None or not settings.fresh else [request.prompts, PROMPTS]
+    named = [text for one in prompts for group in name_texts(request.labels.all, one) for text in group]
+    return list(dict.fromkeys([*own, *named]))
 
 
 def check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:

@@ -11,15 +11,17 @@ from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.load import load
+from molyneux.backends.long_text import TEXTS_AT_ONCE
 from molyneux.backends.lora import with_adapter
 from molyneux.backends.packs import check_new, untaught
+from molyneux.backends.text_side import TokenizedEncoder
 from molyneux.cards import write_card
 from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import control_images, fresh_images, run_images
 from molyneux.inversion.invert import OnImages
-from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts
+from molyneux.pipeline.checks import CheckedRequest, check_request, check_texts, scored_texts
 from molyneux.pipeline.known_texts import load_known_texts
 from molyneux.pipeline.means import means_of
 from molyneux.pipeline.settings import TeachSettings
@@ -154,6 +156,7 @@ class TeachRun:
             text = f"the control {name!r} is left out: {reason}"
             if text not in folder.notes:
                 folder.note(text)
+        self.read()
         self.images = run_images(
             self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
         )
@@ -176,6 +179,16 @@ class TeachRun:
         scores["replay"] = {"images": sum(len(one) for one in self.replay), "names": len(self.replay)}
         scores["descriptions"] = settings.teaching.objective.reads_descriptions
         write_record(folder.root / SCORES, as_record(TeachResult, scores))
+
+    def read(self) -> None:
+        """Have the base read all texts, whichever stages are left to do: a text's last digits depend on its company."""
+        if isinstance(self.base, DualEncoder):
+            load_known_texts(self.source, self.request.bank, self.settings.teaching, self.on_step)
+            texts = scored_texts(self.settings, self.request)
+            for start in range(0, len(texts), TEXTS_AT_ONCE):
+                self.base.embed_texts(texts[start : start + TEXTS_AT_ONCE])
+                if self.on_step is not None:
+                    self.on_step("names", min(start + TEXTS_AT_ONCE, len(texts)), len(texts))
 
     @cached_property
     def score(self) -> Callable[..., Evaluation]:
@@ -214,7 +227,11 @@ class TeachRun:
         saved = self.folder.root / self.settings.saved
         if self.settings.adapter_only:
             return with_adapter(dual_encoder(self.base, "an adapter"), saved)
-        return scorer(load(saved, **asdict(self.settings.running)), "teaching")
+        taught = scorer(load(saved, **asdict(self.settings.running)), "teaching")
+        same = not changes_texts(self.base, self.settings.teaching)
+        if same and isinstance(taught, TokenizedEncoder) and isinstance(self.base, TokenizedEncoder):
+            taught.remember_all(self.base)
+        return taught
 
     def teach(self) -> None:
         """Teach the concepts and save the model, or its adapter alone."""

@@ -104,7 +104,10 @@ def run_recipe(
             check_texts(held[1].model, [case for case in cases if case.experiment.model == name], data)
     folder = open_run(settings.out, resolved, {first: weights_digest(held[1].model.native)}, on_step)
     if settings.miniature:
-        data = Data.read(experiments, draw_data(experiments, folder.root / DRAWN), recipe.name, drawn=True)
+        drawn = partial(draw_data, experiments, folder.root / DRAWN)
+        if any(experiment.data for experiment in experiments):
+            folder.run([Stage(name=DRAWN, inputs=resolved, files=(DRAWN,), make=drawn)])
+        data = Data.read(experiments, drawn(), recipe.name, drawn=True)
     run = RecipeRun(settings, cases, data, folder, held, on_step)
     folder.run(run.stages())
     found = rows(recipe, cases, run.scores())

@@ -17,7 +17,7 @@ from molyneux.files import new_folder, write_json, write_text
 from molyneux.foreign import LARGEST_TEXT, read_json, read_yaml
 from molyneux.records import CONFIG
 from molyneux.runs.options import Progress
-from molyneux.runs.stage import WORK, Stage, StageFolder, remove
+from molyneux.runs.stage import WORK, Stage, StageFolder, digest, remove
 
 MARKER = ".unfinished"
 
@@ -153,8 +153,8 @@ class RunFolder(StageFolder):
     def _write_marker(self) -> None:
         if self._gone:
             return
-        write_json(
-            self.root / MARKER,
+        _mark(
+            self.root,
             {
                 "weights": self.weights,
                 "timings": self.timings,
@@ -178,12 +178,14 @@ def open_run(
     kept = Path(root).exists()
     if not check_out(root, resolved):
         with new_folder(root) as target:
-            write_json(target / MARKER, {})
+            _mark(target, {})
             (target / CONFIG).write_text(text, encoding="utf-8")
-    elif _config(root) != resolved:
-        write_text(root / CONFIG, text)
-        marker = _read_marker(root)
-        write_json(root / MARKER, {"threads": marker.get("threads"), "timings": marker.get("timings", {})})
+    else:
+        if _config(root) != resolved:
+            marker = _read_marker(root)
+            _mark(root, {"threads": marker.get("threads"), "timings": marker.get("timings", {})})
+        if (root / CONFIG).read_bytes() != text.encode():
+            write_text(root / CONFIG, text)
     folder = RunFolder(root, _read_marker(root), on_step)
     folder.kept = kept
     if folder.threads != threads():
@@ -229,12 +231,21 @@ def is_unfinished(root: Path) -> bool:
     return (Path(root) / MARKER).is_file()
 
 
+def _mark(root: Path, content: Mapping[str, Any]) -> None:
+    write_json(root / MARKER, {**content, "digest": digest(dict(content))})
+
+
 def _read_marker(root: Path) -> dict[str, Any]:
+    """What the mark says; OutputError if it is not as it was written."""
     try:
         content = read_json(root / MARKER, "the mark of a run")
+        if not isinstance(content, dict) or (content and content.pop("digest", None) != digest(content)):
+            raise DataError(f"the mark of a run {root / MARKER} is not as it was written")
     except DataError as error:
-        raise OutputError(f"{error}: remove the folder {root}") from error
-    return content if isinstance(content, dict) else {}
+        raise OutputError(
+            f"{error}, so the run there cannot be continued: remove the folder {root}, and repeat the command"
+        ) from error
+    return content
 
 
 def _config(root: Path) -> Any:

@@ -44,7 +44,8 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
 
     They are kept under the weights that texts pass through and the texts. So a model whose text tower teaching left as
     it was has nothing to read again. Each batch is kept as soon as it was read, so an interrupted reading goes on where
-    it was. A folder that cannot be written only costs time.
+    it was. A folder that cannot be written only costs time. All are read, also those that the model knows: a text's
+    last digits depend on its company, and what is kept is to depend on nothing else.
 
     Raises:
         ModelError: if a text has more tokens than the model reads.
@@ -65,8 +66,10 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
     if rows is not None and start:
         model.remember(ordered[:start], rows)
     while start < len(ordered):
-        model.embed_texts(ordered[start : start + TEXTS_AT_ONCE])
-        start = min(start + TEXTS_AT_ONCE, len(ordered))
+        batch = ordered[start : start + TEXTS_AT_ONCE]
+        with torch.inference_mode(False), torch.no_grad():
+            model.remember(batch, model.encode_texts(batch))
+        start += len(batch)
         if start < len(ordered):
             _keep(part, model.embed_texts(ordered[:start]))
         if on_step is not None:

@@ -176,14 +176,14 @@ def caption_photos(
             "how": asdict(config),
             "seed": seed,
         }
-        file = GrowingFile(kept / f"{slug(what)}.jsonl", json.dumps(about))
-        captions += map(json.loads, file.read(lambda body: body.rfind(b"\n") + 1).splitlines())
+        file = GrowingFile(kept / f"{slug(what)}.pieces", json.dumps(about))
+        captions += (caption for piece in file.read() for caption in json.loads(piece))
     left = photos.paths[len(captions) :]
     for images in batches(left, model.image_size, model.crop_fraction, fit=model.photo_fit):
         with torch.no_grad():
             written = write_captions(model, images.to(model.device), config, seed=seed, first=len(captions))
         if file is not None:
-            file.add("".join(f"{json.dumps(caption)}\n" for caption in written).encode())
+            file.add(json.dumps(written).encode())
         captions += written
         if on_step is not None:
             on_step(what, len(captions), len(photos))

@@ -24,7 +24,7 @@ from molyneux.tasks.classification.features import OnStep, checked_scores
 _PHOTOS_AT_ONCE = 8
 _PAIRS_AT_ONCE = 4000
 """About how many are judged between two times that finished rows are kept."""
-_FORMAT = "rows-2"
+_FORMAT = "rows-3"
 """Of kept rows; another, where what a row holds changes."""
 
 
@@ -106,7 +106,7 @@ def match_rows(
     if finished is not None:
         key = _rows_key(model, paths, texts, wanted, by_logit)
         kept = GrowingFile(finished / f"{key}.rows", f"scores of {len(texts)} texts for each of {len(paths)} photos")
-        body = kept.read(lambda body: len(body) - len(body) % (4 * len(texts)))
+        body = b"".join(kept.read())
         parts.append(torch.from_numpy(np.frombuffer(body, dtype="<f4").astype(np.float32)).reshape(-1, len(texts)))
         done = len(parts[0])
     for shape, rows in _groups(order[done:], shapes, max(1, min(_PHOTOS_AT_ONCE, _PAIRS_AT_ONCE // len(texts)))):
