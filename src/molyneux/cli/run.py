@@ -40,7 +40,11 @@ def run(
     ] = None,
     only: Annotated[
         tuple[str, ...],
-        Parameter(consume_multiple=True, show_default=False, help="AXIS=POINT: of an axis this point alone."),
+        Parameter(
+            consume_multiple=True,
+            show_default=False,
+            help="AXIS=POINT: of an axis this point alone; given again, that one too.",
+        ),
     ] = (),
     settings: Annotated[
         tuple[str, ...],
@@ -62,8 +66,10 @@ def run(
     from molyneux.recipes.schema import Recipe
 
     found = Recipe.read(recipe)
-    changes = {key: _value(value) for key, value in _pairs("--set", settings).items()}
-    points = _pairs("--only", only)
+    changes = {key: _value(value) for key, value in _split("--set", settings)}
+    points: dict[str, list[str]] = {}
+    for axis, point in _split("--only", only):
+        points.setdefault(axis, []).append(point)
     folders = named_folders(found, data)
 
     from molyneux.recipes.run import RecipeSettings, default_out, run_recipe
@@ -108,13 +114,13 @@ def named_folders(recipe: "Recipe", given: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
-    found = {}
+def _split(flag: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    found = []
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"{flag} {text}: expected {'AXIS=POINT' if flag == '--only' else 'SETTING=VALUE'}")
-        found[key] = value
+        found.append((key, value))
     return found
 
 

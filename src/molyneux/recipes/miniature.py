@@ -112,10 +112,11 @@ def _is_first(recipe: Recipe, case: Case) -> bool:
 def _swept(recipe: Recipe, case: Case, small: Experiment) -> Experiment:
     """The small experiment with what a sweep over a setting that was made small says of it: little, or more."""
     for axis, found in recipe.axes.items():
-        if isinstance(found, Sweep) and found.set in SWEPT:
-            name = found.set.removeprefix("inversion.")
-            change: dict[str, Any] = {name: SWEPT[found.set][case.labels[axis] == recipe.points(axis)[-1]]}
-            small = small.model_copy(update={"inversion": replace(small.inversion, **change)})
+        for setting in found.settings if isinstance(found, Sweep) else ():
+            if setting in SWEPT:
+                group, _, name = setting.partition(".")
+                change: dict[str, Any] = {name: SWEPT[setting][case.labels[axis] == recipe.points(axis)[-1]]}
+                small = small.model_copy(update={group: replace(getattr(small, group), **change)})
     return small
 
 

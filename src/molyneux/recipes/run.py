@@ -45,8 +45,8 @@ class RecipeSettings:
     """A file of concepts in place of the recipe's."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Settings, with dots, that take another value in every experiment."""
-    only: Mapping[str, str] = field(default_factory=dict)
-    """For an axis the one point that is wanted."""
+    only: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    """For an axis the one point that is wanted, or the several."""
     miniature: bool = False
     """Whether a random model and drawings take the place of models and data."""
     running: Running = field(default_factory=Running)
@@ -125,15 +125,22 @@ def default_out(recipe: Recipe, miniature: bool) -> Path:
     return Path("runs") / f"{name}{'-miniature' if miniature else ''}"
 
 
-def wanted(recipe: Recipe, only: Mapping[str, str]) -> tuple[Case, ...]:
+def wanted(recipe: Recipe, only: Mapping[str, str | Sequence[str]]) -> tuple[Case, ...]:
     """The cases at the given points.
 
     Raises:
         ConfigError: if there are none, listing the points.
     """
-    found = [case for case in recipe.cases if all(case.labels.get(axis) == point for axis, point in only.items())]
-    if not found:
-        at = ", ".join(f"{axis}={point}" for axis, point in only.items())
+    points = {axis: (one,) if isinstance(one, str) else tuple(one) for axis, one in only.items()}
+    found = [case for case in recipe.cases if all(case.labels.get(axis) in some for axis, some in points.items())]
+    lacking = [
+        (axis, one)
+        for axis, some in points.items()
+        for one in some
+        if not any(case.labels.get(axis) == one for case in found)
+    ]
+    if lacking:
+        at = ", ".join(f"{axis}={point}" for axis, point in lacking)
         axes = "; ".join(f"{axis}: {', '.join(recipe.points(axis))}" for axis in recipe.axes)
         raise ConfigError(f"{recipe.name} has nothing at {at}: its points are {axes}")
     return tuple(found)

@@ -149,7 +149,7 @@ def _averages(recipe: Recipe, found: Sequence[Mapping[str, Any]]) -> list[dict[s
 def _value(scores: Mapping[str, Any], path: str, times: float, case: Case) -> dict[str, Any]:
     found: Any = scores
     for key in path.split("."):
-        key = case.labels.get(CONCEPT, key) if key == "{concept}" else key
+        key = _spelled(key, case)
         if not isinstance(found, Mapping) or key not in found:
             return {"ours": None, "why": f"not computed: the scores have no {path}"}
         found = found[key]
@@ -158,6 +158,12 @@ def _value(scores: Mapping[str, Any], path: str, times: float, case: Case) -> di
     if isinstance(found, int | float):
         return {"ours": _scaled(found, times), "why": None}
     return {"ours": None, "why": found if isinstance(found, str) else "not computed"}
+
+
+def _spelled(key: str, case: Case) -> str:
+    if key == "{mask}":
+        return "sam" if getattr(case.experiment.evaluate, "sam", None) else "mask"
+    return case.labels.get(CONCEPT, key) if key == "{concept}" else key
 
 
 def _scaled(value: float | None, times: float) -> float | None:

@@ -78,7 +78,7 @@ class Data:
                     captioned[name] = read_captioned(given[name], task.split)
                     check_headers(captioned[name].paths)
                 elif isinstance(task, Localisation) and name not in marked:
-                    where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
+                    where = _marked_layout(name, given[name], drawn)
                     marked[name] = (where, read_marked(where))
                     if not marked[name][1].is_marked:
                         raise DataError(
@@ -215,6 +215,10 @@ def _localisation(
         sam=task.sam,
         saliency=task.saliency,
         masks=task.masks,
+        limit=task.limit,
+        limit_seed=task.limit_seed if task.limit else None,
+        shown=task.shown,
+        base=experiment.model if experiment.compared else None,
         running=running,
     )
     finished = place.kept / SCORES
@@ -248,6 +252,14 @@ def _layout(name: str, given: Path, drawn: bool) -> str:
     """What `read_set` takes: a folder in the layout that it says, else in that of the data set it stands for."""
     plain = drawn or data_set(name) is None or named_set(given)[1] != given
     return str(given) if plain else f"{name}:{given}"
+
+
+def _marked_layout(name: str, given: Path, drawn: bool) -> str:
+    """The same for `read_marked`; 'folder' is any layout that the files show."""
+    layout, colon, folder = str(given).partition(":")
+    if colon and layout == "folder":
+        return folder
+    return str(given) if drawn or (colon and layout in READERS) else f"{name}:{given}"
 
 
 def _those(photos: PhotoFolder | PhotoFeatures, names: Sequence[str]) -> PhotoFolder | PhotoFeatures:
