@@ -55,6 +55,10 @@ def run(
             help="SETTING=VALUE in all experiments: inversion.steps=300, teaching.preset=default or images=noise.",
         ),
     ] = (),
+    corenlp_dir: Annotated[
+        Path | None,
+        Parameter(help="Of captions: the folder of Stanford CoreNLP 3.6.0, without which SPICE is left out."),
+    ] = None,
     miniature: Annotated[
         bool, Parameter(negative=(), help="Every stage on a random model and drawings, to see that it runs.")
     ] = False,
@@ -67,6 +71,8 @@ def run(
 
     found = Recipe.read(recipe)
     changes = {key: _value(value) for key, value in _split("--set", settings)}
+    if corenlp_dir is not None:
+        changes["evaluate.corenlp"] = str(corenlp_dir)
     points: dict[str, list[str]] = {}
     for axis, point in _split("--only", only):
         points.setdefault(axis, []).append(point)
