@@ -29,7 +29,7 @@ def test_a_tiny_segmenter_is_the_same_each_time():
 
 
 def test_there_is_no_other_tiny_model():
-    with pytest.raises(ModelError, match="no tiny model 'maxi': expected one of clip, coca"):
+    with pytest.raises(ModelError, match="no tiny model 'maxi': expected one of clip, clip-large, coca"):
         load("tiny:maxi")
 
 

@@ -422,6 +422,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--control": Case("--control.noise // base"),
         "--sam": Case("sam"),
         "--limit": Case("1"),
+        "--limit-seed": Case("7", {"--limit": "1"}),
         "--long-text": Case("truncate", {"--text": "a " + "very " * 90 + "far block", "--model": "tiny:clip"}),
         "--saliency-preset": Case("paper", {"--saliency.block": "1"}),
         "--saliency.beta": Case("9"),

@@ -36,7 +36,12 @@ def test_every_layout_is_listed_with_its_source():
 
 @pytest.mark.parametrize(
     ("name", "folders"),
-    [("masks", ("images", "masks")), ("unitochest", ("images", "masks")), ("udiat", ("original", "GT"))],
+    [
+        ("masks", ("images", "masks")),
+        ("unitochest", ("images", "masks")),
+        ("udiat", ("original", "GT")),
+        ("udiat", ("images", "masks")),
+    ],
 )
 def test_two_folders_are_paired_by_name(tmp_path, name, folders):
     for index, file in enumerate(("000002", "000001")):

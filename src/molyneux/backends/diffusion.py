@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from molyneux.backends.load import named_device
-from molyneux.backends.options import SDXL, Generation, Precision
+from molyneux.backends.options import SDXL, TINY_SDXL, Generation, Precision
 from molyneux.errors import ModelError
 from molyneux.shapes import Images
 
@@ -19,6 +19,8 @@ def check_generator(name: str) -> None:
     """Raise ModelError where diffusers is not installed, or `name` can be no model of it."""
     if find_spec("diffusers") is None:
         raise ModelError("diffusers is not installed, which generates images: install molyneux[sdxl]")
+    if name == TINY_SDXL:
+        return
     here = (Path(name) / "model_index.json").is_file()
     if not here and (Path(name).exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)):
         raise ModelError(f"{name!r} is no text-to-image model: expected a folder that diffusers saved, or {SDXL!r}")
@@ -40,6 +42,12 @@ class ImageGenerator:
         """
         check_generator(name)
         place = named_device(device)
+        if name == TINY_SDXL:
+            from molyneux.backends.tiny import tiny_sdxl
+
+            native = tiny_sdxl()
+            native.set_progress_bar_config(disable=True)
+            return cls(name, native.to(place))
         from diffusers import StableDiffusionXLPipeline
 
         kind = torch.bfloat16 if precision == "bf16" else torch.float32

@@ -14,6 +14,9 @@ Precision = Literal["fp32", "bf16"]
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
+TINY_SDXL = "tiny:sdxl"
+"""A random one of its architecture, to try out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:

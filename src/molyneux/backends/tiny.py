@@ -25,7 +25,7 @@ _BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 
 
 def load_named(name: str) -> VisionLanguageModel:
-    """The tiny model 'clip', 'coca', 'biomedclip', 'medclip' or 'vilt', the same each time.
+    """The tiny model 'clip', 'clip-large', 'coca', 'biomedclip', 'medclip' or 'vilt', the same each time.
 
     Raises:
         ModelError: if there is no such model.
@@ -60,10 +60,86 @@ def load_tiny_sam() -> Segmenter:
         return Segmenter("tiny:sam", SamModel(config), SamProcessor(images))
 
 
+def tiny_sdxl() -> Any:
+    """A Stable Diffusion XL that makes images of 32 pixels, the same each time; diffusers must be installed."""
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = _letters(Path(folder))
+    words = CLIPTextConfig(
+        hidden_size=32,
+        intermediate_size=37,
+        projection_dim=32,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=tokenizer.model_max_length,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            block_out_channels=(4, 8),
+            layers_per_block=1,
+            sample_size=16,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            transformer_layers_per_block=(1, 1),
+            projection_class_embeddings_input_dim=80,
+            cross_attention_dim=64,
+            norm_num_groups=1,
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+            up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+            norm_num_groups=2,
+        )
+        first, second = CLIPTextModel(words), CLIPTextModelWithProjection(words)
+    return StableDiffusionXLPipeline(
+        vae=vae,
+        unet=unet,
+        text_encoder=first,
+        text_encoder_2=second,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        add_watermarker=False,
+    )
+
+
+def _letters(folder: Path) -> Any:
+    """A tokenizer of single letters and a few whole words, for texts of up to 512 tokens."""
+    from transformers import CLIPTokenizerFast
+
+    units = [chr(code) for code in range(33, 127)]
+    vocabulary = {unit: place for place, unit in enumerate([*units, *(f"{unit}</w>" for unit in units)])}
+    merges = [("r", "i"), ("n", "g</w>"), ("ri", "ng</w>")]
+    for left, right in merges:
+        vocabulary[left + right] = len(vocabulary)
+    vocabulary |= {"<|startoftext|>": len(vocabulary), "<|endoftext|>": len(vocabulary) + 1}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    return CLIPTokenizerFast.from_pretrained(folder, model_max_length=512)
+
+
 def _clip(_: Path) -> VisionLanguageModel:
     from molyneux.backends.open_clip import build
 
     return build("tiny:clip", _described(_IMAGES, _WORDS, quick_gelu=True))
+
+
+def _clip_large(_: Path) -> VisionLanguageModel:
+    from molyneux.backends.open_clip import build
+
+    return build("tiny:clip-large", _described(_IMAGES | {"layers": 3, "width": 24}, _WORDS, quick_gelu=True))
 
 
 def _coca(_: Path) -> VisionLanguageModel:
@@ -129,6 +205,7 @@ def _described(vision: dict[str, Any], text: dict[str, Any], **more: Any) -> dic
 
 TINY: dict[str, Callable[[Path], VisionLanguageModel]] = {
     "clip": _clip,
+    "clip-large": _clip_large,
     "coca": _coca,
     "biomedclip": _biomedclip,
     "medclip": _medclip,

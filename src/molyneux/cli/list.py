@@ -64,18 +64,23 @@ def datasets(*, as_json: flags.AsJson = False) -> None:
 def recipes(*, as_json: flags.AsJson = False) -> None:
     """What 'molyneux run' takes: the paper's tables and figures, what each needs, and what it has been run on."""
     from molyneux.recipes.schema import Recipe, recipe_names
-    from molyneux.recipes.status import status
+    from molyneux.recipes.status import HEADINGS, runs_of, status
 
     found = [Recipe.read(name) for name in recipe_names()]
     if as_json:
         facts = [one.model_dump(mode="json", include={"paper", "caption", "needs", "time", "memory"}) for one in found]
-        print_json({one.name: about | {"status": list(status(one))} for one, about in zip(found, facts, strict=True)})
+        more = [{"status": list(status(one)), "runs": list(runs_of(one))} for one in found]
+        print_json({one.name: about | own for one, about, own in zip(found, facts, more, strict=True)})
         return
     _print_table(
         ("recipe", "in the paper", "data", "here"),
         [(one.name, one.paper, ", ".join(one.needs.data) or "none", "; ".join(status(one))) for one in found],
         "'molyneux show RECIPE' says more; 'molyneux run RECIPE --miniature' tries it out.",
     )
+    ran = [[run[key] for key in HEADINGS] for one in found for run in runs_of(one)]
+    if ran:
+        print("\nRuns on real samples; each number is a mean over all other axes.\n")
+        _print_table(HEADINGS, ran)
 
 
 @app.command

@@ -39,6 +39,9 @@ def localise(
         Parameter(help="A folder with a SAM or SAM 2, or its name on the hub (facebook/sam-vit-base)."),
     ] = None,
     limit: Annotated[int, Parameter(help="How many images, evenly over the set; 0 is all.")] = 0,
+    limit_seed: Annotated[
+        int | None, Parameter(help="Draw the images of --limit from this seed instead of evenly.")
+    ] = None,
     running: flags.RunningFlags = flags.RUNNING,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
@@ -62,6 +65,7 @@ def localise(
         saliency=saliency,
         masks=masks,
         limit=limit,
+        limit_seed=limit_seed,
         running=flags.placed(running),
     )
     with flags.continuable(out), progress(quiet) as on_step:

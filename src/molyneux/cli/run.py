@@ -40,7 +40,11 @@ def run(
     ] = None,
     only: Annotated[
         tuple[str, ...],
-        Parameter(consume_multiple=True, show_default=False, help="AXIS=POINT: of an axis this point alone."),
+        Parameter(
+            consume_multiple=True,
+            show_default=False,
+            help="AXIS=POINT: of an axis this point alone; given again, that one too.",
+        ),
     ] = (),
     settings: Annotated[
         tuple[str, ...],
@@ -51,6 +55,10 @@ def run(
             help="SETTING=VALUE in all experiments: inversion.steps=300, teaching.preset=default or images=noise.",
         ),
     ] = (),
+    corenlp_dir: Annotated[
+        Path | None,
+        Parameter(help="Of captions: the folder of Stanford CoreNLP 3.6.0, without which SPICE is left out."),
+    ] = None,
     miniature: Annotated[
         bool, Parameter(negative=(), help="Every stage on a random model and drawings, to see that it runs.")
     ] = False,
@@ -62,8 +70,12 @@ def run(
     from molyneux.recipes.schema import Recipe
 
     found = Recipe.read(recipe)
-    changes = {key: _value(value) for key, value in _pairs("--set", settings).items()}
-    points = _pairs("--only", only)
+    changes = {key: _value(value) for key, value in _split("--set", settings)}
+    if corenlp_dir is not None:
+        changes["evaluate.corenlp"] = str(corenlp_dir)
+    points: dict[str, list[str]] = {}
+    for axis, point in _split("--only", only):
+        points.setdefault(axis, []).append(point)
     folders = named_folders(found, data)
 
     from molyneux.recipes.run import RecipeSettings, default_out, run_recipe
@@ -108,13 +120,13 @@ def named_folders(recipe: "Recipe", given: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
-    found = {}
+def _split(flag: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    found = []
     for text in given:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"{flag} {text}: expected {'AXIS=POINT' if flag == '--only' else 'SETTING=VALUE'}")
-        found[key] = value
+        found.append((key, value))
     return found
 
 

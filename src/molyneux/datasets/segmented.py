@@ -1,6 +1,5 @@
 """The layouts in which sets of marked images are read, by name or by what their files show."""
 
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,11 +11,20 @@ from molyneux.datasets.medical_masks import BRATS_MASK, SIIM_TABLE, read_brats, 
 from molyneux.datasets.sets import data_set
 from molyneux.errors import DataError
 
+UDIAT = {"images": "original", "masks": "GT"}
+"""UDIAT's own names of the two folders."""
+
+
+def _read_udiat(root: Path) -> MarkedSet:
+    """UDIAT as its authors send it, or renamed to `images` and `masks`."""
+    return read_folders(root) if (root / MASKS).is_dir() else read_folders(root, **UDIAT)
+
+
 READERS: Mapping[str, Callable[[Path], MarkedSet]] = {
     "masks": read_folders,
     "coco-instances": read_coco,
     "busi": read_busi,
-    "udiat": functools.partial(read_folders, images="original", masks="GT"),
+    "udiat": _read_udiat,
     "unitochest": read_folders,
     "siim": read_siim,
     "brats23": read_brats,
@@ -55,7 +63,7 @@ def _shown(root: Path) -> str:
         "siim": (root / SIIM_TABLE).is_file,
         "coco-instances": (root / ANNOTATIONS).is_file,
         "masks": (root / MASKS).is_dir,
-        "udiat": (root / "GT").is_dir,
+        "udiat": (root / UDIAT["masks"]).is_dir,
         "brats23": lambda: any(root.rglob(f"*{BRATS_MASK}")),
         "busi": lambda: any(root.rglob("*_mask.*")),
     }

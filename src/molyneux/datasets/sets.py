@@ -182,7 +182,7 @@ SETS: tuple[DataSet, ...] = (
         task="segmentation",
         usage=_LOCALISE.format("udiat:FOLDER"),
         what="163 ultrasound images of the breast, a lesion marked in each",
-        layout="original/ and GT/ with the same file names",
+        layout="original/ and GT/ with the same file names, or images/ and masks/",
         source="the authors (Yap et al., 2017), on request",
         medical=True,
     ),

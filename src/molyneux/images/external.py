@@ -56,7 +56,7 @@ def from_folder(model: VisionLanguageModel, request: ImageRequest, on_step: Prog
 def check_generated(request: ImageRequest, novel: PhotoFolder | None) -> None:
     """Raise ModelError if diffusers is not installed, or there is no such model."""
     del novel
-    check_generator(generator_name(request))
+    check_generator(generator_name(request.images_from))
 
 
 def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progress | None = None) -> Readers:
@@ -65,14 +65,14 @@ def generated(model: VisionLanguageModel, request: ImageRequest, on_step: Progre
     Raises:
         ModelError: if it cannot be loaded, or a description is too long for it.
     """
-    running, name = request.running, generator_name(request)
+    running, name = request.running, generator_name(request.images_from)
     load = cache(partial(ImageGenerator.load, name, device=running.device, precision=running.precision))
     return [partial(_generated, load, one, request, model.image_size, on_step) for one in request.concepts]
 
 
-def generator_name(request: ImageRequest) -> str:
+def generator_name(images_from: str | None) -> str:
     """The text-to-image model of 'WORD:MODEL'; SDXL for the word alone."""
-    return (request.images_from or "").partition(":")[2] or SDXL
+    return (images_from or "").partition(":")[2] or SDXL
 
 
 def check_no_images(request: ImageRequest, novel: PhotoFolder | None) -> None:

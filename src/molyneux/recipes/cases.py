@@ -38,8 +38,11 @@ class ScoredCase:
         """Everything that decides the scores."""
         made = {"inversion", "generation", "images"}
         unused = {"generation"} if self.experiment.images in ("inverted", *taught_controls()) else {"inversion"}
-        cost = self.experiment.evaluate.task == "cost"
-        left_out = unused | ({"teaching"} if cost else set()) if self.experiment.taught else {*made, "teaching", "seed"}
+        left_out = (
+            unused | (set() if self.experiment.teaches else {"teaching"})
+            if self.experiment.taught
+            else {*made, "teaching", "seed"}
+        )
         about = self.experiment.model_dump(mode="json", exclude={"only", "concepts", *left_out})
         # an untaught model's scores do not depend on descriptions unless these stand in the prompts
         bare = not self.experiment.taught and getattr(self.experiment.evaluate, "described", "no") == "no"

@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from molyneux.backends.options import TINY_SDXL
 from molyneux.datasets.toy import SHAPES, draw_shapes, write_folder
 from molyneux.files import new_folder
 from molyneux.images.choices import taught_controls
@@ -15,7 +16,9 @@ from molyneux.recipes.schema import (
     Captioning,
     Case,
     Classification,
+    Cost,
     Experiment,
+    Likeness,
     Localisation,
     Recipe,
     Retrieval,
@@ -26,14 +29,18 @@ from molyneux.recipes.table import as_number
 MEANINGLESS = "miniature: these numbers mean nothing but that it runs"
 
 SIDE = 32
-CONCEPTS, IMAGES, STEPS, PHOTOS = 2, 2, 2, 2
-"""Of a recipe's concepts the first; images of each, steps to make them, and photos of each class."""
+CONCEPTS, IMAGES, STEPS = 2, 2, 2
+"""Of a recipe's concepts the first; images of each, and steps to make them."""
 
-SWEPT = {"inversion.steps": (STEPS, 6), "inversion.images": (IMAGES, 6)}
+PHOTOS, MARKED = 8, 2
+"""Photos of each class, for shares in small steps; marked images, which take longer."""
+
+SWEPT = {"inversion.steps": (STEPS, 6), "inversion.images": (IMAGES, 256), "generation.images": (IMAGES, 8)}
 """Of settings that are made small, the values at the first and the last point of a sweep over them."""
 
-FASTER = 1000
-"""How much larger fine-tuning's learning rate is, so that a few steps move a tiny model."""
+FASTER, FINE = 1000, 100
+"""How much larger fine-tuning's learning rate is, so that a few steps move a tiny model; the second where shares of
+photos are the scores, which larger steps drive to all or none."""
 
 EXTERNAL = "images"
 """The folder of what is drawn in place of a text-to-image model's images."""
@@ -60,11 +67,13 @@ def tiny_model(name: str) -> str:
 
     >>> tiny_model("vilt:dandelin/vilt-b32-mlm-itm"), tiny_model("open_clip:coca_ViT-L-14/laion2b_s13b_b90k")
     ('tiny:vilt', 'tiny:coca')
+    >>> tiny_model("open_clip:ViT-B-32/openai"), tiny_model("open_clip:ViT-L-14/openai")
+    ('tiny:clip', 'tiny:clip-large')
     """
     for mark, family in (("medclip:", "medclip"), ("vilt:", "vilt"), ("coca_", "coca"), ("BiomedCLIP", "biomedclip")):
         if mark in name:
             return f"tiny:{family}"
-    return "tiny:clip"
+    return "tiny:clip-large" if "ViT-L" in name else "tiny:clip"
 
 
 def draw_data(experiments: Sequence[Experiment], root: Path) -> dict[str, Path]:
@@ -81,11 +90,11 @@ def draw_data(experiments: Sequence[Experiment], root: Path) -> dict[str, Path]:
                 else:
                     # the finer a recall, the smaller a change that it shows; each sentence takes time to write
                     _draw_captioned(found[task.data], SHAPES if isinstance(task, Retrieval) else SHAPES[:4])
-        elif isinstance(task, Classification):
+        elif isinstance(task, Classification | Likeness):
             if task.novel is not None:
                 for name in {task.novel, EXTERNAL} if experiment.images == str(root / EXTERNAL) else {task.novel}:
                     classes.setdefault(name, {}).update(dict.fromkeys(experiment.only))
-            if task.known is not None:
+            if isinstance(task, Classification) and task.known is not None:
                 known = FINDINGS if "chexpert" in task.known else KNOWN
                 classes.setdefault(task.known, {}).update(dict.fromkeys(known))
     for name, own in classes.items():
@@ -112,10 +121,11 @@ def _is_first(recipe: Recipe, case: Case) -> bool:
 def _swept(recipe: Recipe, case: Case, small: Experiment) -> Experiment:
     """The small experiment with what a sweep over a setting that was made small says of it: little, or more."""
     for axis, found in recipe.axes.items():
-        if isinstance(found, Sweep) and found.set in SWEPT:
-            name = found.set.removeprefix("inversion.")
-            change: dict[str, Any] = {name: SWEPT[found.set][case.labels[axis] == recipe.points(axis)[-1]]}
-            small = small.model_copy(update={"inversion": replace(small.inversion, **change)})
+        for setting in found.settings if isinstance(found, Sweep) else ():
+            if setting in SWEPT:
+                group, _, name = setting.partition(".")
+                change: dict[str, Any] = {name: SWEPT[setting][case.labels[axis] == recipe.points(axis)[-1]]}
+                small = small.model_copy(update={group: replace(getattr(small, group), **change)})
     return small
 
 
@@ -131,13 +141,19 @@ def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
     elif isinstance(task, Localisation):
         saliency = replace(task.saliency, block=0, steps=STEPS, draws=2)
         task = task.model_copy(update={"saliency": saliency, "sam": task.sam and "tiny:sam"})
-    own = experiment.images in ("inverted", *taught_controls())
+    faster = FINE if isinstance(task, Classification) else FASTER
+    images = experiment.images
+    if isinstance(task, Cost) and images == "sdxl":
+        images = f"sdxl:{TINY_SDXL}"
+    elif images not in ("inverted", *taught_controls()):
+        images = str(root / EXTERNAL)
     return experiment.model_copy(
         update={
             "model": experiment.model if own_model else tiny_model(experiment.model),
             "only": tuple(names[:CONCEPTS]),
             "inversion": inversion,
-            "images": experiment.images if own else str(root / EXTERNAL),
+            "images": images,
+            "generation": replace(experiment.generation, images=IMAGES, steps=STEPS),
             "evaluate": task,
             "teaching": experiment.teaching
             if experiment.teaching.objective.merges
@@ -145,7 +161,7 @@ def _small(experiment: Experiment, root: Path, own_model: bool) -> Experiment:
                 experiment.teaching,
                 steps=min(experiment.teaching.steps, STEPS),
                 epochs=min(experiment.teaching.epochs, 1),
-                learning_rate=FASTER * experiment.teaching.learning_rate,
+                learning_rate=faster * experiment.teaching.learning_rate,
             ),
         }
     )
@@ -172,7 +188,7 @@ def _draw_marked(root: Path) -> None:
     with new_folder(root) as target:
         for kind in ("images", "masks"):
             (target / kind).mkdir()
-        for place in range(PHOTOS):
+        for place in range(MARKED):
             box = (8 + 4 * place, 8, 24 + 4 * place, 24)
             for kind, ground, colour in (("images", "grey", "white"), ("masks", "black", "white")):
                 image = Image.new("RGB", (2 * SIDE, 2 * SIDE), ground)

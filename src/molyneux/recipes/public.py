@@ -1,6 +1,6 @@
 """`molyneux.run`: a recipe by its name, or one of your own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ def run(
     model: str | None = None,
     concepts: str | None = None,
     out: Path | None = None,
-    only: Mapping[str, str] | None = None,
+    only: Mapping[str, str | Sequence[str]] | None = None,
     changes: Mapping[str, Any] | None = None,
     miniature: bool = False,
     running: Running | None = None,
@@ -31,7 +31,7 @@ def run(
         model: a model in place of the recipe's; or 'POINT=MODEL' in place of the one it calls POINT.
         concepts: a file of concepts in place of the recipe's.
         out: a new folder, or that of the same run to continue it; `runs/` and the recipe's name if None.
-        only: for an axis the one point that is wanted.
+        only: for an axis the one point that is wanted, or the several.
         changes: settings, with dots, that take another value in every experiment, as {'inversion.steps': 300}.
         miniature: whether tiny random models and drawings take the place of models and data, to see that it runs.
         running: where and in what precision models compute.

@@ -24,16 +24,19 @@ from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
 from molyneux.recipes.changes import changed, marked, said_changes
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
-from molyneux.recipes.schema import Case, Classification, Recipe, recipe_names
-from molyneux.recipes.table import markdown, plot, rows
-from molyneux.recipes.tasks import Base, Data, Place, score, scored_texts
+from molyneux.recipes.pages import PAGE, write_report
+from molyneux.recipes.plots import PLOT, plot
+from molyneux.recipes.schema import Case, Classification, Likeness, Recipe, recipe_names
+from molyneux.recipes.table import markdown, rows
+from molyneux.recipes.tasks import Asked, Base, Data, Place, score, scored_texts
 from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage, digest
+from molyneux.synthetic import SyntheticImages
 
-RESULTS, TABLE, PLOT = "results.json", "table.md", "plot.png"
-DRAWN, STAGES, IMAGES, REPORTS = "data", "stages", "images", "reports"
+RESULTS, TABLE = "results.json", "table.md"
+DRAWN, STAGES, IMAGES, REPORTS, MODELS = "data", "stages", "images", "reports", "models"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,8 @@ class RecipeSettings:
     """A file of concepts in place of the recipe's."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Settings, with dots, that take another value in every experiment."""
-    only: Mapping[str, str] = field(default_factory=dict)
-    """For an axis the one point that is wanted."""
+    only: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    """For an axis the one point that is wanted, or the several."""
     miniature: bool = False
     """Whether a random model and drawings take the place of models and data."""
     running: Running = field(default_factory=Running)
@@ -71,12 +74,13 @@ class RecipeResult:
 def run_recipe(
     settings: RecipeSettings, *, command: Sequence[str] = (), on_step: Progress | None = None
 ) -> RecipeResult:
-    """Go through a recipe's experiments and write `results.json`, `table.md` and, for a sweep, `plot.png`.
+    """Go through a recipe's experiments and write `results.json`, `table.md`, `plot.png` and `report.html`.
+
+    A page of images that an experiment leaves lies below `reports/`, and `report.html` leads to it.
 
     All data is looked at before the first model is loaded, and every text is tried on every model before anything is
-    written. An unfinished run
-    of the same settings in `settings.out` is continued: finished stages, one file each, are read, and it ends with the
-    same scores.
+    written. An unfinished run of the same settings in `settings.out` is continued: finished stages, one file each, are
+    read, and it ends with the same scores.
 
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
@@ -121,12 +125,14 @@ def run_recipe(
         "changed": dict(settings.changes),
         "model": settings.model,
         "concepts": settings.concepts,
+        "only": {axis: [one] if isinstance(one, str) else list(one) for axis, one in settings.only.items()},
         "rows": found,
     }
     undrawn = plot(recipe, found, folder.root / PLOT)
     table = markdown(recipe, found, notes if undrawn is None else [*notes, undrawn])
     write_json(folder.root / RESULTS, results | {"notes": notes})
     write_text(folder.root / TABLE, table)
+    write_report(folder.root, recipe, found, run.pages(cases), notes)
     write_environment(folder, settings.running.device, command)
     folder.finish()
     return RecipeResult(folder=folder.root, results=results | {"notes": notes}, table=table)
@@ -138,15 +144,22 @@ def default_out(recipe: Recipe, miniature: bool) -> Path:
     return Path("runs") / f"{name}{'-miniature' if miniature else ''}"
 
 
-def wanted(recipe: Recipe, only: Mapping[str, str]) -> tuple[Case, ...]:
+def wanted(recipe: Recipe, only: Mapping[str, str | Sequence[str]]) -> tuple[Case, ...]:
     """The cases at the given points.
 
     Raises:
         ConfigError: if there are none, listing the points.
     """
-    found = [case for case in recipe.cases if all(case.labels.get(axis) == point for axis, point in only.items())]
-    if not found:
-        at = ", ".join(f"{axis}={point}" for axis, point in only.items())
+    points = {axis: (one,) if isinstance(one, str) else tuple(one) for axis, one in only.items()}
+    found = [case for case in recipe.cases if all(case.labels.get(axis) in some for axis, some in points.items())]
+    lacking = [
+        (axis, one)
+        for axis, some in points.items()
+        for one in some
+        if not any(case.labels.get(axis) == one for case in found)
+    ]
+    if lacking:
+        at = ", ".join(f"{axis}={point}" for axis, point in lacking)
         axes = "; ".join(f"{axis}: {', '.join(recipe.points(axis))}" for axis in recipe.axes)
         raise ConfigError(f"{recipe.name} has nothing at {at}: its points are {axes}")
     return tuple(found)
@@ -174,11 +187,20 @@ class RecipeRun:
             Stage(
                 name=f"{case.experiment.evaluate.task}/{case.key}",
                 inputs=case.inputs,
-                files=(f"{STAGES}/{case.key}.json",),
+                files=run_files(case),
                 make=partial(self.score, case, self._told(place)),
             )
             for place, case in enumerate(self.cases, start=1)
         ]
+
+    def pages(self, cases: Sequence[Case]) -> dict[str, str]:
+        """The page that a case left, relative to the run's folder, by what it shows; one that cases share, once."""
+        found: dict[str, str] = {}
+        for case, scored in zip(cases, self.cases, strict=True):
+            path = f"{REPORTS}/{scored.key}/{PAGE}"
+            if (self.folder.root / path).is_file() and path not in found.values():
+                found[", ".join(case.labels.values())] = path
+        return found
 
     def scores(self) -> list[dict[str, Any]]:
         """What the finished stages left, case by case."""
@@ -187,22 +209,36 @@ class RecipeRun:
 
     def score(self, case: ScoredCase, on_step: Progress | None) -> None:
         """Make the images, teach, and write the scores."""
-        base, folder, running = self.base(case.experiment.model), self.folder, self.settings.running
+        base, folder, experiment = self.base(case.experiment.model), self.folder, case.experiment
+        work = folder.work / case.key
+        place = Place(
+            kept=folder.root / REPORTS / case.key,
+            work=work,
+            model=folder.root / MODELS / case.key if experiment.keep else work / "model",
+        )
         model = base.model
-        if case.experiment.taught and case.experiment.evaluate.task != "cost":
-            model = self.taught(case, model, on_step)
-        place = Place(kept=folder.root / REPORTS / case.key, work=folder.work / case.key)
-        found = score(model, base, case.experiment, case.concepts, self.data, place, running=running, on_step=on_step)
-        write_json(folder.root / STAGES / f"{case.key}.json", {**case.inputs, "scores": found})
+        images: Sequence[SyntheticImages] = ()
+        if experiment.teaches or isinstance(experiment.evaluate, Likeness):
+            images = self.images(case, model, on_step)
+        if experiment.teaches:
+            step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
+            model = teach(model, images, experiment.teaching, seed=experiment.seed, on_step=step)
+            if experiment.keep or experiment.compared:
+                place.save(model)
+        asked = Asked(experiment, case.concepts, images, self.settings.running)
+        write_json(
+            folder.root / STAGES / f"{case.key}.json",
+            {**case.inputs, "scores": score(model, base, asked, self.data, place, on_step=on_step)},
+        )
 
-    def taught(self, case: ScoredCase, model: VisionLanguageModel, on_step: Progress | None) -> VisionLanguageModel:
-        """A copy of the model that was taught on the case's images, which are made first."""
+    def images(
+        self, case: ScoredCase, model: VisionLanguageModel, on_step: Progress | None
+    ) -> Sequence[SyntheticImages]:
+        """What the case is taught on; it is made first, unless another case has made it."""
         key, folder, running = case.images_key, self.folder, self.settings.running
         image_maker = ImageMaker(model=model, name=case.experiment.model, running=running, folder=folder)
         request = case.image_request(running)
-        images = run_images(image_maker, request, folder.root / IMAGES / key, folder.work / key, on_step)
-        step = None if on_step is None else lambda done, total: on_step("teaching", done, total)
-        return teach(model, images, case.experiment.teaching, seed=case.experiment.seed, on_step=step)
+        return run_images(image_maker, request, folder.root / IMAGES / key, folder.work / key, on_step)
 
     def base(self, name: str) -> Base:
         """The untaught model, which is loaded once for the cases that follow each other.
@@ -220,6 +256,12 @@ class RecipeRun:
         """Progress that says which of the cases is at work."""
         on_step, total = self.on_step, len(self.cases)
         return None if on_step is None else lambda what, done, of: on_step(f"[{place}/{total}] {what}", done, of)
+
+
+def run_files(case: ScoredCase) -> tuple[str, ...]:
+    """What a case's stage leaves."""
+    kept = (f"{MODELS}/{case.key}",) if case.experiment.keep and case.experiment.teaches else ()
+    return (f"{STAGES}/{case.key}.json", *kept)
 
 
 def said_of(settings: RecipeSettings) -> tuple[str, ...]:
@@ -242,7 +284,7 @@ def check_external_images(cases: Sequence[Case], data: Data, settings: RecipeSet
         scored = ScoredCase.of(case, dict.fromkeys(case.experiment.data, ""))
         task = case.experiment.evaluate
         novel = None
-        if isinstance(task, Classification) and task.novel is not None:
+        if isinstance(task, Classification | Likeness) and task.novel is not None:
             novel = data.photos[task.novel, task.class_names]
         if case.experiment.taught:
             check_images(scored.image_request(settings.running), novel)

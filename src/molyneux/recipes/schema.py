@@ -1,6 +1,6 @@
 """A recipe is plain data: one experiment, the axes along which it varies, what is read off, and what the paper found.
 
-A experiment is a model, concepts, images of them, how they are taught and on what the model is then scored. A point of
+An experiment is a model, concepts, images of them, how they are taught and on what the model is then scored. A point of
 an axis is a change to it. Nothing here needs torch.
 """
 
@@ -67,6 +67,8 @@ class Classification(_Strict):
     ensemble: Ensemble = "embeddings"
     described: Literal["no", "asymmetric", "symmetric"] = "no"
     """Whether definitions stand in place of the concepts' names, or of all: what words achieve without teaching."""
+    best_names: int = Field(default=0, ge=0)
+    """How many names of each photo of the concepts a page shows, the untaught model's beside; without any, no page."""
 
 
 class Retrieval(_Strict):
@@ -85,6 +87,12 @@ class Captioning(_Strict):
     split: str = "test"
     java: bool = True
     """Whether METEOR is computed, where Java is there."""
+    corenlp: Path | None = None
+    """The folder of Stanford CoreNLP 3.6.0, with which SPICE reads sentences; None leaves SPICE out."""
+    compared: bool = False
+    """Whether the untaught model writes captions too, for a page of those that gained most and lost most."""
+    samples: int = Field(default=10, ge=0)
+    """How many of each the page shows."""
     decoding: Annotated[CaptioningConfig, BeforeValidator(captioning_of), PlainSerializer(_dumped)] = Field(
         default_factory=CaptioningConfig
     )
@@ -98,6 +106,14 @@ class Localisation(_Strict):
     text: str
     sam: str | None = None
     """The Segment Anything Model that draws the last mask; without one it is drawn from the heat map."""
+    limit: int = Field(default=0, ge=0)
+    """How many images are drawn from the set; 0 takes all."""
+    limit_seed: int = Field(default=0, ge=0, lt=2**63)
+    """From which seed."""
+    compared: bool = False
+    """Whether the untaught model is scored too, for a page of the images that gained most and lost most."""
+    shown: int = Field(default=10, ge=0)
+    """How many of each the page shows."""
     saliency: Annotated[SaliencyConfig, BeforeValidator(saliency_of), PlainSerializer(_dumped)] = Field(
         default_factory=SaliencyConfig
     )
@@ -112,7 +128,20 @@ class Cost(_Strict):
     task: Literal["cost"]
 
 
-Evaluation = Annotated[Classification | Retrieval | Captioning | Localisation | Cost, Field(discriminator="task")]
+class Likeness(_Strict):
+    """How like a concept's description its images are, and photos of it, on a page with both; nothing is taught."""
+
+    task: Literal["likeness"]
+    novel: str
+    """The data set with photos of the concepts."""
+    class_names: ClassNames = "wordnet"
+    shown: int = Field(default=10, ge=1)
+    """How many of each the page shows."""
+
+
+Evaluation = Annotated[
+    Classification | Retrieval | Captioning | Localisation | Cost | Likeness, Field(discriminator="task")
+]
 
 
 class Experiment(_Strict):
@@ -138,7 +167,19 @@ class Experiment(_Strict):
         default_factory=TeachingConfig
     )
     evaluate: Evaluation
+    keep: bool = False
+    """Whether the taught model stays in the run's folder, as `models/KEY`."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a model is taught, not only images made."""
+        return self.taught and not isinstance(self.evaluate, Cost | Likeness)
+
+    @property
+    def compared(self) -> bool:
+        """Whether the untaught model is scored beside the taught one."""
+        return self.teaches and bool(getattr(self.evaluate, "compared", getattr(self.evaluate, "best_names", 0)))
 
     def read_concepts(self) -> tuple[Concept, ...]:
         """All concepts of the file."""
@@ -151,15 +192,20 @@ class Experiment(_Strict):
 
 
 class Sweep(_Strict):
-    """An axis along which one setting takes several values."""
+    """An axis along which a setting takes several values."""
 
-    set: str
-    """The setting, with dots: 'teaching.learning_rate'."""
-    to: tuple[str | float, ...] = Field(min_length=1)
+    set: str | tuple[str, ...]
+    """The setting, with dots: 'teaching.learning_rate'; or several that take the same value."""
+    to: tuple[str | int | float, ...] = Field(min_length=1)
     times: bool = False
     """Whether these multiply the value that the experiment has, instead of taking its place."""
     baseline: bool = False
     """Whether the untaught model stands before them."""
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Those that take the values."""
+        return (self.set,) if isinstance(self.set, str) else self.set
 
 
 class Column(_Strict):
@@ -213,7 +259,8 @@ class Recipe(_Strict):
     axes: dict[str, Literal["each"] | Sweep | Points] = Field(min_length=1)
     cells: tuple[Cell, ...] = ()
     columns: dict[str, Column] = Field(min_length=1)
-    """By the path within the scores, with dots, where {concept} stands for the concept's name."""
+    """By the path within the scores, with dots. There {concept} stands for the concept's name, and {mask} for the last
+    mask of a localisation: 'sam' where it has a Segment Anything Model, else 'mask'."""
     expect: tuple[dict[str, Any], ...] = ()
     """The paper's numbers: points of axes, and by title of column a number, or one for each point of the last axis."""
 
@@ -354,7 +401,10 @@ def changes(axis: Sweep | Points | Any, experiment: Mapping[str, Any]) -> Points
         return dict(axis)
     found: Points = {BASELINE: {"taught": False}} if axis.baseline else {}
     for value in axis.to:
-        found[str(value)] = nested(axis.set, float(value) * _at(experiment, axis.set) if axis.times else value)
+        change: dict[str, Any] = {}
+        for path in axis.settings:
+            change = merged(change, nested(path, float(value) * _at(experiment, path) if axis.times else value))
+        found[str(value)] = change
     return found
 
 
@@ -389,7 +439,7 @@ def merged(one: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tasks_of() -> dict[str, str]:
-    """The tasks that a experiment's model can be scored at, and what each is."""
+    """The tasks that an experiment's model can be scored at, and what each is."""
     kinds: tuple[type[_Strict], ...] = get_args(get_args(Evaluation)[0])
     return {get_args(kind.model_fields["task"].annotation)[0]: (kind.__doc__ or "").splitlines()[0] for kind in kinds}
 

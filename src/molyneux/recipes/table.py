@@ -1,12 +1,9 @@
-"""A recipe's numbers, each beside the paper's: as plain data, as a table in Markdown, and as a plot."""
+"""A recipe's numbers, each beside the paper's: as plain data, and as a table in Markdown."""
 
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from molyneux.files import write_bytes
-from molyneux.recipes.schema import BASELINE, CONCEPT, Case, Recipe
+from molyneux.recipes.schema import CONCEPT, Case, Recipe
 
 NO_NUMBER = "–"
 MEAN = "mean"
@@ -80,50 +77,6 @@ def as_number(text: str) -> float | None:
         return None
 
 
-def plot(recipe: Recipe, found: Sequence[Mapping[str, Any]], path: Path) -> str | None:
-    """Draw each column along the recipe's last axis, where its points are numbers; returns why nothing is drawn.
-
-    Ours is a line, the paper's are open rings of the same colour; the baseline is dashed.
-    """
-    axis = list(recipe.axes)[-1]
-    points = [(row, as_number(row["at"][axis])) for row in found if MEAN not in row["at"].values()]
-    if sum(x is not None for x in {x for _, x in points}) < 2:
-        return f"plot.png is not drawn: no two points of {axis!r} are numbers"
-    from matplotlib.figure import Figure
-
-    groups: dict[str, list[tuple[Mapping[str, Any], float | None]]] = {}
-    for row, x in points:
-        groups.setdefault(", ".join(v for k, v in row["at"].items() if k != axis) or recipe.name, []).append((row, x))
-    titles = [column.title for column in recipe.columns.values()]
-    figure = Figure(figsize=(4.5 * len(titles), 4), layout="constrained")
-    for place, title in enumerate(titles):
-        axes = figure.add_subplot(1, len(titles), place + 1)
-        for index, (label, own) in enumerate(groups.items()):
-            colour = f"C{index % 10}"
-            for key, style in (("ours", "o-"), ("paper", "o")):
-                line = [(x, row["values"][title][key]) for row, x in own if x is not None]
-                line = [(x, y) for x, y in line if y is not None]
-                if line:
-                    hollow: dict[str, Any] = {"mfc": "none", "ms": 8} if key == "paper" else {"ms": 4, "label": label}
-                    axes.plot(*zip(*line, strict=True), style, color=colour, **hollow)
-            for row, x in own:
-                y = row["values"][title]["ours"]
-                if x is None and y is not None and row["at"][axis] == BASELINE:
-                    axes.axhline(y, color=colour, ls=":", lw=1)
-        known = [x for _, x in points if x is not None]
-        if min(known) > 0 and max(known) > 20 * min(known):
-            axes.set_xscale("log")
-        axes.set(xlabel=axis, ylabel=title)
-    axes.legend(fontsize=7)
-    _, mark, said = recipe.caption.partition("(changed: ")
-    if mark:
-        figure.suptitle(f"changed: {said.removesuffix(').')}", fontsize=8)
-    content = io.BytesIO()
-    figure.savefig(content, dpi=150, format="png")
-    write_bytes(path, content.getvalue())
-    return None
-
-
 def _averages(recipe: Recipe, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each point of the last axis; the paper's stand beside those of whole recipes alone."""
     last = list(recipe.axes)[-1]
@@ -149,7 +102,7 @@ def _averages(recipe: Recipe, found: Sequence[Mapping[str, Any]]) -> list[dict[s
 def _value(scores: Mapping[str, Any], path: str, times: float, case: Case) -> dict[str, Any]:
     found: Any = scores
     for key in path.split("."):
-        key = case.labels.get(CONCEPT, key) if key == "{concept}" else key
+        key = _spelled(key, case)
         if not isinstance(found, Mapping) or key not in found:
             return {"ours": None, "why": f"not computed: the scores have no {path}"}
         found = found[key]
@@ -158,6 +111,12 @@ def _value(scores: Mapping[str, Any], path: str, times: float, case: Case) -> di
     if isinstance(found, int | float):
         return {"ours": _scaled(found, times), "why": None}
     return {"ours": None, "why": found if isinstance(found, str) else "not computed"}
+
+
+def _spelled(key: str, case: Case) -> str:
+    if key == "{mask}":
+        return "sam" if getattr(case.experiment.evaluate, "sam", None) else "mask"
+    return case.labels.get(CONCEPT, key) if key == "{concept}" else key
 
 
 def _scaled(value: float | None, times: float) -> float | None:

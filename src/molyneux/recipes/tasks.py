@@ -1,14 +1,9 @@
-"""How a experiment's model is scored: one function for each task, and what each needs of the data that were brought."""
+"""How an experiment's model is scored, one function for each task, and what each needs of the data."""
 
-import resource
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from molyneux.backends.abilities import captioner
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
@@ -16,19 +11,22 @@ from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
 from molyneux.datasets.folders import PhotoFolder
-from molyneux.datasets.imagenet import ClassNames, described_classes
+from molyneux.datasets.imagenet import ClassNames, described_classes, imagenet_names
 from molyneux.datasets.marked import MarkedSet
-from molyneux.datasets.names import name_key
+from molyneux.datasets.names import name_key, without
 from molyneux.datasets.photos import check_headers, checked
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
 from molyneux.errors import DataError
-from molyneux.inversion.invert import invert
-from molyneux.recipes.schema import Captioning, Classification, Cost, Experiment, Localisation, Retrieval
+from molyneux.recipes.cost import cost
+from molyneux.recipes.pages import PAGE, show_likeness
+from molyneux.recipes.schema import Captioning, Classification, Cost, Experiment, Likeness, Localisation, Retrieval
 from molyneux.records import SCORES, read_record
 from molyneux.runs.folder import is_unfinished
 from molyneux.runs.options import Progress
-from molyneux.tasks.captioning.run import caption_photos
+from molyneux.synthetic import SyntheticImages
+from molyneux.tasks.captioning.record import CaptionResult
+from molyneux.tasks.captioning.run import CaptionSettings, caption_folder, caption_photos
 from molyneux.tasks.captioning.scores import score_captions
 from molyneux.tasks.classification.descriptions import definition_texts
 from molyneux.tasks.classification.features import PhotoFeatures, name_texts, photo_features
@@ -37,6 +35,8 @@ from molyneux.tasks.classification.prompts import read_templates
 from molyneux.tasks.classification.zero_shot import evaluate
 from molyneux.tasks.localisation.record import LocaliseResult
 from molyneux.tasks.localisation.run import GIBBERISH, LocaliseSettings, localise_set
+from molyneux.tasks.recognition.page import write_page
+from molyneux.tasks.recognition.run import recognise
 from molyneux.tasks.retrieval.scores import retrieve
 from molyneux.teaching.updates import shares_trunk
 
@@ -50,6 +50,8 @@ class Data:
     captioned: Mapping[str, CaptionedPhotos]
     marked: Mapping[str, tuple[str, MarkedSet]]
     """Where it lies, as `read_marked` takes it, and what is there."""
+    given: Mapping[str, Path]
+    """What was brought, by the set's name."""
 
     @staticmethod
     def read(
@@ -60,7 +62,7 @@ class Data:
         `source` says who asks.
 
         Raises:
-            DataError: if one was not brought, is not in its layout, or has no photos of a experiment's concept.
+            DataError: if one was not brought, is not in its layout, or has no photos of an experiment's concept.
         """
         photos: dict[tuple[str, ClassNames], PhotoFolder] = {}
         captioned: dict[str, CaptionedPhotos] = {}
@@ -72,22 +74,22 @@ class Data:
         for experiment in experiments:
             task = experiment.evaluate
             for name in experiment.data:
-                if isinstance(task, Classification) and (name, task.class_names) not in photos:
+                if isinstance(task, Classification | Likeness) and (name, task.class_names) not in photos:
                     found = read_set(_layout(name, given[name], drawn), class_names=task.class_names)
                     photos[name, task.class_names] = checked(found)
                 elif isinstance(task, Retrieval | Captioning) and name not in captioned:
                     captioned[name] = read_captioned(given[name], task.split)
                     check_headers(captioned[name].paths)
                 elif isinstance(task, Localisation) and name not in marked:
-                    where = f"{name}:{given[name]}" if name in READERS and not drawn else str(given[name])
+                    where = _marked_layout(name, given[name], drawn)
                     marked[name] = (where, read_marked(where))
                     if not marked[name][1].is_marked:
                         raise DataError(
                             f"{given[name]} holds images without masks: {source} scores them, so add masks/"
                         )
-            if isinstance(task, Classification) and task.novel is not None and experiment.taught:
+            if isinstance(task, Classification | Likeness) and task.novel is not None and experiment.taught:
                 _check_depicted(experiment, photos[task.novel, task.class_names])
-        return Data(photos, captioned, marked)
+        return Data(photos, captioned, marked, given)
 
     def files(self) -> dict[str, list[str]]:
         """The files of each data set, relative to its folder."""
@@ -108,6 +110,8 @@ class Base:
     ) -> PhotoFolder | PhotoFeatures:
         """A data set's photos; seen once for all experiments that leave the trunk as it is."""
         photos = data.photos[name, class_names]
+        if experiment.compared and not shares_trunk(experiment.teaching):
+            return photos
         if not isinstance(self.model, DualEncoder) or (experiment.taught and not shares_trunk(experiment.teaching)):
             return photos
         if (name, class_names) not in self.seen:
@@ -123,27 +127,52 @@ class Place:
     """What a person may want to look at afterwards."""
     work: Path
     """What is needed until the stage is finished."""
+    model: Path
+    """The taught model, where another job reads it or it is kept."""
+
+    def save(self, model: VisionLanguageModel) -> None:
+        """Save the taught model, unless it is there."""
+        if not self.model.is_dir():
+            model.save(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be scored."""
+
+    experiment: Experiment
+    concepts: Sequence[Concept]
+    images: Sequence[SyntheticImages]
+    """What the model was taught on."""
+    running: Running
 
 
 def score(
     model: VisionLanguageModel,
     base: Base,
-    experiment: Experiment,
-    concepts: Sequence[Concept],
+    asked: Asked,
     data: Data,
     place: Place,
     *,
-    running: Running,
     on_step: Progress | None = None,
 ) -> dict[str, Any]:
-    """The scores of a model, which may be the base, at the experiment's task; half-done work resumes."""
+    """The scores of a model, which may be the base, at the experiment's task; half-done work resumes.
+
+    What there is to look at is left in `place.kept`, with a page.
+    """
+    experiment = asked.experiment
     task = experiment.evaluate
     if isinstance(task, Classification):
         seen = {name: base.photos(name, task.class_names, data, experiment, on_step) for name in experiment.data}
-        return _classification(model, task, concepts, seen, on_step)
+        if experiment.compared:
+            _show_names(model, base.model, task, asked.concepts, data, place.kept / PAGE, on_step)
+        before = base.model if experiment.compared else None
+        return _classification(model, before, task, asked.concepts, seen, on_step)
     if isinstance(task, Retrieval):
         return retrieve(model, data.captioned[task.data], on_step=on_step, finished=place.work).as_dict()
     if isinstance(task, Captioning):
+        if experiment.compared:
+            return _captioning_beside(asked, task, data, place, on_step)
         photos = data.captioned[task.data]
         written = caption_photos(
             captioner(model, "captioning"),
@@ -153,11 +182,68 @@ def score(
             kept=place.work,
             on_step=on_step,
         )
-        return score_captions(written, photos.as_references(), java=task.java).metrics.as_dict()
+        return score_captions(written, photos.as_references(), java=task.java, corenlp=task.corenlp).metrics.as_dict()
     if isinstance(task, Localisation):
-        return _localisation(model, experiment, task, data, place, running, on_step)
+        return _localisation(model, asked, task, data, place, on_step)
+    if isinstance(task, Likeness):
+        real = data.photos[task.novel, task.class_names]
+        return show_likeness(model, asked.images, real, place.kept / PAGE, task.shown, experiment.seed)
     assert isinstance(task, Cost)
-    return _cost(model, experiment, concepts[0], on_step)
+    return cost(model, experiment, asked.concepts[0], asked.running, on_step)
+
+
+def _show_names(
+    model: VisionLanguageModel,
+    base: VisionLanguageModel,
+    task: Classification,
+    concepts: Sequence[Concept],
+    data: Data,
+    path: Path,
+    on_step: Progress | None,
+) -> None:
+    """A page of the concepts' photos with their best names, by the untaught model and by the taught one."""
+    if task.novel is None:
+        return
+    names = [one.name for one in concepts]
+    novel = _those(data.photos[task.novel, task.class_names], names)
+    known = imagenet_names(task.class_names) if task.known is None else data.photos[task.known, task.class_names].names
+    found = recognise(
+        model,
+        [str(one) for one in novel.paths],
+        [*without(known, names), *names],
+        base=base,
+        top=task.best_names,
+        rejected=0,
+        prompts=read_templates(task.templates),
+        ensemble=task.ensemble,
+        on_step=on_step,
+    )
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_page(path, found)
+
+
+def _captioning_beside(
+    asked: Asked, task: Captioning, data: Data, place: Place, on_step: Progress | None
+) -> dict[str, Any]:
+    """The captions of both models, with a page of those that gained most and lost most."""
+    settings = CaptionSettings(
+        model=str(place.model),
+        base=asked.experiment.model,
+        references=data.given[task.data],
+        split=task.split,
+        out=place.kept,
+        captioning=task.decoding,
+        seed=asked.experiment.seed,
+        java=task.java,
+        corenlp=task.corenlp,
+        samples=task.samples,
+        running=asked.running,
+    )
+    finished = place.kept / SCORES
+    if finished.is_file() and not is_unfinished(place.kept):
+        return read_record(CaptionResult, finished).as_dict()
+    return caption_folder(settings, on_step=on_step).as_dict()
 
 
 def scored_texts(experiment: Experiment, concepts: Sequence[Concept], data: Data) -> list[str]:
@@ -177,6 +263,7 @@ def scored_texts(experiment: Experiment, concepts: Sequence[Concept], data: Data
 
 def _classification(
     model: VisionLanguageModel,
+    before: VisionLanguageModel | None,
     task: Classification,
     concepts: Sequence[Concept],
     photos: Mapping[str, PhotoFolder | PhotoFeatures],
@@ -185,6 +272,7 @@ def _classification(
     names = [one.name for one in concepts]
     return evaluate(
         model,
+        base=before,
         novel=None if task.novel is None else _those(photos[task.novel], names),
         known=None if task.known is None else photos[task.known],
         concepts=None if task.novel is None else names,
@@ -211,18 +299,16 @@ def _defined(
 
 def _localisation(
     model: VisionLanguageModel,
-    experiment: Experiment,
+    asked: Asked,
     task: Localisation,
     data: Data,
     place: Place,
-    running: Running,
     on_step: Progress | None,
 ) -> dict[str, Any]:
-    name = experiment.model
+    experiment, name = asked.experiment, asked.experiment.model
     if experiment.taught:
-        name = str(place.work / "model")
-        if not Path(name).is_dir():
-            model.save(Path(name))
+        name = str(place.model)
+        place.save(model)
     settings = LocaliseSettings(
         model=name,
         images=data.marked[task.data][0],
@@ -231,7 +317,11 @@ def _localisation(
         sam=task.sam,
         saliency=task.saliency,
         masks=task.masks,
-        running=running,
+        limit=task.limit,
+        limit_seed=task.limit_seed if task.limit else None,
+        shown=task.shown,
+        base=experiment.model if experiment.compared else None,
+        running=asked.running,
     )
     finished = place.kept / SCORES
     if finished.is_file() and not is_unfinished(place.kept):
@@ -239,31 +329,18 @@ def _localisation(
     return localise_set(settings, on_step=on_step).as_dict()
 
 
-def _cost(
-    model: VisionLanguageModel, experiment: Experiment, concept: Concept, on_step: Progress | None
-) -> dict[str, Any]:
-    """Seconds for the images of one concept, and the most memory that was in use meanwhile, in MiB."""
-    cuda = model.device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(model.device)
-    started = time.perf_counter()
-    step = None if on_step is None else lambda done, total: on_step("images", done, total)
-    invert(model, concept, experiment.inversion, seed=experiment.seed, on_step=step)
-    seconds = time.perf_counter() - started
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    memory = torch.cuda.max_memory_allocated(model.device) if cuda else peak
-    return {
-        "seconds": seconds,
-        "memory_mib": memory / 2**20,
-        "memory_of": "the GPU's allocations" if cuda else "the whole process, at most so far",
-    }
-
-
 def _layout(name: str, given: Path, drawn: bool) -> str:
     """What `read_set` takes: a folder in the layout that it says, else in that of the data set it stands for."""
     plain = drawn or data_set(name) is None or named_set(given)[1] != given
     return str(given) if plain else f"{name}:{given}"
+
+
+def _marked_layout(name: str, given: Path, drawn: bool) -> str:
+    """The same for `read_marked`; 'folder' is any layout that the files show."""
+    layout, colon, folder = str(given).partition(":")
+    if colon and layout == "folder":
+        return folder
+    return str(given) if drawn or (colon and layout in READERS) else f"{name}:{given}"
 
 
 def _those(photos: PhotoFolder | PhotoFeatures, names: Sequence[str]) -> PhotoFolder | PhotoFeatures:

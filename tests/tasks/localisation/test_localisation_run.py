@@ -129,6 +129,17 @@ def test_a_limit_takes_images_from_the_whole_set(images, tmp_path):
         assert [row["image"] for row in csv.DictReader(file)] == ["0", "2"]
 
 
+def test_a_seed_draws_as_many_images_as_the_limit(images, tmp_path):
+    drawn = {}
+    for seed in range(6):
+        localise_set(settings(images, tmp_path / str(seed), limit=2, limit_seed=seed))
+        drawn[seed] = tuple(contents(tmp_path / str(seed) / "images"))
+        assert len(drawn[seed]) == 2
+    assert len(set(drawn.values())) > 1
+    localise_set(settings(images, tmp_path / "again", limit=2, limit_seed=3))
+    assert tuple(contents(tmp_path / "again" / "images")) == drawn[3]
+
+
 def test_what_cannot_be_done_is_refused_before_any_work(images, tmp_path):
     for wrong, error, words in (
         ({"texts": ()}, ConfigError, "does not say what is marked"),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -79,7 +80,9 @@ class LocaliseSettings:
     """What the set calls the masks that count, where it names what is marked; else the one that a text names."""
     gibberish: str = GIBBERISH
     limit: int = 0
-    """How many images are taken, evenly over the set; 0 is all."""
+    """How many images are taken; 0 is all."""
+    limit_seed: int | None = None
+    """From which seed these are drawn; None takes them evenly over the set."""
     shown: int = 10
     """How many of the best, and of the worst, the gallery shows."""
     batch: int = 8
@@ -96,8 +99,9 @@ class LocaliseSettings:
         """Plain data for YAML: everything that decides the result."""
         plain = asdict(self)
         del plain["out"], plain["batch"]
-        if self.category is None:
-            del plain["category"]
+        for name in ("category", "limit_seed"):
+            if plain[name] is None:
+                del plain[name]
         return plain | {"images": str(self.images), "texts": list(self.texts), "controls": dict(self.controls)}
 
 
@@ -120,7 +124,7 @@ def localise_set(settings: LocaliseSettings, *, on_step: Progress | None = None)
     check_out(settings.out, resolved)
     image_library()
     marked, category = _of_category(read_marked(settings.images), settings)
-    items = _chosen(marked, settings.limit)
+    items = _chosen(marked, settings.limit, settings.limit_seed)
     for item in items:
         _texts(settings, item)
     running = asdict(settings.running)
@@ -280,8 +284,13 @@ def _checked(item: Marked) -> Image.Image:
     return image
 
 
-def _chosen(marked: MarkedSet, limit: int) -> list[Marked]:
+def _chosen(marked: MarkedSet, limit: int, seed: int | None) -> list[Marked]:
+    """That many images in the set's order: evenly over it, or drawn from a seed by their names alone."""
     count = len(marked) if limit == 0 else min(limit, len(marked))
+    if seed is not None:
+        names = sorted(item.name for item in marked.items)
+        drawn = set(random.Random(seed).sample(names, count))
+        return [item for item in marked.items if item.name in drawn]
     return [marked.items[place * len(marked) // count] for place in range(count)]
 
 
