@@ -141,7 +141,7 @@ MUTATIONS = (
     Mutation(
         "teaching: the name's own score stays",
         "teaching/config.py",
-        "    forget_name: float = 0.5",
+        "    forget_name: float = 0.9",
         "    forget_name: float = 0.0",
         ("tests/teaching",),
     ),

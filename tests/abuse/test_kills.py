@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 BRIEF = Job("invert", ("invert", *DESCRIBED, "--model", "tiny", "--quiet", "--inversion.images=1",
     "--inversion.steps=30", *OUT))  # fmt: skip
-SAMPLE = (BRIEF, *(job for job in JOBS if job.name in ("describe", "apply")))
+SAMPLE = (BRIEF, *(job for job in JOBS if job.name == "describe"))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_killed_command_ends_as_one_that_was_not(place: Path, job):
 
 def test_a_flipped_bit_is_made_good_or_refused(place: Path):
     found, chance = whole(BRIEF, place), random.Random(1)
-    outcomes = [flipped(BRIEF, place, found, chance) for _ in range(4)]
+    outcomes = [flipped(BRIEF, place, found, chance) for _ in range(2)]
     good = ("equal", "refused", "nothing kept")
     assert {where: one.differs or one.said for one, where in outcomes if one.kind not in good} == {}
     assert any(one.kind in ("equal", "refused") for one, _ in outcomes)

@@ -46,7 +46,7 @@ class Edit:
     """Multiple of the typical variance that is added to the key's covariance."""
     value_shrinkage: float = 0.0037
     """The same for the value's covariance, and for that of what all images share."""
-    forget_name: float = 0.5
+    forget_name: float = 0.9
     """Share of the name's own score that an edit of strength 1 takes away; at 1 the detector alone decides."""
     price: float = 0.01
     """Share of photos of known things that a concept of strength 1 is expected to win, by stand-ins for them."""
