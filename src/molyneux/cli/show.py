@@ -174,6 +174,7 @@ def print_recognised(found: "Recognition", verbose: bool = False) -> None:
     for one in found.unreadable:
         console.print(f"not read: {one.reason}", highlight=False, soft_wrap=True)
     said = found.protocol
+    _print_notes({"notes": said.notes})
     if not verbose:
         limit = f"; below {percent(said.limit.probability)} none of these" if said.limit.probability is not None else ""
         use = f"; {said.use}" if said.use else ""

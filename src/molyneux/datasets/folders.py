@@ -157,6 +157,15 @@ def listing_below(root: Path) -> Listing:
     return Listing(tuple(sorted(photos)), +left_out)
 
 
+def flat_left_out(root: Path) -> Counter[str]:
+    """Files right in a folder that are no photos that are read, counted by reason."""
+    left_out: Counter[str] = Counter()
+    for path in _entries(root):
+        if not path.is_dir():
+            _reason(path, root, left_out)
+    return +left_out
+
+
 def left_out_notes(root: Path, left_out: Mapping[str, int]) -> tuple[str, ...]:
     """What to say of files that were left out; nothing where there are none.
 

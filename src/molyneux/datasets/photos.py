@@ -100,7 +100,7 @@ def checked(folder: PhotoFolder) -> PhotoFolder:
         DataError: as `check_headers`.
     """
     kinds = check_headers(folder.paths, folder.window)
-    dark = _dark_note(folder.paths) if "deep" in kinds and folder.window.window_center is None else ()
+    dark = dark_notes(folder.paths) if "deep" in kinds and folder.window.window_center is None else ()
     return replace(folder, kinds=kinds, notes=(*folder.notes, *dark))
 
 
@@ -136,8 +136,8 @@ def is_deep(image: Image.Image) -> bool:
     return str(image.mode).startswith("I;16")
 
 
-def _dark_note(paths: Iterable[Path]) -> tuple[str, ...]:
-    """What to say of 16-bit greys that use little of their range."""
+def dark_notes(paths: Iterable[Path]) -> tuple[str, ...]:
+    """What to say of 16-bit greys that use little of their range; nothing where there are none."""
     highest = count = 0
     for path in paths:
         if is_scan(path.name):
@@ -146,7 +146,7 @@ def _dark_note(paths: Iterable[Path]) -> tuple[str, ...]:
             if is_deep(image):
                 count += 1
                 highest = max(highest, int(np.asarray(image).max()))
-    if highest >= _DARK:
+    if not count or highest >= _DARK:
         return ()
     width = 1 << max(1, highest.bit_length())
     return (

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from molyneux.backends.load import load
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes, imagenet_names
 from molyneux.datasets.photos import load_batch, square
+from molyneux.datasets.windows import Window
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.synthetic import noise_images
 from molyneux.tasks.classification.ensembles import class_columns
@@ -21,7 +23,7 @@ from molyneux.tasks.recognition.limit import MOST, stand_ins, text_limit
 from molyneux.tasks.recognition.page import write_page
 from molyneux.tasks.recognition.photos import given_photos, photo_batches
 from molyneux.tasks.recognition.record import Recognition
-from molyneux.tasks.recognition.run import given_names, recognise
+from molyneux.tasks.recognition.run import RecogniseSettings, given_names, recognise, recognise_photos
 
 NAMES = ("ring", "cross", "disc")
 SMALL = partial(square, size=4, fit="squash")
@@ -136,6 +138,17 @@ def test_one_unreadable_photo_of_several_does_not_stop_the_others(photos, tmp_pa
     assert "broken.jpg" in str(found)
     with pytest.raises(DataError, match="cannot read the photo"):
         ConvModel().recognise(broken, NAMES)
+
+
+def test_dark_greys_and_files_left_out_are_told(tmp_path):
+    Image.fromarray(np.full((16, 16), 4000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "photo.heic").write_bytes(b"")
+    asked = RecogniseSettings(photos=(str(tmp_path),), model="tiny:clip", names=("ring", "cross"))
+    left_out, dark = recognise_photos(asked).protocol.notes
+    assert "1 of no format that is read (.heic)" in left_out
+    assert "--window-center 2048 --window-width 4096" in dark
+    seen = replace(asked, window=Window(window_center=2048.0, window_width=4096.0))
+    assert recognise_photos(seen).protocol.notes == (left_out,)
 
 
 def test_names_are_checked():

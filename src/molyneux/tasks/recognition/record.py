@@ -85,6 +85,8 @@ class RecogniseProtocol(Record):
     limit_means: str
     use: str = ""
     """What the answers are not to be used for, where the model is medical."""
+    notes: Texts = ()
+    """What there is to say of the files: those left out, and greys of 16 bits that are shown nearly black."""
 
 
 class Recognition(Compared):

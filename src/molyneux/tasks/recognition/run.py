@@ -14,10 +14,10 @@ from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
-from molyneux.datasets.folders import WHOLE
+from molyneux.datasets.folders import WHOLE, flat_left_out, left_out_notes
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.datasets.names import IMAGENET, name_key, read_names, without
-from molyneux.datasets.photos import square
+from molyneux.datasets.photos import dark_notes, square
 from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
 from molyneux.runs.options import Progress
@@ -84,7 +84,7 @@ def recognise_photos(settings: RecogniseSettings, *, on_step: Progress | None = 
     config, running = settings.prompt_config, asdict(settings.running)
     prompts = read_templates(config.templates)
     model = load(settings.model, **running)
-    return recognise(
+    found = recognise(
         model,
         given,
         settings.names,
@@ -97,6 +97,17 @@ def recognise_photos(settings: RecogniseSettings, *, on_step: Progress | None = 
         window=settings.window,
         on_step=on_step,
     )
+    notes = file_notes(settings.photos, found, settings.window)
+    return found.model_copy(update={"protocol": found.protocol.model_copy(update={"notes": notes})})
+
+
+def file_notes(photos: Sequence[str], found: Recognition, window: Window = WHOLE) -> tuple[str, ...]:
+    """What to say of the files that were asked about: left out of folders, or of 16-bit greys that are nearly black."""
+    folders = [Path(one) for one in dict.fromkeys(photos) if Path(one).is_dir()]
+    notes = [note for one in folders for note in left_out_notes(one, flat_left_out(one))]
+    if window.window_center is None:
+        notes += dark_notes(Path(one.photo) for one in found.photos)
+    return tuple(notes)
 
 
 def recognise(
