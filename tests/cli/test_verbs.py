@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -220,22 +219,14 @@ def test_help_names_every_setting_with_its_meaning(molyneux):
     assert "Adam's step size." in text
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
+def test_help_loads_nothing_heavy():
     code = (
         "import sys; from molyneux.cli.main import run; run(sys.argv[1:]); "
         "heavy = {'torch', 'numpy', 'PIL'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    for arguments, limit in ((["--help"], 0.5), (["teach", "--help"], 1.0), (["--version"], 0.5)):
-        before = processor_time()
+    for arguments in (["--help"], ["teach", "--help"], ["--version"]):
         ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
         assert ended.returncode == 0, ended.stderr
-        # what a busy machine cannot lengthen; on an idle one it is the time that passes
-        assert processor_time() - before < limit
-
-
-def processor_time():
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def test_the_command_exits_as_it_should():

@@ -127,7 +127,7 @@ def _letters(folder: Path) -> Any:
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
     (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-    return CLIPTokenizerFast.from_pretrained(folder, model_max_length=512)
+    return CLIPTokenizerFast.from_pretrained(folder, model_max_length=512, trust_remote_code=False)
 
 
 def _clip(_: Path) -> VisionLanguageModel:

@@ -98,7 +98,7 @@ def recognise_photos(settings: RecogniseSettings, *, on_step: Progress | None = 
         on_step=on_step,
     )
     notes = file_notes(settings.photos, found, settings.window)
-    return found.model_copy(update={"protocol": found.protocol.model_copy(update={"notes": notes})})
+    return found.model_copy(update={"protocol": found.protocol.model_copy(update={"notes": notes})}) if notes else found
 
 
 def file_notes(photos: Sequence[str], found: Recognition, window: Window = WHOLE) -> tuple[str, ...]:
