@@ -79,7 +79,7 @@ def test_every_recipe_runs_in_miniature(name, tmp_path):
     # a number, or a reason why there is none
     assert all((value["ours"] is None) == bool(value["why"]) for row in values for value in row.values())
     for column in recipe.columns.values():
-        if column.title not in ("METEOR", "SPICE"):
+        if not column.title.startswith(("METEOR", "SPICE")):
             assert any(row[column.title]["ours"] is not None for row in values), column.title
     # a lesson visibly moves the tiny model: no group has the same values all along the last axis
     along: dict[tuple[str, ...], list[tuple[float | None, ...]]] = {}

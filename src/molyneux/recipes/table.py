@@ -119,7 +119,7 @@ def _spelled(key: str, case: Case) -> str:
     return case.labels.get(CONCEPT, key) if key == "{concept}" else key
 
 
-def _scaled(value: float | None, times: float) -> float | None:
+def _scaled(value: float | int | None, times: float) -> float | None:
     return None if value is None else times * value
 
 

@@ -213,7 +213,7 @@ def _show_names(
         [*without(known, names), *names],
         base=base,
         top=task.best_names,
-        rejected=0,
+        rejected=0.0,
         prompts=read_templates(task.templates),
         ensemble=task.ensemble,
         on_step=on_step,
