@@ -71,8 +71,8 @@ def stand_ins(known: Known) -> Float[Tensor, "s d"]:
 
     Half of a stand-in's variance is that of the classes' descriptions, which err about their names as photos do; half
     is that of images, as the difference of two. Together they lie as far from their mean as images. On `mini` the
-    strength that wins 1 % of the stand-ins wins 1 % of real photos of known classes (docs/numbers.md). No chance is
-    involved, so the same model in other coordinates has the same stand-ins in them.
+    strength that wins 1 % of the stand-ins wins 1 % of real photos of known classes (bench/edits/README.md). No chance
+    is involved, so the same model in other coordinates has the same stand-ins in them.
     """
     images = known.images.double() - known.images.double().mean(dim=0)
     looks = known.descriptions.double() - known.descriptions.double().mean(dim=0)
