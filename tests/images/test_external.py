@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.runs import CROSS, RING, SHORT, Counter, contents, settings_for, use_tiny, write_photos
+from helpers.runs import CROSS, RING, SHORT, contents, settings_for, use_tiny, write_photos
 from helpers.small_models import load_tiny
 from helpers.tiny_sdxl import save_tiny_sdxl
 from molyneux.backends import diffusion
