@@ -110,7 +110,7 @@ MUTATIONS = (
     Mutation(
         "teaching: no description beside the regression",
         "teaching/edit.py",
-        "    weight = description_weight(known, config) if config.description is None else config.description",
+        "    weight = description_weight(known, config)",
         "    weight = 0.0",
         ("tests/teaching/test_defaults.py",),
     ),

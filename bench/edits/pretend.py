@@ -65,7 +65,7 @@ def held_out_directions(known: Known, config: Edit) -> Float[Tensor, "n d"]:
     where = centred(known.names, known.names.double().mean(dim=0))
     answer = held_out_regression(texts, where, config.width, config.ridge)
     described = centred(known.descriptions, known.descriptions.double().mean(dim=0))
-    weight = description_weight(known, config) if config.description is None else config.description
+    weight = description_weight(known, config)
     return mixed_direction(answer, described, where, None, weight, config)
 
 

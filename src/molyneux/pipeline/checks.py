@@ -101,12 +101,17 @@ def check_texts(model: VisionLanguageModel, settings: TeachSettings, request: Ch
     return left_out
 
 
+def concept_texts(concepts: Iterable[Concept]) -> Iterator[str]:
+    """The concepts' descriptions and every text with their names."""
+    for concept in concepts:
+        yield from (*concept.descriptions, *own_texts(concept, "both"))
+
+
 def lesson_texts(
     concepts: Sequence[Concept], teaching: TeachingConfig, bank: Sequence[str], replay: ReplayConfig
 ) -> Iterator[str]:
     """Every text that a lesson needs. Descriptions of known classes are none: those that are too long are left out."""
-    for concept in concepts:
-        yield from (*concept.descriptions, *own_texts(concept, "both"))
+    yield from concept_texts(concepts)
     yield from known_prompts(bank, concepts)
     if teaching.uses_replay:
         yield from (text for name in replay_names(replay) for text in depicted(name).descriptions)
@@ -117,10 +122,9 @@ def lesson_texts(
 
 def scored_texts(settings: TeachSettings, request: CheckedRequest) -> list[str]:
     """The texts that every run with these settings reads: the concepts' own, and those of all names for scoring."""
-    own = [text for concept in settings.concepts for text in (*concept.descriptions, *own_texts(concept, "both"))]
     prompts = [request.prompts] if settings.novel is not None or not settings.fresh else [request.prompts, PROMPTS]
     named = [text for one in prompts for group in name_texts(request.labels.all, one) for text in group]
-    return list(dict.fromkeys([*own, *named]))
+    return list(dict.fromkeys([*concept_texts(settings.concepts), *named]))
 
 
 def check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:

@@ -108,12 +108,16 @@ def held_out_regression(
 
 
 def description_weight(known: Known, config: Edit) -> float:
-    """Of `WEIGHTS`, the description's weight with which known classes' descriptions lie nearest to their names.
+    """The description's weight: the one that is set, else of `WEIGHTS` the best for known classes.
+
+    The best is the one with which known classes' descriptions lie nearest to their names.
 
     Each class is treated as new: its pair is left out of the regression, and its name is not looked at. The mean cosine
     over classes decides, so a model that reads descriptions well trusts them more. Where the known descriptions are the
     names themselves, they say nothing about descriptions, and the weight is `UNTOLD`.
     """
+    if config.description is not None:
+        return config.description
     if torch.equal(known.descriptions, known.names):
         return UNTOLD
     where = centred(known.names, known.names.double().mean(dim=0))
@@ -156,7 +160,7 @@ def directions(known: Known, new: New, config: Edit) -> Float[Tensor, "m d"]:
     texts = views(new.descriptions, new.names, known, config.name_view)
     answer = regressed(texts, known_texts, centred(known.names, mean), config.width, config.ridge)
     described = centred(new.descriptions, known.descriptions.double().mean(dim=0))
-    weight = description_weight(known, config) if config.description is None else config.description
+    weight = description_weight(known, config)
     return mixed_direction(answer, described, centred(new.names, mean), seen, weight, config)
 
 
