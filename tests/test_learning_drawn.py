@@ -69,6 +69,7 @@ def test_names_are_learnt_from_words_alone_and_from_nothing_else(drawn):
             found[name].append(drawn.recall(model, one.name, one.looks))
         lost.append(drawn.known_accuracy(drawn.model) - drawn.known_accuracy(taught["words"]))
     means = {name: fmean(values) for name, values in found.items()}
-    assert means["words"] > 0.3
+    assert means["words"] > 0.8
     assert max(means["before"], means["another"], means["noise"]) < 0.15
-    assert fmean(lost) < 0.004
+    # the default asks for a price of .01; four scenes of each known class measure it coarsely
+    assert fmean(lost) < 0.015

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from helpers.noise import noise_photo
 from helpers.runs import CROSS, RING, settings_for, use_tiny, write_photos
 from helpers.small_captioner import build_letters
 from helpers.small_models import ConvModel, load_tiny
@@ -77,7 +78,7 @@ def caption_settings(root: Path) -> CaptionSettings:
     lines = ["image,caption"]
     (root / "images").mkdir(exist_ok=True)
     for index in range(3):
-        Image.effect_noise((20, 24), 50.0 * index + 9).convert("RGB").save(root / "images" / f"{index}.png")
+        noise_photo((20, 24), 50.0 * index + 9, seed=index).save(root / "images" / f"{index}.png")
         lines += [f"{index}.png,cb there", f"{index}.png,acccc b"]
     (root / "captions.csv").write_text("\n".join(lines) + "\n")
     return CaptionSettings(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from helpers.command import Command, check_refused
+from helpers.noise import noise_photo
 from helpers.runs import Counter, Killed, contents
 from helpers.small_captioner import build_letters
 from helpers.small_models import load_tiny
@@ -47,7 +47,7 @@ def photos(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("photos")
     for name in ("b.png", "a.jpg", "more/c.png", ".hidden/d.png", ".e.png"):
         (root / name).parent.mkdir(exist_ok=True)
-        Image.effect_noise((20, 24), len(name) * 9).convert("RGB").save(root / name)
+        noise_photo((20, 24), len(name) * 9).save(root / name)
     (root / "notes.txt").write_text("none")
     return root
 

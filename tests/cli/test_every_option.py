@@ -15,6 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
+from helpers.noise import noise_photo
 from helpers.runs import use_tiny, write_photos
 from helpers.scan_files import write_dicom, write_nifti
 from helpers.small_captioner import build_letters
@@ -124,7 +125,7 @@ def scene(root: Path) -> None:
     (root / "captions" / "images").mkdir(parents=True)
     rows = ["image,caption"]
     for index in range(8):
-        Image.effect_noise((20, 24), 20 + 9 * index).convert("RGB").save(root / "captions" / "images" / f"{index}.png")
+        noise_photo((20, 24), 20 + 9 * index, seed=index).save(root / "captions" / "images" / f"{index}.png")
         rows += [f"{index}.png,abc{index}", f"{index}.png,noise{index} ab"]
     (root / "captions" / "captions.csv").write_text("\n".join(rows) + "\n")
     listed = [
@@ -151,7 +152,7 @@ def scene(root: Path) -> None:
             for corner in ((2 + 4 * index, 3), (20, 14)):
                 mask.paste(255, (*corner, corner[0] + 9, corner[1] + 7))
             mask.save(root / kind / "masks" / f"{index}.png")
-            noise = Image.effect_noise((32, 24), 50).convert("RGB")
+            noise = noise_photo((32, 24), 50, seed=index)
             noise.paste((250, 60 * index, 30 if kind == "marked" else 200), (5, 5, 18, 16))
             noise.save(root / kind / "images" / f"{index}.png")
     coco = {

@@ -63,8 +63,8 @@ def plot(recipe: Recipe, found: Sequence[Row], path: Path) -> str | None:
 def labelled(values: Sequence[float], apart: float = APART) -> list[float]:
     """Of sorted positions in [0, 1] those that can be labelled without touching; the last always is.
 
-    >>> labelled([0, 0.01, 0.5, 0.99, 1])
-    [0, 0.5, 1]
+    >>> labelled([0.0, 0.01, 0.5, 0.99, 1.0])
+    [0.0, 0.5, 1.0]
     """
     kept: list[float] = []
     for value in values:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from helpers.command import QUICK
+from helpers.noise import noise_photo
 from helpers.runs import use_few_classes, use_tiny, write_photos
 from helpers.small_captioner import build_letters
 from helpers.small_models import load_tiny
@@ -658,7 +659,7 @@ def scene(root: Path) -> None:
     (root / "captions" / "images").mkdir(parents=True)
     rows = ["image,caption"]
     for index in range(4):
-        Image.effect_noise((20, 24), 20 + 9 * index).convert("RGB").save(root / "captions" / "images" / f"{index}.png")
+        noise_photo((20, 24), 20 + 9 * index, seed=index).save(root / "captions" / "images" / f"{index}.png")
         rows += [f"{index}.png,abc{index}"]
     (root / "captions" / "captions.csv").write_text("\n".join(rows) + "\n")
     for part in ("images", "masks"):
@@ -667,7 +668,7 @@ def scene(root: Path) -> None:
         mask = Image.new("L", (32, 24))
         mask.paste(255, (3, 3, 12, 11))
         mask.save(root / "marked" / "masks" / f"{index}.png")
-        Image.effect_noise((32, 24), 50).convert("RGB").save(root / "marked" / "images" / f"{index}.png")
+        noise_photo((32, 24), 50, seed=index).save(root / "marked" / "images" / f"{index}.png")
     for command in (
         ("teach", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", "--no-fresh", "--no-controls",
          "--long-text", "truncate", "--out", "taught"),

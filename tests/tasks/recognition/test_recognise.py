@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from helpers.families_vilt import tiny_vilt
+from helpers.noise import noise_photo
 from helpers.sample_folder import SAMPLES, needs_samples
 from helpers.small_models import ConvModel
 from molyneux.backends.load import load
@@ -261,7 +262,7 @@ def test_mini_rejects_few_known_photos_and_more_unknown_ones():
 
 
 def test_known_names_are_read_once_and_a_spoiled_file_is_made_again(monkeypatch, tmp_path):
-    photo = Image.effect_noise((40, 40), 60).convert("RGB")
+    photo = noise_photo((40, 40), 60)
 
     def asked():
         model = load("tiny:clip", long_text="truncate")

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.nn.functional import log_softmax
 
 from helpers.families_vilt import tiny_vilt
+from helpers.noise import noise_photo
 from helpers.runs import Counter, Killed
 from helpers.small_models import ConvModel
 from molyneux.backends.vilt import Vilt
@@ -263,7 +264,7 @@ def test_rows_are_kept_by_weights_and_texts_and_pairs(photos, vilt, tmp_path):
 def test_photos_keep_their_shape_and_those_of_one_shape_are_read_together(vilt, tmp_path, monkeypatch):
     sizes = [(60, 90), (90, 60), (70, 105), (60, 60), (200, 20)]
     for place, size in enumerate(sizes):
-        Image.effect_noise(size, 80).convert("RGB").save(tmp_path / f"{place}.png")
+        noise_photo(size, 80).save(tmp_path / f"{place}.png")
     paths = sorted(tmp_path.iterdir())
     shapes = [(80, 56), (56, 80), (80, 56), (56, 56), (8, 88)]
     assert [vilt.photo_shape(*size) for size in sizes] == shapes
