@@ -71,7 +71,7 @@ def test_a_configuration_gives_its_replay_images_too(molyneux, run, tmp_path):
 def test_a_run_without_photos_says_that_nothing_was_measured(molyneux, tmp_path):
     texts = ("--long-text", "truncate", "--model", "tiny", "--quiet")
     ended = molyneux("teach", "ring", "--description", CONCEPTS["ring"], "--out", tmp_path / "run", *texts)
-    assert "\nexpected price: 1 % of photos of known things" in ended.out
+    assert "\nexpected price: the new name takes 1 % of photos of known things" in ended.out
     assert ended.out.startswith("recognition was not measured: photos for --novel and --known would")
     assert "protocol" not in ended.out
 

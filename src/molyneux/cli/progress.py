@@ -1,11 +1,16 @@
 """Progress on stderr: bars for a person at a terminal, a few plain lines otherwise, nothing when quiet."""
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from molyneux.runs.options import Progress
 from molyneux.runs.progress import bars, taken
+
+_WORTH_SAYING = 10.0
+"""Seconds."""
 
 
 @contextmanager
@@ -21,14 +26,33 @@ def progress(quiet: bool) -> Iterator[Progress | None]:
             yield plain_lines(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def plain_lines(write: Callable[[str], None]) -> Progress:
-    """Write a line for each new quarter of each thing that is worked on."""
+def plain_lines(write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Write a line for the first step and each new quarter of each thing, with the time left where it is long."""
     written: dict[str, int] = {}
+    first: dict[str, tuple[int, float]] = {}
+    last = clock()
 
     def on_step(what: str, done: int, total: int) -> None:
+        nonlocal last
+        before, last = last, clock()
         quarter = 4 * done // max(total, 1)
+        if what in first:
+            begun, since = first[what]
+        else:  # what is done already may be an earlier run's
+            begun, since = (0 if quarter == 0 else done), before
+            first[what] = done, last
+        left = (last - since) / (done - begun) * (total - done) if done > begun else 0.0
         if quarter != written.get(what, 0) or what not in written:
             written[what] = quarter
-            write(f"{what}: {done} of {total}")
+            write(f"{what}: {done} of {total}" + (f", about {waiting(left)} left" if left >= _WORTH_SAYING else ""))
 
     return on_step
+
+
+def waiting(seconds: float) -> str:
+    """A time to wait, as one says it.
+
+    >>> waiting(42.0), waiting(400.0)
+    ('50 s', '7 min')
+    """
+    return f"{10 * math.ceil(seconds / 10)} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"

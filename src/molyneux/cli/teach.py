@@ -112,9 +112,19 @@ def teach(
     if not print_scores(scores, verbose):
         print("recognition was not measured: photos for --novel and --known would measure it")
         if settings.teaching.objective.merges and settings.teaching.edit.strength == 1:
-            price = settings.teaching.edit.price
-            print(
-                f"expected price: {100 * price:g} % of photos of known things get the new name, judged by texts alone"
-            )
+            print(f"expected price: {expected_price(settings.teaching.edit.price, len(settings.concepts))}")
     print(f"report: {out / 'report.html'}")
     print_next("recognise", "PHOTO", "--model", str(out / settings.saved), "--base", settings.model)
+
+
+def expected_price(price: float, concepts: int) -> str:
+    """What photos of known things lose to new names, in words; `price` is one name's share.
+
+    >>> expected_price(0.01, 1)
+    'the new name takes 1 % of photos of known things, judged by texts alone'
+    """
+    what = f"takes {100 * price:g} % of photos of known things, judged by texts alone"
+    if concepts == 1:
+        return f"the new name {what}"
+    together = min(100.0, 100 * price * concepts)
+    return f"each new name {what}; {concepts} names together up to {together:.3g} % (--teaching.edit.price sets it)"
