@@ -7,7 +7,8 @@
 Prints one row for each stage, on one thread: reading the known texts and making the replay images, once for each
 model; a first and a second concept, each from text to taught model; and 300 concepts at once. Seconds are the
 processor's, so that others on the machine count little. Each model has a process of its own, so that its peak memory is
-its own. NAME of 'open_clip:NAME' is one of open_clip's; its weights are drawn at random, and 'mini' keeps its own.
+its own. A concept's own images are made in a part of the steps, and the time is multiplied. NAME of 'open_clip:NAME'
+is one of open_clip's; its weights are drawn at random, and 'mini' keeps its own.
 
 With --quick, replay images are made of 2 of the 20 classes in 2 of the 6 steps, and the time is multiplied by 30; the
 lessons then read 20 images of noise, which costs the same. 300 concepts at once are left out.
@@ -39,6 +40,8 @@ MANY = 300
 QUICK = {"count": 2, "together": 2, "steps": 2}
 STEPS = 3
 """Of an update, the first of which is not timed."""
+IMAGE_STEPS = 4
+"""Of the inversion of a concept's own images."""
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -51,13 +54,15 @@ def measure(name: str, quick: bool) -> None:
     """Print the rows of one model."""
     from speed import peak_mib
 
-    from molyneux import load, teach
+    from molyneux import invert, load, teach
     from molyneux.backends.base import dual_encoder
     from molyneux.concepts import Concept
     from molyneux.datasets.imagenet import imagenet_names
     from molyneux.images.config import ReplayConfig
     from molyneux.images.replay import make_replay
+    from molyneux.inversion.config import InversionConfig
     from molyneux.pipeline.known_texts import load_known_texts
+    from molyneux.synthetic import SyntheticImages
     from molyneux.teaching.config import TeachingConfig
 
     torch.set_num_threads(1)
@@ -73,7 +78,8 @@ def measure(name: str, quick: bool) -> None:
             print(f"| {name} | {what} | {timed(function) * scale:.1f} | {peak_mib():,.0f} |", flush=True)
 
         names = imagenet_names()
-        replay = []
+        replay: list[SyntheticImages] = []
+        made: list[SyntheticImages] = []
         row("once: known texts", lambda: load_known_texts(model, names, TeachingConfig()))
         config = ReplayConfig()
         if quick:
@@ -92,6 +98,10 @@ def measure(name: str, quick: bool) -> None:
         moongate = Concept("moongate", "A perfectly circular archway built from uniformly cut stones.")
         row("a first concept", lambda: teach(model, okapi, known=names, replay=replay))
         row("a second concept", lambda: teach(model, moongate, known=names, replay=replay))
+        part = replace(InversionConfig(), steps=IMAGE_STEPS)
+        scale = InversionConfig().steps / part.steps
+        row(f"images of a concept, a part times {scale:.0f}", lambda: made.append(invert(model, okapi, part)), scale)
+        row("a concept with these images", lambda: teach(model, made[0], known=names, replay=replay))
         many = [Concept(f"thing {number}", f"A thing with {number} legs.") for number in range(MANY)]
         if not quick:
             row(f"{MANY} concepts at once", lambda: teach(model, many, known=names, replay=replay))

@@ -49,6 +49,8 @@ def test_each_stage_has_its_seconds_and_its_memory_and_a_part_is_scaled_to_the_w
         ("once: replay images, a part times 30", "30.0"),
         ("a first concept", "1.0"),
         ("a second concept", "1.0"),
+        ("images of a concept, a part times 25", "25.0"),
+        ("a concept with these images", "1.0"),
     ]
     assert all(row[0] == NAME and float(row[3].replace(",", "")) > 100 for row in rows)
     assert all(seconds > 0 for seconds in spent)
