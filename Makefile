@@ -26,7 +26,12 @@ endif
 
 BIN := $(VENV)/bin
 # one thread a process: small images gain nothing from more, and sums stay the same
-TEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+export OMP_NUM_THREADS := 1
+# freed memory is kept: asking the system for every tensor's anew costs half as much again (docs/speed.md)
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
+export MALLOC_TOP_PAD_ := 67108864
+TEST := $(BIN)/pytest --dist worksteal
 
 .PHONY: help install demo test check style docs package abuse kills bench
 
@@ -66,12 +71,12 @@ package:
 	@scripts/package.sh $(PYTHON)
 
 abuse: install
-	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/report.py
+	@PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/report.py
 
 kills: install
-	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/kills.py
-	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/flips.py
+	@PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/kills.py
+	@PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/flips.py
 
 bench: install
-	@OMP_NUM_THREADS=1 $(BIN)/python bench/novel_concepts.py
-	@OMP_NUM_THREADS=1 $(BIN)/python bench/speed.py
+	@$(BIN)/python bench/novel_concepts.py
+	@$(BIN)/python bench/speed.py

@@ -5,29 +5,30 @@ from pathlib import Path
 import pytest
 
 import molyneux
+from helpers.sample_folder import SAMPLES, linked, needs_samples, some_known
 from molyneux.cli import demo
 from molyneux.concepts import Concept, read_concepts
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.records import SHOWN, ShownPhotos, read_record
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not DATA.is_dir(), reason="the sample photos are not here")
+@needs_samples
 def test_real_photos_are_recognised_at_the_promised_price(tmp_path):
     wanted = ("kangaroo", "scissors", "sunflower")
-    concepts = [one for one in read_concepts(DATA / "novel-concepts" / "concepts.json") if one.name in wanted]
+    concepts = [one for one in read_concepts(SAMPLES / "novel-concepts" / "concepts.json") if one.name in wanted]
+    novel = linked(tmp_path / "novel", [SAMPLES / "novel-concepts" / name for name in wanted])
+    known = some_known(tmp_path / "known", every=5)
     found, lost = [], []
     for concept in concepts:
         settings = TeachSettings(
             concepts=(concept,),
             out=tmp_path / concept.slug,
-            novel=DATA / "novel-concepts",
-            known=DATA / "imagenet1k-sample",
+            novel=novel,
+            known=known,
             names="imagenet-1k",
             controls=False,
         )

@@ -254,8 +254,8 @@ def test_mini_rejects_few_known_photos_and_more_unknown_ones():
     import molyneux
 
     model = molyneux.load("mini")
-    known = model.recognise(sorted((SAMPLES / "imagenet1k-sample").iterdir())[::5])
-    new = model.recognise(sorted((SAMPLES / "novel-concepts").iterdir()))
+    known = model.recognise(sorted((SAMPLES / "imagenet1k-sample").iterdir())[::8])
+    new = model.recognise(sorted((SAMPLES / "novel-concepts").glob("*/*0.jpg")))
     shares = [sum(bool(one.after.none_of_these) for one in found) / len(found) for found in (known, new)]
     assert shares[0] < 0.12
     assert shares[1] > 2 * shares[0]
