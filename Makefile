@@ -31,7 +31,7 @@ export OMP_NUM_THREADS := 1
 export MALLOC_MMAP_THRESHOLD_ := 1073741824
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
 export MALLOC_TOP_PAD_ := 67108864
-TEST := $(BIN)/pytest --dist worksteal
+TEST := $(BIN)/pytest
 
 .PHONY: help install demo test check style docs package abuse kills bench
 
@@ -52,7 +52,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/molyneux demo
 
 test: style
-	@$(TEST) -n $(JOBS)
+	@$(TEST) -n $(JOBS) --dist worksteal
 
 check: style
 	@$(TEST) src
