@@ -21,6 +21,7 @@ from molyneux.cli.help import PANELS, asked, told
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
+from molyneux.cli.memory import keep_freed_memory
 from molyneux.cli.packs import apply, pack, remove
 from molyneux.cli.push import push
 from molyneux.cli.recognise import recognise
@@ -79,6 +80,7 @@ app.command(listing)
 
 def main() -> None:
     """Run the command line and exit: 0 fine, 2 bad input, 130 interrupted."""
+    keep_freed_memory()
     sys.exit(run(sys.argv[1:]))
 
 
