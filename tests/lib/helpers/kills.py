@@ -146,7 +146,7 @@ JOBS = (
         *FEW, "--teaching.steps=4", "--no-fresh", *OUT)),
     Job("invert", ("invert", *DESCRIBED, *DRAWN, *FEW, *OUT)),
     Job("evaluate", ("evaluate", *DRAWN, *SCORED, "--json"), prints=True),
-    Job("recognise", ("recognise", "novel/ring/0.png", "novel/cross/1.png", *DRAWN, "--names", "ring", "cross",
+    Job("recognise", ("recognise", "novel/ring/00.png", "novel/cross/01.png", *DRAWN, "--names", "ring", "cross",
         "square", "--json", "--out", "out/page.html"), prints=True),
     Job("retrieve", ("retrieve", *DRAWN, "--data", "captions", "--json"), prints=True),
     Job("retrieve with ViLT", ("retrieve", "--model", "tiny:vilt", "--quiet", "--data", "captions", "--json",
