@@ -1,5 +1,6 @@
 """`molyneux recognise` and `model.recognise`: unsorted photos in, the best names of each out, a batch at a time."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ from molyneux.datasets.names import IMAGENET, name_key, read_names, without
 from molyneux.datasets.photos import dark_note, square
 from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
+from molyneux.foreign import shown as shown_value
 from molyneux.runs.options import Progress
 from molyneux.runs.progress import shown
 from molyneux.runs.text_cache import read_texts, recall_texts
@@ -288,6 +290,9 @@ def _names(model: VisionLanguageModel, names: Sequence[str] | None, class_names:
     found = tuple(" ".join(name.split()) for name in ([names] if isinstance(names, str) else names))
     if not found or not all(found):
         raise ConfigError("no name to choose from: give at least one, or leave the names out for all that are known")
+    strange = next((name for name in found if not name.isprintable()), None)
+    if strange is not None:
+        raise ConfigError(f"the name {shown_value(strange)} holds a control character: expected plain words")
     keys = [name_key(name) for name in found]
     twice = next((name for name, key in zip(found, keys, strict=True) if keys.count(key) > 1), None)
     if twice is not None:
@@ -338,12 +343,18 @@ def _why(model: VisionLanguageModel, rejected: float) -> str:
 def given_names(names: Sequence[str], class_names: ClassNames = "openai") -> tuple[str, ...] | None:
     """What the command line's names stand for: a list of names where one stands alone and is one; None for no name.
 
+    One that stands alone and is called as a path is, or is that of something, is a list, whether it can be read or not.
+
     Raises:
         DataError: if the list cannot be read.
 
     >>> given_names(["cat", "snow leopard"]), given_names([]), len(given_names(["imagenet-1k"]))
     (('cat', 'snow leopard'), None, 998)
     """
-    if len(names) == 1 and (names[0] == IMAGENET or Path(names[0]).is_file()):
+    if len(names) == 1 and (names[0] == IMAGENET or _is_path(names[0])):
         return without(read_names(names[0], class_names), ())
     return tuple(names) or None
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith(".txt") or os.path.lexists(name)
