@@ -1,5 +1,6 @@
 """What is asked for in an odd place or an odd form is done, or refused in one line."""
 
+import math
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import torch
 import molyneux
 from helpers.families import FAMILIES, sample_images
 from molyneux import Concept, InversionConfig, TeachingConfig
-from molyneux.arguments import check_pixels, check_texts
+from molyneux.arguments import check_finite, check_pixels, check_texts
 from molyneux.backends.digest import weights_digest
-from molyneux.errors import ConfigError, DataError
+from molyneux.backends.load import load
+from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.synthetic import SyntheticImages, noise_images
 from molyneux.teaching.config import Full
 from molyneux.teaching.fine_tune import fine_tune
@@ -120,3 +122,20 @@ def test_a_string_where_several_names_are_expected_is_refused():
             molyneux.evaluate(model, **{argument: "a photo of {}"})
     check_texts(None)
     check_texts(("one",))
+
+
+def test_what_is_no_number_before_the_first_step_is_not_blamed_on_the_rate():
+    check_finite(torch.tensor(1.0), "loss", 0)
+    with pytest.raises(ModelError, match="the loss became nan at step 0: nothing was changed yet"):
+        check_finite(torch.tensor(math.nan), "loss", 0)
+    with pytest.raises(ModelError, match="the loss became inf at step 3: try a smaller learning rate"):
+        check_finite(torch.tensor(math.inf), "loss", 3)
+
+
+def test_weights_that_are_no_numbers_are_refused_when_they_are_read(tmp_path):
+    model = FAMILIES["hf clip"]().copy()
+    with torch.no_grad():
+        next(model.projection_module().parameters())[0, 0] = math.nan
+    model.save(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"hold values that are no numbers, in 'visual_projection\.weight' for one"):
+        load(tmp_path / "model")

@@ -182,7 +182,11 @@ def test_without_locks_only_what_is_old_goes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(errno.ENOSPC, "make room, and repeat"), (errno.EFBIG, "make room"), (errno.EIO, "choose another folder")],
+    [
+        (errno.ENOSPC, "make room, and repeat"),
+        (errno.EFBIG, "allow larger files"),
+        (errno.EIO, "choose another folder"),
+    ],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, code, words):
     def full(*_: object) -> None:

@@ -93,7 +93,7 @@ def test_a_file_above_the_limit_is_refused_without_being_read_whole(tmp_path):
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(10**12)
-    with pytest.raises(DataError, match="more than 10,000,000 bytes"):
+    with pytest.raises(DataError, match="too large: expected at most 10,000,000 bytes"):
         read_bytes(path, "the file")
 
 

@@ -91,10 +91,15 @@ def parts(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {name: file.get_tensor(name) for name in ("key", "value")}, json.loads(file.metadata()[HEADER])
 
 
+def unsigned(about: dict[str, Any]) -> dict[str, Any]:
+    """Without the SHA-256 of the rest, as older versions wrote it."""
+    return {key: value for key, value in about.items() if key != "sha256"}
+
+
 def with_tensors(**changed: Tensor) -> Callable[[Path], Path]:
     def change_file(path: Path) -> Path:
         tensors, about = parts(path)
-        return rewritten(path, tensors | changed, about)
+        return rewritten(path, tensors | changed, unsigned(about))
 
     return change_file
 
@@ -102,7 +107,7 @@ def with_tensors(**changed: Tensor) -> Callable[[Path], Path]:
 def with_header(**changed: Any) -> Callable[[Path], Path]:
     def change_file(path: Path) -> Path:
         tensors, about = parts(path)
-        return rewritten(path, tensors, about | changed)
+        return rewritten(path, tensors, unsigned(about) | changed)
 
     return change_file
 

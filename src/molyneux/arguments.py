@@ -1,9 +1,10 @@
 """What a caller gave: refused where it would be misread in silence."""
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from molyneux.errors import ConfigError, DataError
+from molyneux.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,3 +37,10 @@ def check_pixels(pixels: "Tensor", what: str = "images") -> None:
             f"the {what} hold values from {low:.3g} to {high:.3g}: expected [0, 1], before any normalisation, "
             "which each model does itself"
         )
+
+
+def check_finite(value: "Tensor", what: str, step: int) -> None:
+    """Raise ModelError unless what is optimised is a number; before the first step no rate can be at fault."""
+    if not math.isfinite(number := value.item()):
+        cause = "try a smaller learning rate" if step else "nothing was changed yet, so get the model's weights anew"
+        raise ModelError(f"the {what} became {number} at step {step}: {cause}")

@@ -171,8 +171,10 @@ def flock(file: int, *, wait: bool = False) -> bool | None:
 def _cannot_write(path: Path | str, error: OSError) -> str:
     """One line that says what is in the way, and what to do about it."""
     said = f"cannot write {path}: {error.strerror or error}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{said}: make room, and repeat the command, which goes on from what is there"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{said}: make room, and repeat the command"
+    if error.errno == errno.EFBIG:
+        return f"{said}: allow larger files (ulimit -f), or choose another disk, and repeat the command"
     if error.errno == errno.ENAMETOOLONG:
         return f"{said}: choose a folder with a shorter path"
     return f"{said}: choose another folder"
@@ -259,7 +261,8 @@ class GrowingFile:
         try:
             content = self.path.read_bytes() if self.path.exists() else b""
         except OSError as error:
-            raise OutputError(f"cannot read {self.path}: {error.strerror or error}") from error
+            said = error.strerror or error
+            raise OutputError(f"cannot read {self.path}: {said}; let it be read, or remove it to begin anew") from error
         body = content.removeprefix(self._head) if content.startswith(self._head) else b""
         pieces = list(_pieces(body))
         whole = self._head + b"".join(map(_framed, pieces))
@@ -277,7 +280,7 @@ class GrowingFile:
             with self.path.open("ab") as file:
                 file.write(_framed(piece))
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise OutputError(_cannot_write(self.path, error)) from error
 
 
 def _framed(piece: bytes) -> bytes:

@@ -51,7 +51,7 @@ def read_bytes(path: Path, what: str, *, limit: int = LARGEST_TEXT, error: Error
     except (OSError, ValueError) as reason:
         raise error(f"cannot read {what} {path}: {said(reason)}") from reason
     if len(content) > limit:
-        raise error(f"{what} {path} has more than {limit:,} bytes: expected a smaller file; split it")
+        raise error(f"{what} {path} is too large: expected at most {limit:,} bytes")
     return content
 
 

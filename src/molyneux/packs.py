@@ -5,6 +5,7 @@ be taken out again to the bit.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from molyneux.concepts import Concept
+from molyneux.digests import check_digests
 from molyneux.errors import ConceptError, DataError, OutputError
 from molyneux.files import leads_out, slug, write_bytes
 from molyneux.records import (
@@ -97,8 +99,9 @@ class Pack:
 
     def content(self) -> bytes:
         """What its file holds."""
-        tensors = {"key": self.key.contiguous(), "value": self.value.contiguous()}
-        return bytes(save(tensors, metadata={_PACK: self.record().model_dump_json()}))
+        tensors, record = {"key": self.key.contiguous(), "value": self.value.contiguous()}, self.record()
+        about = record.model_copy(update={"sha256": _digest(record, tensors)})
+        return bytes(save(tensors, metadata={_PACK: about.model_dump_json(exclude_unset=True)}))
 
     def record(self) -> PackRecord:
         """What its file says of the two vectors."""
@@ -181,7 +184,8 @@ def load_pack(path: Path | str) -> Pack:
     """Read what `Pack.save` wrote: numbers and text, never code.
 
     Raises:
-        DataError: if the file is missing, too large, cut short, of another version, or not as `save` writes it.
+        DataError: if the file is missing, too large, cut short, of another version, not as `save` writes it, or not
+            what was saved.
     """
     path = Path(path)
     size = path.stat().st_size if path.is_file() else 0
@@ -195,6 +199,11 @@ def load_pack(path: Path | str) -> Pack:
     about, tensors = _read(path, _PACK, PackRecord, "pack")
     if tensors.keys() != {"key", "value"}:
         raise DataError(f"the pack {path} holds {', '.join(sorted(tensors)) or 'nothing'}: expected key and value")
+    if about.sha256 and about.sha256 != _digest(about, tensors):
+        raise DataError(
+            f"the pack {path} is not what was saved: it has not the SHA-256 that it states, so it was damaged, or "
+            "changed by another program; save or fetch it again"
+        )
     key, value = tensors["key"], tensors["value"]
     for what, row in tensors.items():
         if row.dtype != torch.float64 or row.ndim != 1 or not len(row):
@@ -252,8 +261,10 @@ def read_merged(folder: Path) -> Merged | None:
     merged, found = set(about.packs), {pack.name for pack in packs}
     if merged != found:
         name = min(merged ^ found)
-        what = "has no file" if name in merged else "is not merged into the weights"
-        raise DataError(f"the pack {name!r} {what} in {folder}: put its file back, or take it away")
+        what = (
+            "has no file there: put it back" if name in merged else "is not merged into them: move its file elsewhere"
+        )
+        raise DataError(f"the weights beside {folder} say which packs they hold, and the pack {name!r} {what}")
     return Merged(name=about.base.name, weights=about.base.weights, untouched=tensors, packs=packs)
 
 
@@ -273,9 +284,11 @@ def read_packs(folder: Path) -> tuple[Pack, ...]:
     """The packs of a run's folder, with the scores that the run measured, or of a taught model's folder.
 
     Raises:
-        DataError: if there are none, or they cannot be read.
+        DataError: if there are none, they cannot be read, or a file of theirs is not what was saved.
     """
     folder = Path(folder)
+    check_digests(folder, (SCORES,))
+    check_digests(model_folder(folder), (f"{FOLDER}/",))
     merged = read_merged(model_folder(folder))
     if merged is None:
         raise DataError(
@@ -308,6 +321,15 @@ def scores_of(found: TeachResult, name: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value is not None}
 
 
+def _digest(record: PackRecord, tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of all that a pack's file holds but itself."""
+    about = record.model_dump(mode="json", exclude={"sha256"})
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(tensors):
+        found.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def _read(path: Path, header: str, kind: type[RecordT], what: str) -> tuple[RecordT, dict[str, Tensor]]:
     """The record in a safetensors file's header, and its tensors."""
     if not path.is_file():
@@ -317,10 +339,14 @@ def _read(path: Path, header: str, kind: type[RecordT], what: str) -> tuple[Reco
             written = (file.metadata() or {}).get(header)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, ValueError, SafetensorError) as error:
-        raise DataError(f"the {what} {path} cannot be read ({' '.join(str(error).split())}): save it again") from error
+        raise DataError(
+            f"the {what} {path} cannot be read ({' '.join(str(error).split())}): fetch or make it again"
+        ) from error
     if written is None:
         raise DataError(f"{path} is no {what}: its header has no {header!r}")
     try:
         return parse_record(kind, written), tensors
     except DataError as error:
-        raise DataError(f"the {what} {path} has another header than this Molyneux writes ({error})") from error
+        raise DataError(
+            f"the {what} {path} has another header than this Molyneux writes ({error}): make it again with this one"
+        ) from error

@@ -27,6 +27,7 @@ SCORES, CLASSES, PREDICTIONS = "scores.json", "classes.json", "predictions.json"
 ENVIRONMENT, IMAGES, CONFIG = "environment.json", "images.json", "config.yaml"
 CONCEPTS = "concepts.json"
 PACKS = "packs.json"
+DIGESTS = "digests.json"
 SHOWN, MISTAKEN = "shown.json", "mistaken.json"
 
 Version = Literal[1]
@@ -421,6 +422,8 @@ class PackRecord(Record):
     side: Literal["images", "texts"]
     made: Settings
     scores: Settings
+    sha256: str = ""
+    """Of all the rest and the two vectors; packs of older versions have none."""
 
 
 class MergedRecord(Record):
@@ -486,6 +489,14 @@ class ConceptTexts(Record):
     descriptions: Texts
 
 
+class Digests(Record):
+    """`digests.json` in the folder of a saved model or a finished run."""
+
+    version: Version
+    files: Mapping[str, str]
+    """SHA-256 by path, relative to the folder."""
+
+
 class Lineage(Record):
     """`concepts.json` beside a model's weights: what it was before teaching, and what it was taught."""
 
@@ -531,7 +542,8 @@ class RunSettings(Record):
     images_from: str | None
     """What --images-from was given; None for inversion where the lesson needs images, else for none."""
     generation: Settings | None
-    inversion: Settings
+    inversion: Settings | None
+    """None where no images are made."""
     teaching: Settings
     replay: Settings | None
     evaluation: ScoringSettings
@@ -563,7 +575,7 @@ def read_record(kind: type[RecordT], path: Path) -> RecordT:
             content = read_bytes(path, "the record", limit=LARGEST_ANNOTATIONS)
         return kind.model_validate_json(content)
     except ValidationError as error:
-        raise DataError(f"{path}: {_first(error)}; run again, or mend the file") from error
+        raise DataError(f"{path}: {_first(error)}; mend the file, or make it again") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"cannot read {path}: {said(error)}") from error
 

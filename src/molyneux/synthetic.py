@@ -174,7 +174,9 @@ class SyntheticImages:
                 block=about.block,
             )
         except (OSError, KeyError, ValueError, SafetensorError, ConceptError, DataError) as error:
-            raise DataError(f"{folder} holds no synthetic images that can be read ({error}): invert again") from error
+            raise DataError(
+                f"{folder} holds no synthetic images that can be read ({error}): repeat the command that made them"
+            ) from error
 
 
 @final

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.abuse import cases, reason, scene, tried, use_small
+from helpers.abuse import cases, check_good, reason, scene, tried, use_small, use_stand_ins
 
 MEMORY = 4 * 2**30
 """Bytes; what reads an endless file ends here, not the machine."""
@@ -30,7 +30,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         root = Path(folder).resolve()
         use_small(patch, root)
+        use_stand_ins(patch)
         scene(root)
+        check_good(root)
         for case in cases():
             if not re.search(part, case.name):
                 continue

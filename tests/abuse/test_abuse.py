@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.abuse import cases, reason, scene, tried, use_small
+from helpers.abuse import cases, check_good, reason, scene, tried, use_small, use_stand_ins
 
 SAMPLE = 220
 """Of some three thousand; the same ones each time."""
@@ -17,6 +17,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("abuse").resolve()
     with pytest.MonkeyPatch.context() as patch:
         use_small(patch, root)
+        use_stand_ins(patch)
         scene(root)
         yield root
 
@@ -29,6 +30,11 @@ def test_there_are_many_over_all_verbs():
         "teach", "invert", "evaluate", "recognise", "retrieve", "localise", "caption", "describe", "convert", "pack",
         "apply", "remove", "list", "push", "report", "run", "show", "cite",
     } == verbs.keys()  # fmt: skip
+
+
+@pytest.mark.slow
+def test_each_command_works_before_its_values_are_spoiled(place: Path):
+    check_good(place)
 
 
 @pytest.mark.slow

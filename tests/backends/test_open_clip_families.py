@@ -334,7 +334,8 @@ def test_a_folder_without_a_file_is_refused_by_its_name(file, tmp_path):
 
 def test_a_folder_with_a_text_tower_of_open_clips_own_needs_no_tokenizer(tmp_path):
     family("open_clip-vit").save(tmp_path / "model")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {CONFIG, WEIGHTS, "README.md", "concepts.json"}
+    there = {path.name for path in (tmp_path / "model").iterdir()}
+    assert there == {CONFIG, WEIGHTS, "README.md", "concepts.json", "digests.json"}
     assert load_file(tmp_path / "model" / WEIGHTS).keys() == family("open_clip-vit").native.state_dict().keys()
 
 

@@ -20,6 +20,7 @@ from molyneux.backends.packs import apply, original_name, recall, remove, untaug
 from molyneux.concepts import Concept
 from molyneux.errors import ConceptError, DataError, ModelError
 from molyneux.packs import FOLDER, UNTOUCHED, Pack, change, load_pack
+from molyneux.records import DIGESTS
 from molyneux.synthetic import noise_images
 from molyneux.teaching.config import Full, TeachingConfig
 from molyneux.teaching.fine_tune import fine_tune
@@ -214,8 +215,12 @@ def test_weights_that_were_changed_since_are_refused_and_can_be_loaded_without_p
     values[last][0, 0] += 1e-3
     save_file(values, path, metadata={"format": "pt"})
     message = refused(folder)
+    assert "is not what was saved" in message
+    assert message.endswith(f"if the change is meant, remove {folder / DIGESTS}")
+    (folder / DIGESTS).unlink()
+    message = refused(folder)
     assert "changed since" in message
-    assert f"remove {folder / FOLDER}" in message
+    assert f"move {folder / FOLDER} elsewhere" in message
     shutil.rmtree(folder / FOLDER)
     assert load(folder).packs == ()
 
@@ -223,16 +228,18 @@ def test_weights_that_were_changed_since_are_refused_and_can_be_loaded_without_p
 def test_a_pack_that_lacks_or_was_put_there_by_hand_is_told(saved, tmp_path):
     model, source = saved
     folder = shutil.copytree(source, tmp_path / "model")
+    (folder / DIGESTS).unlink()
     (folder / FOLDER / "okapi.safetensors").rename(tmp_path / "okapi.safetensors")
-    assert "'okapi' has no file" in refused(folder, DataError)
+    assert "'okapi' has no file there: put it back" in refused(folder, DataError)
     (tmp_path / "okapi.safetensors").rename(folder / FOLDER / "okapi.safetensors")
     pack_for(model, "ring", 7).save(folder / FOLDER)
-    assert "'ring' is not merged" in refused(folder, DataError)
+    assert "'ring' is not merged into them: move its file elsewhere" in refused(folder, DataError)
 
 
 def test_untouched_tensors_of_another_model_are_refused(saved, tmp_path):
     _, source = saved
     folder = shutil.copytree(source, tmp_path / "model")
+    (folder / DIGESTS).unlink()
     path = folder / FOLDER / UNTOUCHED
     path.write_bytes(path.read_bytes()[:-4])
     assert "cannot be read" in refused(folder, DataError)

@@ -234,4 +234,6 @@ def test_no_token_is_in_what_is_said(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "a-token-of-another-form")
     said = without_token("failed with a-token-of-another-form and hf_ABCDEFGHIJKLMNOP")
     assert said == "failed with *** and ***"
-    assert reason(ValueError("sent a-token-of-another-form\nsecond line")) == "sent ***"
+    assert (
+        reason(ValueError("sent a-token-of-another-form\nsecond line")) == "sent ***: check the name and the connection"
+    )

@@ -137,6 +137,7 @@ def test_captions_are_scored_against_what_people_wrote(molyneux, photos, whole, 
     assert {path.name for path in out.iterdir()} == {
         "captions.json",
         "config.yaml",
+        "digests.json",
         "environment.json",
         "report.html",
         "scores.json",

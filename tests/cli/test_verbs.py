@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from helpers.command import RING, Command, check_refused
-from helpers.runs import use_tiny, write_photos
+from helpers.runs import use_few_classes, use_tiny, write_photos
 from molyneux.backends.families import FAMILIES
 from molyneux.cli.show import print_scores
 from molyneux.concepts import Concept
@@ -283,6 +283,30 @@ def test_the_configuration_of_a_run_makes_the_same_run(molyneux, tmp_path, photo
     assert (new["teaching"], new["evaluation"]) == (old["teaching"], old["evaluation"])
     (tmp_path / "no.yaml").write_text("a: 1")
     check_refused(molyneux("teach", "--config", tmp_path / "no.yaml", "--out", tmp_path / "x"), "no.yaml")
+
+
+def test_words_alone_record_no_settings_of_inversion(molyneux, tmp_path, monkeypatch):
+    use_few_classes(monkeypatch)
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert molyneux("teach", *RING[:6], "--out", first).code == 0
+    config = first / "config.yaml"
+    assert yaml.safe_load(config.read_text())["inversion"] is None
+    assert molyneux("teach", "--config", config, "--out", second, "--quiet").code == 0
+    assert (second / "config.yaml").read_text() == config.read_text()
+    images = ("--images-from=inversion", "--inversion.images=2", "--inversion.steps=4", "--no-fresh")
+    assert molyneux("teach", "--config", config, *images, "--out", third, "--quiet").code == 0
+    assert yaml.safe_load((third / "config.yaml").read_text())["inversion"]["steps"] == 4
+
+
+def test_a_configuration_that_was_changed_in_its_run_is_refused(molyneux, tmp_path, photos):
+    out, copy = tmp_path / "out", tmp_path / "copy.yaml"
+    assert molyneux("teach", *RING, "--out", out, *scoring(photos), "--no-controls").code == 0
+    config = out / "config.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
+    ended = molyneux("teach", "--config", config, "--out", tmp_path / "again", "--quiet")
+    check_refused(ended, "config.yaml is not what was saved", "edit a copy outside of the run's folder")
+    copy.write_text(config.read_text())
+    assert molyneux("teach", "--config", copy, "--out", tmp_path / "again", "--quiet").code == 0
 
 
 def test_a_description_that_holds_the_name_is_warned_of(molyneux, tmp_path):

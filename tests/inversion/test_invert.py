@@ -303,7 +303,7 @@ def test_a_similarity_that_is_no_number_stops_with_the_step():
         def features(self, images):
             return super().features(images) * math.nan
 
-    with pytest.raises(ModelError, match="became nan at step 0: try a smaller learning rate"):
+    with pytest.raises(ModelError, match="became nan at step 0: nothing was changed yet"):
         invert(Broken(), RING, PIXELS)
 
 

@@ -43,6 +43,7 @@ def test_a_run_leaves_all_that_was_promised_and_nothing_else(tmp_path, photos):
     assert sorted(path.name for path in out.iterdir()) == [
         "classes.json",
         "config.yaml",
+        "digests.json",
         "environment.json",
         "model",
         "photos",

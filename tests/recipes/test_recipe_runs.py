@@ -140,6 +140,7 @@ def test_a_run_leaves_its_table_its_numbers_and_a_plot(whole, place):
     result, _ = whole
     assert {path.name for path in result.folder.iterdir()} == {
         "config.yaml",
+        "digests.json",
         "environment.json",
         "images",
         "plot.png",

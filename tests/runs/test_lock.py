@@ -30,7 +30,7 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path):
             open_run(tmp_path / "run", {"a": 1}, {})
         holder.stdin.close()
     open_run(tmp_path / "run", {"a": 1}, {}).finish()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "digests.json"]
 
 
 def test_one_process_may_open_its_run_again(tmp_path):

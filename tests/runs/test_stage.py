@@ -127,7 +127,7 @@ def test_a_run_keeps_its_weights_its_times_and_its_notes(tmp_path):
     with pytest.raises(OutputError, match="other settings"):
         open_run(root, {"seed": 1}, {"mini": "a" * 64})
     again.finish()
-    assert sorted(path.name for path in root.iterdir()) == ["config.yaml", "count.json", "ring"]
+    assert sorted(path.name for path in root.iterdir()) == ["config.yaml", "count.json", "digests.json", "ring"]
     with pytest.raises(OutputError, match="finished run"):
         open_run(root, {"seed": 0}, {"mini": "a" * 64})
 

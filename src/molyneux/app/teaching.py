@@ -103,7 +103,7 @@ def _time(folder: AppFolder, model: str, images: int) -> str:
             took = read_record(Environment, folder.root / choice.value / ENVIRONMENT).timings
         except DataError:
             continue
-        made = int(run.inversion.get("images", 0)) if run.images_from == "inversion" else 0  # type: ignore[arg-type]
+        made = int((run.inversion or {}).get("images", 0)) if run.images_from == "inversion" else 0  # type: ignore[arg-type]
         if (run.model, made) == (folder.model(model), images):
             return f"Time: the last lesson {what} with this model took {duration(sum(took.values()))}."
     return (

@@ -16,6 +16,7 @@ from molyneux.arguments import check_pixels
 from molyneux.backends.options import LongText, Precision
 from molyneux.cards import write_card
 from molyneux.concepts import Concept
+from molyneux.digests import write_digests
 from molyneux.errors import ModelError
 from molyneux.framing import Framing
 from molyneux.packs import FOLDER, Merged, Pack
@@ -231,9 +232,13 @@ class VisionLanguageModel(abc.ABC):
         self.base = self.base or self.name
 
     def write_about(self, folder: Path) -> None:
-        """Write what stands beside the weights in a saved model's folder: `concepts.json`, and a card for people."""
+        """Write what stands beside the weights in a saved model's folder, once all else is there.
+
+        That is `concepts.json`, a card for people, and `digests.json`, by which `load` sees whether a file has changed.
+        """
         write_record(folder / CONCEPTS, self.lineage)
         write_card(folder, self.lineage)
+        write_digests(folder)
 
     @property
     def lineage(self) -> Lineage:

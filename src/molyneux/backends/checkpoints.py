@@ -22,6 +22,9 @@ _PARTS = ("state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "model.")
 """What DataParallel and Lightning put before every name."""
 
+ANOTHER = "they are another model's, or damaged; give the model that they are for, or fetch them again"
+"""What to say of weights that do not fit."""
+
 LARGEST_MEMBER = 8 * 2**30
 """Bytes; a larger file inside a .zip is refused before it is unpacked."""
 
@@ -52,7 +55,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"the weights {path} cannot be read as tensors alone: the file is damaged, or holds code, which is not run "
-            "(a whole pickled model): where you trust it, load it with torch and save its state_dict()"
+            "(a whole pickled model); fetch it again, or where you trust it, load it with torch and save its "
+            "state_dict()"
         ) from error
     except Exception as error:  # a foreign file: the libraries have many words for one that they cannot read
         raise ModelError(f"the weights {path} cannot be read ({one_line(error)}): fetch or save them again") from error
@@ -119,7 +123,7 @@ def check_keys(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, T
     shapes = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
     for fault, keys in (("lack", missing), ("have the unknown key", extra), ("have another shape for", shapes)):
         if keys:
-            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): another model's")
+            raise ModelError(f"the weights {path} {fault} {keys[0]!r} ({len(keys)} in all): {ANOTHER}")
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from molyneux.shapes import Images
 def check_generator(name: str) -> None:
     """Raise ModelError where diffusers is not installed, or `name` can be no model of it."""
     if find_spec("diffusers") is None:
-        raise ModelError("diffusers is not installed, which generates images: install molyneux[sdxl]")
+        raise ModelError("diffusers is not installed, which generates images: pip install 'molyneux[sdxl]'")
     if name == TINY_SDXL:
         return
     here = (Path(name) / "model_index.json").is_file()

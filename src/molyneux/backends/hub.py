@@ -103,19 +103,20 @@ def reason(error: BaseException) -> str:
         if isinstance(one, GatedRepoError):
             return "its owner asks for consent first: give it on the repository's page, and log in with 'hf auth login'"
         if isinstance(one, RepositoryNotFoundError):
-            return "there is no such repository, or it is private and your token may not read it"
+            return "there is no such repository, or it is private and your token may not read it: check the name"
         if status == 401:
             return "the token was refused: log in with 'hf auth login', or set HF_TOKEN to a valid one"
         if status == 403:
             return "the token may not do that: use one with write access to this name"
         if isinstance(one, OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE is set, and its files are not on this machine"
+            return "HF_HUB_OFFLINE is set, and its files are not on this machine: unset it to fetch them"
         if type(one).__name__ in ("ConnectError", "ConnectTimeout", "ConnectionError"):
-            return "the hub cannot be reached"
+            return "the hub cannot be reached: check the connection"
         if type(one).__name__ in _BROKEN:
-            return "the connection broke off"
+            return "the connection broke off: try again"
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
-    return without_token(next((line for line in lines if line), type(error).__name__)[:200])
+    said = without_token(next((line for line in lines if line), type(error).__name__)[:200])
+    return f"{said}: check the name and the connection"
 
 
 def without_token(text: str) -> str:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from molyneux.backends.abilities import Explainable
-from molyneux.backends.checkpoints import one_tower, save_tokenizer
+from molyneux.backends.checkpoints import ANOTHER, one_tower, save_tokenizer
 from molyneux.backends.division import Chain
 from molyneux.backends.hub import DESCRIBED, fetch_files
 from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
@@ -272,9 +272,7 @@ def fetch(name: str) -> Path:
             if not any((folder / weights).is_file() for weights in WEIGHTS[:2]):
                 folder = fetch_files(name, (*DESCRIBED, "pytorch_model*.bin"))
     except HubError as error:
-        raise ModelError(
-            f"{error}: check the name and the connection, or give the folder of a downloaded model"
-        ) from error
+        raise ModelError(f"{error}; or give the folder of a downloaded model") from error
     return folder
 
 
@@ -375,7 +373,8 @@ def read_weighted(folder: Path, vendor: str) -> nn.Module:
     except Exception as error:  # a wrong checkpoint is met with errors of every kind
         if _is_unsafe(error):
             raise ModelError(
-                f"the weights in {folder} hold more than tensors, which could run code: not read"
+                f"the weights in {folder} hold more than tensors, which could run code, and are not read: where you "
+                "trust them, load them with torch and save their state_dict() as safetensors"
             ) from error
         raise ModelError(f"the model in {folder} cannot be read ({_reason(error)}): {_remedy(error)}") from error
     shapes = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
@@ -384,7 +383,7 @@ def read_weighted(folder: Path, vendor: str) -> nn.Module:
     for fault, keys in faults:
         if keys:
             first = min(keys)
-            raise ModelError(f"the weights in {folder} {fault} {first!r} ({len(keys)} in all): another model's")
+            raise ModelError(f"the weights in {folder} {fault} {first!r} ({len(keys)} in all): {ANOTHER}")
     assert isinstance(native, nn.Module)
     return native
 

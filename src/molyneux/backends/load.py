@@ -19,16 +19,19 @@ from molyneux.backends.long_text import check_policy
 from molyneux.backends.options import LongText, Precision
 from molyneux.backends.packs import apply, recall
 from molyneux.concepts import Concept
+from molyneux.digests import check_digests
 from molyneux.errors import DataError, HubError, ModelError
-from molyneux.foreign import read_json
+from molyneux.foreign import is_file, read_json
 from molyneux.packs import model_named, read_listed
-from molyneux.records import CONCEPTS, PACKS, Lineage, read_record
+from molyneux.records import CONCEPTS, DIGESTS, PACKS, Lineage, read_record
 from molyneux.tables import SHIPPED, imported
 
 LOG = logging.getLogger(__name__)
 
 BUILDERS = {"mini": "mini:load_mini", "drawn": "drawn:load_drawn"}
 """Where each of `SHIPPED` is built, as MODULE:FUNCTION."""
+
+AGAIN = "put the file back, or teach, convert or fetch the model again"
 
 _BEING_LOADED: ContextVar[tuple[str, ...]] = ContextVar("_BEING_LOADED", default=())
 
@@ -55,7 +58,8 @@ def load(
 ) -> VisionLanguageModel:
     """Load a model, with weights in float32.
 
-    A folder that a model taught by edits was saved in tells which packs are merged into it (`model.packs`).
+    A folder that a model taught by edits was saved in tells which packs are merged into it (`model.packs`). The files
+    of a folder that Molyneux saved are compared with the SHA-256 that it wrote there, about a second for each gigabyte.
 
     Args:
         name: 'mini' or 'drawn'; a folder that Molyneux or the model's own library saved; the folder of a run, for the
@@ -71,8 +75,8 @@ def load(
 
     Raises:
         DataError: if a pack in the folder cannot be read.
-        ModelError: if there is no such model, it cannot be read, its weights are not those that its packs were merged
-            into, or the device is not there.
+        ModelError: if there is no such model, it cannot be read, a file is not what was saved, a weight is not a
+            number, the weights are not those that its packs were merged into, or the device is not there.
     """
     check_policy(long_text)
     check_precision(precision)
@@ -80,6 +84,7 @@ def load(
     started = time.perf_counter()
     name = model_named(str(name))
     pushed = _pushed(name)
+    _check_saved(name, pushed)
     with _no_circle(name), quiet_hub():
         if pushed is not None and (pushed / PACKS).is_file():
             about, packs = read_listed(pushed)
@@ -89,6 +94,7 @@ def load(
         raise ModelError(
             f"long_text='mean' averages embeddings, and {model.name!r} has none: use 'error' or 'truncate'"
         )
+    _check_numbers(model)
     folder = pushed or _folder_of(name)
     if folder is not None:
         recall(model, folder)
@@ -108,9 +114,31 @@ def _pushed(name: str) -> Path | None:
     try:
         return fetch_saved(name)
     except HubError as error:
-        raise ModelError(
-            f"{error}: check the name and the connection, or give the folder of a downloaded model"
-        ) from error
+        raise ModelError(f"{error}; or give the folder of a downloaded model") from error
+
+
+def _check_saved(name: str, pushed: Path | None) -> None:
+    """Raise ModelError if a file that a name leads to is not what Molyneux saved there."""
+    if pushed is not None:
+        again = f"fetch it again: hf download {name.partition(':')[2]} --force-download"
+        check_digests(pushed, again=again, error=ModelError)
+        return
+    behind, _, more = name.partition(":")[2].partition("?tokenizer=")
+    for path in (Path(one) for one in (name, behind, behind.partition("/")[2], more) if one and name not in SHIPPED):
+        if is_file(path / DIGESTS):
+            check_digests(path, again=AGAIN, error=ModelError)
+        elif is_file(path) and is_file(path.parent / DIGESTS):
+            check_digests(path.parent, (path.name,), again=AGAIN, error=ModelError)
+
+
+def _check_numbers(model: VisionLanguageModel) -> None:
+    """Raise ModelError if a weight is not a number: every answer would be none either."""
+    for key, value in model.native.state_dict().items():
+        if value.is_floating_point() and value.isnan().any():
+            raise ModelError(
+                f"the weights of {model.name!r} hold values that are no numbers, in {key!r} for one: if it was taught, "
+                "teach it with a lower learning rate; else get its weights anew"
+            )
 
 
 @contextmanager

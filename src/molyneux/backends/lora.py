@@ -174,7 +174,9 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
     try:
         found = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"the adapter {folder / WEIGHTS} cannot be read ({error}): save it again") from error
+        raise ModelError(
+            f"the adapter {folder / WEIGHTS} cannot be read ({error}): fetch it or teach it again"
+        ) from error
     carrier = model.copy(whole=True)
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
@@ -187,7 +189,9 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
         peft.set_peft_model_state_dict(wrapped, found, adapter_name=_NAME)
     except (TypeError, ValueError, LookupError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the adapter in {folder} does not fit {model.name!r} ({reason}): another model's") from error
+        raise ModelError(
+            f"the adapter in {folder} does not fit {model.name!r} ({reason}): it is another model's, or damaged"
+        ) from error
     if any(value.any() for key, value in found.items() if ".base_layer.out_proj.lora_B." in key):
         raise ModelError(
             f"the adapter in {folder} changes the output layer of packed attention, which releases of peft read in "

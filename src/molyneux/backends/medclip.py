@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import (
+    ANOTHER,
     PICKLED,
     SAFE,
     check_keys,
@@ -374,7 +375,7 @@ def load_state(model: MedClipModel, path: Path, state: dict[str, Tensor]) -> Non
     constants = _constants(native)
     for key in constants.keys() & state.keys():
         if not torch.equal(state[key], constants[key]):
-            raise ModelError(f"the weights {path} have another value for the constant {key!r}: another model's")
+            raise ModelError(f"the weights {path} have another value for the constant {key!r}: {ANOTHER}")
     found = {key: value for key, value in state.items() if key not in constants}
     own = {key: value for key, value in native.state_dict().items() if published_name(key) not in constants}
     check_keys(path, found, {published_name(key): value for key, value in own.items()})

@@ -67,7 +67,10 @@ def build_towers() -> OpenClipModel:
     # the package has a classifier behind the trunk, which the head replaces
     for key, value in zip(keys, values, strict=False):
         if own[key].shape != value.shape:
-            raise ModelError(f"the vision tower's {key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}")
+            raise ModelError(
+                f"the vision tower's {key} is {tuple(value.shape)}, expected {tuple(own[key].shape)}: install "
+                "molyneux[mini] again"
+            )
         own[key].copy_(value)
     state = load_file(text_weights)
     text.load_state_dict({k: v for k, v in state.items() if k in text.state_dict()}, strict=True)

@@ -157,7 +157,7 @@ def recall(model: VisionLanguageModel, folder: Path) -> None:
     if changed is not None:
         raise ModelError(
             f"the weights in {folder} are not its untaught model with its packs any more (see {changed}): they were "
-            f"changed since; remove {Path(folder) / FOLDER} to load them without packs"
+            f"changed since; move {Path(folder) / FOLDER} elsewhere to load them without packs"
         )
 
 

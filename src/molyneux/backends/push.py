@@ -13,10 +13,12 @@ from molyneux.backends.hub import REPOSITORY, endpoint, quiet_hub, reason
 from molyneux.backends.load import reader_of
 from molyneux.backends.lora import CONFIG as ADAPTER
 from molyneux.cards import CARD, packs_card, published
+from molyneux.digests import check_digests, digests_file
 from molyneux.errors import ConfigError, DataError, HubError
+from molyneux.files import sha256
 from molyneux.foreign import read_json, read_text
 from molyneux.packs import FOLDER, SUFFIX, Pack, file_name, load_pack, model_folder, read_merged
-from molyneux.records import CONCEPTS, PACKS, Lineage, PackBase, PackList, read_record
+from molyneux.records import CONCEPTS, DIGESTS, PACKS, Lineage, PackBase, PackList, read_record
 
 _ENDINGS = (SUFFIX, ".json", ".txt", ".model")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -154,9 +156,10 @@ def _model_files(folder: Path, name: str) -> tuple[dict[str, Path | bytes], dict
     """A saved model's files, those that are left out with the reason, and what else there is to say.
 
     Raises:
-        DataError: if it holds a pickle, or what a file says cannot be read.
+        DataError: if it holds a pickle, a file is not what was saved, or what it says cannot be read.
         ModelError: if no family saves such a folder.
     """
+    known = check_digests(folder)
     lineage = read_record(Lineage, folder / CONCEPTS)
     reader_of(folder)
     read_merged(folder)
@@ -164,7 +167,7 @@ def _model_files(folder: Path, name: str) -> tuple[dict[str, Path | bytes], dict
     left_out: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
-        if path.is_dir() or place == CARD:
+        if path.is_dir() or place in (CARD, DIGESTS):
             continue
         if path.suffix in _PICKLES:
             raise DataError(
@@ -183,6 +186,7 @@ def _model_files(folder: Path, name: str) -> tuple[dict[str, Path | bytes], dict
     for place in files:
         if place.endswith(SUFFIX):
             _check_tensors(folder / place)
+    files[DIGESTS] = digests_file({place: known.get(place) or sha256(folder / place) for place in files})
     if (folder / CARD).is_file():
         files[CARD] = published(read_text(folder / CARD, "the model's card"), name).encode()
     notes = _notes(_adapted(folder) or lineage.base, "the model's base")

@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 from molyneux.arguments import check_pixels, check_texts
 from molyneux.backends.abilities import MaskedLM, Matcher, log_match
 from molyneux.backends.checkpoints import (
+    ANOTHER,
     PICKLED,
     SAFE,
     check_keys,
@@ -273,7 +274,7 @@ def load_state(model: Vilt, path: Path, state: dict[str, Tensor]) -> None:
     if _OLD_BIAS in found:
         old = found.pop(_OLD_BIAS)
         if not torch.equal(found.setdefault(_BIAS, old), old):
-            raise ModelError(f"the weights {path} have two values for {_BIAS!r}: another model's")
+            raise ModelError(f"the weights {path} have two values for {_BIAS!r}: {ANOTHER}")
     if _WORDS in found:
         found.setdefault(_DECODER, found[_WORDS])
     native = model.native

@@ -27,6 +27,7 @@ from molyneux.teaching.config import TeachingConfig
 if TYPE_CHECKING:
     from molyneux.concepts import Concept
     from molyneux.images.config import ReplayConfig
+    from molyneux.records import RunSettings
 
     _InversionPreset = str
     _TeachingPreset = str
@@ -270,18 +271,16 @@ def configured_concepts(
     if config is None or name is not None or descriptions or file is not None:
         return given_concepts(name, descriptions, file)
     from molyneux.concepts import Concept, check_distinct
-    from molyneux.records import RunSettings, read_record
 
-    return check_distinct(Concept(one.name, one.descriptions) for one in read_record(RunSettings, config).concepts)
+    return check_distinct(Concept(one.name, one.descriptions) for one in _read_config(config).concepts)
 
 
 def configured_replay(config: Path | None) -> "ReplayConfig":
     """What a run's configuration says of replay images, for which there are no flags; else the default."""
     from molyneux.images.config import ReplayConfig
     from molyneux.recipes.settings import replay_of
-    from molyneux.records import RunSettings, read_record
 
-    found = None if config is None else read_record(RunSettings, config).replay
+    found = None if config is None else _read_config(config).replay
     return ReplayConfig() if found is None else replay_of(found)
 
 
@@ -302,9 +301,8 @@ def warn_of_names(concepts: "Iterable[Concept]") -> None:
 def _configure(arguments: ArgumentCollection, path: Path) -> None:
     """Give each setting without a flag the value that a run's configuration has."""
     from molyneux.recipes.settings import generation_of, inversion_of, teaching_of
-    from molyneux.records import RunSettings, read_record
 
-    found = read_record(RunSettings, path)
+    found = _read_config(path)
     scoring = found.evaluation
     flat = {
         **{key: getattr(found, key) for key in _CONFIGURED},
@@ -317,12 +315,23 @@ def _configure(arguments: ArgumentCollection, path: Path) -> None:
         value = flat.get(argument.name.removeprefix("--").replace("-", "_"))
         if value is not None and not argument.tokens:
             argument.append(Token(keyword=argument.name, source="config", implicit_value=value))
-    groups = {"inversion": inversion_of(found.inversion), "teaching": teaching_of(found.teaching)}
+    groups: dict[str, Any] = {"teaching": teaching_of(found.teaching)}
+    if found.inversion is not None:
+        groups["inversion"] = inversion_of(found.inversion)
     if found.generation is not None:
         groups["generation"] = generation_of(found.generation)
     for group, config in groups.items():
         if not _chosen(arguments, f"--{group}-preset"):
             _fill(arguments, group, config)
+
+
+def _read_config(path: Path) -> "RunSettings":
+    """A run's configuration; DataError if it is none, or lies in a finished run and is not what was saved there."""
+    from molyneux.digests import check_digests
+    from molyneux.records import RunSettings, read_record
+
+    check_digests(path.parent, (path.name,), again="to change settings, edit a copy outside of the run's folder")
+    return read_record(RunSettings, path)
 
 
 def _check_texts(argument: Argument) -> None:

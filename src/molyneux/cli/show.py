@@ -79,7 +79,7 @@ def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
     if measured and "protocol" in scores:
         said = protocol(scores["protocol"]) if verbose else protocol_line(scores["protocol"])
         console.print(said, highlight=False, soft_wrap=True)
-        _print_notes(scores["protocol"])
+        _print_notes(scores["protocol"].get("notes", ()))
     for name, found in scores.get("text_only", {}).items():
         console.print(f"{name}, {from_text(found)}", highlight=False, soft_wrap=True)
     return measured
@@ -174,7 +174,7 @@ def print_recognised(found: "Recognition", verbose: bool = False) -> None:
     for one in found.unreadable:
         console.print(f"not read: {one.reason}", highlight=False, soft_wrap=True)
     said = found.protocol
-    _print_notes({"notes": said.notes})
+    _print_notes(said.notes)
     if not verbose:
         limit = f"; below {percent(said.limit.probability)} none of these" if said.limit.probability is not None else ""
         use = f"; {said.use}" if said.use else ""
@@ -216,7 +216,7 @@ def print_retrieval(scores: Mapping[str, Any]) -> None:
     if protocol["reranking"] is not None:
         told += f"; {protocol['reranking']['means']}"
     console.print(told, highlight=False, soft_wrap=True)
-    _print_notes(protocol)
+    _print_notes(protocol.get("notes", ()))
 
 
 def print_captions(found: Mapping[str, Any]) -> None:
@@ -229,7 +229,7 @@ def print_captions(found: Mapping[str, Any]) -> None:
     if "scores" not in found:
         for path, text in found["captions"].items():
             print(f"{path}: {text}")
-        _print_notes(found["protocol"])
+        _print_notes(found["protocol"].get("notes", ()))
         return
     scores = found["scores"]
     columns = {key: scores[key] for key in ("before", "after") if key in scores} | scores["controls"]
@@ -249,7 +249,7 @@ def print_captions(found: Mapping[str, Any]) -> None:
         console.print(f"{label}: {reason}", highlight=False, soft_wrap=True)
     told = f"{found['protocol']['photos']} photos, {found['protocol']['references']} references; all times 100"
     console.print(told, highlight=False)
-    _print_notes(found["protocol"])
+    _print_notes(found["protocol"].get("notes", ()))
 
 
 def print_localised(scores: Mapping[str, Any]) -> None:
@@ -259,7 +259,7 @@ def print_localised(scores: Mapping[str, Any]) -> None:
 
     if scores["after"] is None:
         print(f"{scores['protocol']['images']} images; for research only")
-        _print_notes(scores["protocol"])
+        _print_notes(scores["protocol"].get("notes", ()))
         return
     table = Table(box=None, pad_edge=False)
     moments = [key for key in ("before", "after") if key in scores]
@@ -282,12 +282,12 @@ def print_localised(scores: Mapping[str, Any]) -> None:
         f"{scores['protocol']['images']} images; chance is an energy ratio of 1, and to point right in "
         f"{percent(chance)}; for research only"
     )
-    _print_notes(scores["protocol"])
+    _print_notes(scores["protocol"].get("notes", ()))
 
 
-def _print_notes(protocol: Mapping[str, Any]) -> None:
+def _print_notes(notes: Iterable[str]) -> None:
     """What there is to say of the files, on stderr: which were left out, and why."""
-    for note in protocol.get("notes", ()):
+    for note in notes:
         print(f"molyneux: note: {note}", file=sys.stderr)
 
 

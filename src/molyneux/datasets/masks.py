@@ -110,7 +110,7 @@ def read_mask(
     if not allow_empty and not mask.any():
         raise DataError(
             f"the mask {path} is empty: its brightest pixel is {greys.max():g}, expected some above "
-            f"{BRIGHT if bright is None else bright}; remove it with its image, or allow empty masks"
+            f"{BRIGHT if bright is None else bright}; mark the object, or remove the mask with its image"
         )
     return torch.from_numpy(np.ascontiguousarray(mask))
 

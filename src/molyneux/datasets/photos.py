@@ -52,12 +52,18 @@ def read_photo(path: Path, window: Window = WHOLE) -> Image.Image:
         DataError: if the file is missing, is no such image, is cut short, has several pages or values of 32 bits, or
             more than 25 megapixels; the size is checked before anything is decoded.
     """
+    return read_greys(path, window)[0]
+
+
+def read_greys(path: Path, window: Window = WHOLE) -> tuple[Image.Image, int | None]:
+    """What `read_photo` returns, and the highest value of an image of 16-bit greys; None for any other."""
     if is_scan(Path(path).name):
-        return read_scan(Path(path), window)
+        return read_scan(Path(path), window), None
     with opened(Path(path)) as image:
         turn = _TURNS.get(orientation(image))
+        highest = int(np.asarray(image).max()) if is_deep(image) else None
         upright = _as_rgb(Path(path), image, window)
-        return upright if turn is None else upright.transpose(turn)
+        return upright if turn is None else upright.transpose(turn), highest
 
 
 def turned(values: np.ndarray, orientation: int) -> np.ndarray:
@@ -138,15 +144,20 @@ def is_deep(image: Image.Image) -> bool:
 
 def dark_notes(paths: Iterable[Path]) -> tuple[str, ...]:
     """What to say of 16-bit greys that use little of their range; nothing where there are none."""
-    highest = count = 0
+    values = []
     for path in paths:
         if is_scan(path.name):
             continue
         with opened(path) as image:
             if is_deep(image):
-                count += 1
-                highest = max(highest, int(np.asarray(image).max()))
-    if not count or highest >= _DARK:
+                values.append(int(np.asarray(image).max()))
+    return dark_note(values)
+
+
+def dark_note(values: Sequence[int]) -> tuple[str, ...]:
+    """`dark_notes` of images of 16-bit greys with these highest values."""
+    highest, count = max(values, default=_DARK), len(values)
+    if highest >= _DARK:
         return ()
     width = 1 << max(1, highest.bit_length())
     return (

@@ -254,7 +254,7 @@ def _library(name: str, path: Path) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise DataError(f"{path} is read with {name}, which is missing: install molyneux[medical]") from error
+        raise DataError(f"{path} is read with {name}, which is missing: pip install 'molyneux[medical]'") from error
 
 
 def _guarded(path: Path, read: Callable[[], ValueT]) -> ValueT:

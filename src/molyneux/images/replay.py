@@ -58,9 +58,16 @@ def replay_images(
     """
     config = config or ReplayConfig()
     shipped = shipped_set(original_name(model), config)
-    found = load_replay(shipped) if shipped is not None else _cached(model, config, on_step)
+    found = _shipped(shipped) if shipped is not None else _cached(model, config, on_step)
     kept = without([one.concept.name for one in found], taught)
     return tuple(one for one in found if one.concept.name in kept)
+
+
+def _shipped(path: Path) -> tuple[SyntheticImages, ...]:
+    try:
+        return load_replay(path)
+    except DataError as error:
+        raise DataError(f"{error}: install molyneux again") from error
 
 
 def _cached(model: VisionLanguageModel, config: ReplayConfig, on_step: Progress | None) -> tuple[SyntheticImages, ...]:
@@ -155,7 +162,7 @@ def load_replay(path: Path) -> tuple[SyntheticImages, ...]:
         if _digest(about, values) != stated:
             raise ValueError("it has not the SHA-256 that it states")
     except (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-        raise DataError(f"the replay images {path} cannot be read ({error}): remove the file") from error
+        raise DataError(f"the replay images {path} cannot be read ({error})") from error
     pixels = values.float() / 255
     return tuple(
         SyntheticImages(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from molyneux.arguments import check_finite
 from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.folding import LayerStatistics, folded
@@ -229,8 +230,7 @@ class InversionState:
                 loss = loss + config.batch_norm * statistics_distance(seen, self.expected)
         if config.total_variation:
             loss = loss + config.total_variation * self.variation(images).mean()
-        if not torch.isfinite(loss):
-            raise ModelError(f"the similarity became {loss.item()} at step {self.step}: try a smaller learning rate")
+        check_finite(loss, "similarity", self.step)
         gradients = torch.autograd.grad(loss, self.canvas.leaves())
         if config.gradient_clip:
             norm = torch.stack([gradient.norm() for gradient in gradients]).norm()

@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from molyneux.arguments import check_finite
 from molyneux.backends.abilities import Explainable
 from molyneux.backends.base import frozen
 from molyneux.backends.division import Hidden
 from molyneux.backends.folding import LayerStatistics
 from molyneux.backends.gradients import with_gradients
 from molyneux.concepts import Concept
-from molyneux.errors import ConfigError, ModelError
+from molyneux.errors import ConfigError
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import OnStep, image_seed
 from molyneux.inversion.priors import Moments, statistics_distance
@@ -85,8 +86,7 @@ def relax(
             hidden = mean + deviation * free
             similarity = (model.upper(hidden, block) @ target).mean()
             loss = config.statistics * statistics_distance(place_moments(hidden, prefix), expected) - similarity
-            if not torch.isfinite(loss):
-                raise ModelError(f"the similarity became {loss.item()} at step {step}: try a smaller learning rate")
+            check_finite(loss, "similarity", step)
             (free.grad,) = torch.autograd.grad(loss, [free])
             optimiser.step()
             if (step + 1) % config.trace_every == 0 or step + 1 in (1, config.steps):

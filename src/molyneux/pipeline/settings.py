@@ -124,6 +124,13 @@ class TeachSettings:
             needs_images=self.teaching.needs_images,
         )
 
+    @property
+    def _makes_images(self) -> bool:
+        """Whether the settings of inversion decide anything; noise as a control has the default number of images."""
+        source = self.image_request.source
+        given = self.control is not None or self.inversion != InversionConfig()
+        return source.has_images or source.inverts or given
+
     def resolved(self) -> dict[str, Any]:
         """Plain data for YAML: everything that decides the result."""
         # pydantic takes a while to import, and --help needs the settings alone
@@ -140,7 +147,7 @@ class TeachSettings:
             concepts=tuple(ConceptTexts(**asdict(concept)) for concept in self.concepts),
             images_from=self.images_from,
             generation=asdict(self.generation) if self.image_request.source.is_generated else None,
-            inversion=_plain(asdict(self.inversion)),
+            inversion=_plain(asdict(self.inversion)) if self._makes_images else None,
             teaching=_plain(asdict(self.teaching)),
             replay=_plain(asdict(self.replay)) if self.teaching.uses_replay else None,
             evaluation=ScoringSettings(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from molyneux.digests import check_digests
 from molyneux.errors import DataError
 from molyneux.images.choices import SOURCES, taught_controls
 from molyneux.records import (
@@ -118,12 +119,14 @@ def read_run(folder: Path) -> Run:
     """Read what a run wrote into `folder`.
 
     Raises:
-        DataError: if the folder is no run folder, or a file in it is not as it was written.
+        DataError: if the folder is no run folder, or a file in it is not as it was written; of a finished run its
+            digest tells.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         what = "has no config.yaml" if folder.is_dir() else "is no folder"
         raise DataError(f"{folder} {what}: expected a run folder as written by 'molyneux teach'")
+    check_digests(folder)
     settings = read_record(RunSettings, folder / CONFIG)
     if settings.control is not None:
         _check_name(folder / CONFIG, "control", settings.control, taught_controls())

@@ -91,7 +91,7 @@ def _settings(run: Run) -> dict[str, Mapping[str, Any]]:
     """Everything else worth printing, by heading."""
     found: dict[str, Mapping[str, Any]] = {
         "Generation": run.settings.generation or {},
-        "Inversion": run.settings.inversion if any(_inverts(concept) for concept in run.concepts) else {},
+        "Inversion": (run.settings.inversion or {}) if any(_inverts(concept) for concept in run.concepts) else {},
         "Teaching": _used(run.settings.teaching),
         "Evaluation": run.settings.evaluation.as_dict(),
     }

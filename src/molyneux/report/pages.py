@@ -63,7 +63,7 @@ def embedded(path: Path, side: int) -> str:
         with Image.open(path, formats=_FORMATS) as opened:
             image = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is no image that can be read ({error}): run again, or remove it") from error
+        raise DataError(f"{path} is no image that can be read ({error}): put it back, or remove it") from error
     return data_uri(image, side)
 
 

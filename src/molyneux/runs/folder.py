@@ -12,10 +12,11 @@ from typing import Any, final
 
 import yaml
 
+from molyneux.digests import write_digests
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.files import new_folder, write_json, write_text
 from molyneux.foreign import LARGEST_TEXT, read_json, read_yaml
-from molyneux.records import CONFIG
+from molyneux.records import CONFIG, DIGESTS
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import WORK, Stage, StageFolder, digest, remove
 
@@ -44,7 +45,8 @@ def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
         raise OutputError(f"{root} already exists and is not empty: choose another folder or remove it")
     if not (root / MARKER).is_file():
         raise OutputError(f"{root} already holds a finished run: choose another folder or remove it")
-    if _config(root) != resolved and not _read_marker(root).get("failed", False):
+    marker = _read_marker(root)
+    if not _same(root, marker, resolved) and not marker.get("failed", False):
         raise OutputError(
             f"{root} holds an unfinished run with other settings: repeat its command, choose another folder, "
             "or remove it"
@@ -62,6 +64,8 @@ class RunFolder(StageFolder):
         """For each model by its name the SHA-256 of its weights."""
         self.timings: dict[str, float] = dict(marker.get("timings", {}))
         self.notes: list[str] = list(marker.get("notes", []))
+        self.config: str = marker.get("config", "")
+        """Digest of the configuration's text, by which it is known where its file was damaged."""
         self.threads: int = marker.get("threads") or threads()
         """Of the process that began the run: sums in another order end in other last digits."""
         self.failed = False
@@ -123,7 +127,7 @@ class RunFolder(StageFolder):
         self._write_marker()
 
     def finish(self) -> None:
-        """Remove what only an unfinished run needs, the marker last."""
+        """Remove what only an unfinished run needs, the marker last, once each file has a digest beside it."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -132,6 +136,7 @@ class RunFolder(StageFolder):
             # what a killed process was writing under a temporary name
             if re.fullmatch(r"\..+-[a-z0-9_]{8}", hidden.name):
                 remove(hidden)
+        write_digests(self.root)
         (self.root / MARKER).unlink(missing_ok=True)
 
     def _discard(self) -> bool:
@@ -159,6 +164,7 @@ class RunFolder(StageFolder):
                 "weights": self.weights,
                 "timings": self.timings,
                 "notes": self.notes,
+                "config": self.config,
                 "threads": self.threads,
                 "failed": self.failed,
             },
@@ -174,16 +180,18 @@ def open_run(
         OutputError: as `check_out`, or if the unfinished run began with other weights of a model, or with another
             number of threads.
     """
-    text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
+    text = _text(resolved)
     kept = Path(root).exists()
     if not check_out(root, resolved):
         with new_folder(root) as target:
-            _mark(target, {})
+            _mark(target, {"config": digest(text)})
             (target / CONFIG).write_text(text, encoding="utf-8")
     else:
-        if _config(root) != resolved:
-            marker = _read_marker(root)
-            _mark(root, {"threads": marker.get("threads"), "timings": marker.get("timings", {})})
+        remove(root / DIGESTS)  # of a run that was killed while it ended
+        marker = _read_marker(root)
+        if not _same(root, marker, resolved):
+            kept_of_it: dict[str, Any] = {name: marker[name] for name in ("threads", "timings") if name in marker}
+            _mark(root, {**kept_of_it, "config": digest(text)})
         if (root / CONFIG).read_bytes() != text.encode():
             write_text(root / CONFIG, text)
     folder = RunFolder(root, _read_marker(root), on_step)
@@ -246,6 +254,16 @@ def _read_marker(root: Path) -> dict[str, Any]:
             f"{error}, so the run there cannot be continued: remove the folder {root}, and repeat the command"
         ) from error
     return content
+
+
+def _text(resolved: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _same(root: Path, marker: Mapping[str, Any], resolved: Mapping[str, Any]) -> bool:
+    """Whether an unfinished run has this configuration; its file may have been damaged since."""
+    stated = marker.get("config")
+    return bool(stated == digest(_text(resolved)) if stated else _config(root) == resolved)
 
 
 def _config(root: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Generator, Tensor
 
-from molyneux.arguments import check_texts
+from molyneux.arguments import check_finite, check_texts
 from molyneux.backends.abilities import ABILITIES
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.backends.gradients import with_gradients
@@ -113,8 +113,7 @@ def descend(lesson: Lesson, on_step: OnStep | None = None) -> tuple[VisionLangua
     batches = _batches(objective.count, len(lesson.images), config, generator)
     for step, batch in enumerate(batches):
         loss = objective.loss(batch, generator)
-        if not torch.isfinite(loss):
-            raise ModelError(f"the loss became {loss.item()} at step {step}: try a smaller learning rate")
+        check_finite(loss, "loss", step)
         if not loss.requires_grad:
             raise ConfigError(
                 "no weight that may move lies above the hidden states: set inversion.block lower, or "

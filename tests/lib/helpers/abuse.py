@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -341,6 +341,15 @@ HARMLESS: dict[str, str] = {
     "* --out: tiny colon": "a folder may be called so",
     "* --out: percent": "a folder may be called so",
     "* --description: *": "any words may describe",
+    "recognise --names: one": "one name may be asked for",
+    "recognise --names: slash": "a name may hold a slash",
+    "recognise --names: long": "a name may be long",
+    "describe --out json: empty *": "what is in the file stays as it is",
+    "describe --device: *": "an endpoint computes elsewhere",
+    "describe --out*: missing": "a new file is made",
+    "describe --out*: a loop": "a new file takes its place",
+    "describe --out*: a dangling link": "a new file takes its place",
+    "describe --endpoint-model: *": "an endpoint calls its models as it likes",
     "* --text: *": "any words may be looked for",
 }
 """Case to the reason why it is right to accept it; with '*' for any text."""
@@ -365,23 +374,31 @@ TEACH = ("teach", "ring", "--description", "A round band.", "--model", "tiny", "
 INVERT = ("invert", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", "--out", "out/run",
           "--inversion.images=2", "--inversion.steps=4")  # fmt: skip
 EVALUATE = ("evaluate", "--model", "tiny", "--novel", "novel", "--known", "known", "--names", "names.txt", "--quiet")
-RECOGNISE = ("recognise", "novel/ring/0.png", "--model", "tiny", "--names", "ring", "cross", "--rejected=0", "--quiet")
+RECOGNISE = ("recognise", "novel/ring/00.png", "--model", "tiny", "--names", "ring", "cross", "--rejected=0", "--quiet")
 RETRIEVE = ("retrieve", "--model", "tiny", "--data", "captions", "--quiet")
 LOCALISE = ("localise", "--model", "tiny", "--images", "marked", "--text", "a block", "--saliency.steps=2",
             "--saliency.draws=2", "--quiet", "--out", "out/run")  # fmt: skip
 CAPTION = ("caption", "--model", "letters", "--images", "captions/images", "--captioning.longest=6",
            "--captioning.shortest=3", "--no-java", "--quiet")  # fmt: skip
-DESCRIBE = ("describe", "cup", "--endpoint", "http://127.0.0.1:9/v1", "--endpoint-model", "x", "--out", "out/c.yaml",
+ENDPOINT = "http://127.0.0.1:9/v1"
+DESCRIBE = ("describe", "cup", "--endpoint", ENDPOINT, "--endpoint-model", "x", "--out", "out/c.yaml",
             "--quiet")  # fmt: skip
-RUN = ("run", "fig-4", "--miniature", "--out", "out/run", "--quiet")
+RUN = ("run", "paper/table-9", "--miniature", "--out", "out/run", "--quiet")
 
 GOOD: dict[str, tuple[str, ...]] = {
     "teach": TEACH, "invert": INVERT, "evaluate": EVALUATE, "recognise": RECOGNISE, "retrieve": RETRIEVE,
     "localise": LOCALISE, "caption": CAPTION, "describe": DESCRIBE, "convert": ("convert", "tiny", "--out", "out/run"),
     "pack": ("pack", "taught", "--out", "out/packs"), "apply": ("apply", "ring.safetensors", "--model", "tiny", "--out",
     "out/run"), "remove": ("remove", "ring", "--model", "taught", "--out", "out/run"), "report": ("report", "taught"),
-    "cite": ("cite",), "push": ("push", "taught", "a/b"), "show": ("show", "table-1"), "run": RUN,
+    "cite": ("cite",), "push": ("push", "saved", "ada/b", "--yes"), "show": ("show", "paper/table-9"), "run": RUN,
 }  # fmt: skip
+
+
+def check_good(root: Path) -> None:
+    """AssertionError for each command of `GOOD` that fails by itself: bad values of it would not be tried."""
+    found = [tried(Case(verb, arguments), root) for verb, arguments in GOOD.items()]
+    failed = {one.case.name: one.said.strip()[-300:] for one in found if one.kind != "accepted"}
+    assert not failed, failed
 
 
 def without(arguments: tuple[str, ...], *flags: str) -> tuple[str, ...]:
@@ -465,7 +482,7 @@ def _files() -> Iterator[Case]:
         path = f"bad/{file}"
         for table in tables:
             for name, content in table.items():
-                last = (path, "a/b") if door == "push FOLDER" else (path,)
+                last = (path, "ada/b") if door == "push FOLDER" else (path,)
                 yield Case(f"{door}: {name}", (*arguments, *last), content, file)
 
 
@@ -577,7 +594,7 @@ def _folders() -> Iterator[Case]:
         "taught": (
             ("report", "bad/m"), ("pack", "bad/m", "--out", "out/packs"), ("list", "packs", "--model", "bad/m"),
             ("remove", "ring", "--model", "bad/m", "--out", "out/run"),
-            ("recognise", "novel/ring/0.png", "--model", "bad/m", "--names", "a", "b", "--rejected=0", "--quiet"),
+            ("recognise", "novel/ring/00.png", "--model", "bad/m", "--names", "a", "b", "--rejected=0", "--quiet"),
         ),
     }  # fmt: skip
     for folder, commands in verbs.items():
@@ -702,6 +719,34 @@ def use_small(patch: pytest.MonkeyPatch, root: Path) -> None:
         patch.setattr(f"molyneux.{module}.load", named)
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         patch.setenv(name, "1")
+
+
+def use_stand_ins(patch: pytest.MonkeyPatch) -> None:
+    """A hub that takes everything, and an endpoint that answers."""
+
+    class Hub:
+        endpoint = "https://hub.example"
+
+        def whoami(self) -> dict[str, str]:
+            return {"name": "ada"}
+
+        def model_info(self, name: str) -> Any:
+            return SimpleNamespace(siblings=(), private=True)
+
+        def create_repo(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def create_commit(self, *_: Any, **__: Any) -> None:
+            pass
+
+    def answer(opener: Any, request: Any, timeout: float) -> bytes:
+        if not request.full_url.startswith(f"{ENDPOINT}/"):
+            raise OSError("no such host")
+        return json.dumps({"choices": [{"message": {"content": "A small bowl with a handle."}}]}).encode()
+
+    patch.setattr("molyneux.backends.push._api", Hub)
+    patch.setattr("molyneux.backends.writers._answer", answer)
+    patch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
 
 
 def tried(case: Case, root: Path) -> Outcome:

@@ -78,10 +78,10 @@ class Counter:
 
 
 def contents(root: Path) -> dict[str, str]:
-    """A digest of every file of a run but the report and the environment, which tell times."""
+    """A digest of every file of a run but the report and the environment, which tell times, and their digests."""
     found = {}
     for path in sorted(root.rglob("*")):
-        if path.is_dir() or path.name in ("report.html", "environment.json"):
+        if path.is_dir() or path.name in ("report.html", "environment.json") or path == root / "digests.json":
             continue
         data = path.read_bytes()
         if path.name == "images.json":

@@ -283,3 +283,13 @@ def test_known_names_are_read_once_and_a_spoiled_file_is_made_again(monkeypatch,
     assert len(reads) > 1000
     assert third.as_dict() == first.as_dict()
     assert bytes(whole) != kept.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["none.txt", "lists/names", "folder", "link"])
+def test_a_path_that_holds_no_list_is_not_taken_for_a_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(DataError, match="cannot read the names in"):
+        given_names([name])
+    assert given_names(["cat", name]) == ("cat", name)

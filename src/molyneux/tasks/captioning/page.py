@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from molyneux.digests import check_digests
 from molyneux.errors import DataError
 from molyneux.files import write_text
 from molyneux.records import SCORES, read_record
@@ -63,16 +64,19 @@ def write_caption_report(folder: Path) -> Path:
     """Write `report.html` into a folder of `molyneux caption`, from the files that are there; returns its path.
 
     Raises:
-        DataError: if the files are missing or cannot be read as expected.
+        DataError: if the files are missing, are not what was saved, or cannot be read as expected.
         OutputError: if the page cannot be written there.
     """
     folder = Path(folder)
+    check_digests(folder)
     scores, captions = read_record(CaptionResult, folder / SCORES), read_record(Captions, folder / CAPTIONS)
     wanted = (
         {"after"} | ({"before"} if scores.base is not None else set()) | ({"references"} if scores.scores else set())
     )
     if len(captions.root) != scores.protocol.photos:
-        raise DataError(f"{folder / CAPTIONS}: expected {scores.protocol.photos} photos, as {SCORES} has it; run again")
+        raise DataError(
+            f"{folder / CAPTIONS}: expected {scores.protocol.photos} photos, as {SCORES} has it; repeat the run"
+        )
     for name, entry in captions.root.items():
         if entry.model_fields_set != wanted:
             raise DataError(f"{folder / CAPTIONS}: {name}: expected {', '.join(sorted(wanted))}, as {SCORES} has it")

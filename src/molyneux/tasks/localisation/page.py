@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from molyneux.digests import check_digests
 from molyneux.files import slug, write_text
 from molyneux.records import SCORES, read_record, write_record
 from molyneux.report.pages import embedded, fill
@@ -75,10 +76,11 @@ def draw_gallery(root: Path) -> Path:
     """Write `report.html` from the files that `write_gallery` left; returns its path.
 
     Raises:
-        DataError: if they are missing or cannot be read as expected.
+        DataError: if they are missing, are not what was saved, or cannot be read as expected.
         OutputError: if the page cannot be written there.
     """
     root = Path(root)
+    check_digests(root)
     scores, gallery = read_record(LocaliseResult, root / SCORES), read_record(Gallery, root / GALLERY / INDEX)
     cards = [
         (

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from molyneux.datasets.folders import SUFFIXES, WHOLE
-from molyneux.datasets.photos import read_photo
+from molyneux.datasets.photos import read_greys
 from molyneux.datasets.windows import Window
 from molyneux.errors import DataError
 from molyneux.shapes import Images
@@ -46,6 +46,8 @@ class Batch:
     """(n, 3, size, size) in [0, 1], one for each of `photos`."""
     unreadable: tuple[tuple[str, str], ...]
     """Name and reason."""
+    greys: tuple[int, ...]
+    """Of each photo of 16-bit greys the highest value."""
 
 
 def given_photos(photos: object) -> tuple[Given, ...]:
@@ -78,12 +80,13 @@ def photo_batches(
     The next batch is decoded while this one is used; no more than two are held.
     """
 
-    def pixels(photo: Given) -> np.ndarray:
-        return np.array(framed(_image(photo, window)))
+    def pixels(photo: Given) -> tuple[np.ndarray, int | None]:
+        image, highest = _image(photo, window)
+        return np.array(framed(image)), highest
 
     groups = iter(photos)
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="photos") as pool:
-        waiting: list[list[tuple[Given, Future[np.ndarray]]]] = []
+        waiting: list[list[tuple[Given, Future[tuple[np.ndarray, int | None]]]]] = []
         try:
             while True:
                 group = [(photo, pool.submit(pixels, photo)) for photo in islice(groups, count)]
@@ -153,17 +156,18 @@ def _arrays(value: np.ndarray | Tensor) -> Iterator[np.ndarray | Tensor]:
     yield from value if parts else (value,)
 
 
-def _image(photo: Given, window: Window) -> Image.Image:
+def _image(photo: Given, window: Window) -> tuple[Image.Image, int | None]:
+    """The photo, and of a file of 16-bit greys the highest value."""
     match photo.source:
         case Path():
-            return read_photo(photo.source, window)
+            return read_greys(photo.source, window)
         case Image.Image():
-            return _on_white(ImageOps.exif_transpose(photo.source))
+            return _on_white(ImageOps.exif_transpose(photo.source)), None
         case Tensor():
-            return as_png(_checked(photo.source.detach().float().cpu()))
+            return as_png(_checked(photo.source.detach().float().cpu())), None
         case array:
             values = array if array.dtype == np.uint8 else _bytes(array)
-            return _on_white(Image.fromarray(np.ascontiguousarray(values)))
+            return _on_white(Image.fromarray(np.ascontiguousarray(values))), None
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -191,13 +195,16 @@ def _checked(values: Tensor) -> Tensor:
     return values.clamp(0, 1)
 
 
-def _batch(group: Sequence[tuple[Given, Future[np.ndarray]]]) -> Batch:
-    photos, pixels, unreadable = [], [], []
+def _batch(group: Sequence[tuple[Given, Future[tuple[np.ndarray, int | None]]]]) -> Batch:
+    photos, pixels, unreadable, greys = [], [], [], []
     for photo, future in group:
         try:
-            pixels.append(future.result())
+            square, highest = future.result()
+            pixels.append(square)
             photos.append(photo)
+            greys += [] if highest is None else [highest]
         except DataError as error:
             unreadable.append((photo.name, str(error)))
     values = torch.from_numpy(np.stack(pixels)) if pixels else torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
-    return Batch(tuple(photos), values.permute(0, 3, 1, 2).contiguous().float() / 255, tuple(unreadable))
+    images = values.permute(0, 3, 1, 2).contiguous().float() / 255
+    return Batch(tuple(photos), images, tuple(unreadable), tuple(greys))

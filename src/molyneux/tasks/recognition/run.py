@@ -1,5 +1,6 @@
 """`molyneux recognise` and `model.recognise`: unsorted photos in, the best names of each out, a batch at a time."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -17,9 +18,10 @@ from molyneux.backends.options import Running
 from molyneux.datasets.folders import WHOLE, flat_left_out, left_out_notes
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.datasets.names import IMAGENET, name_key, read_names, without
-from molyneux.datasets.photos import dark_notes, square
+from molyneux.datasets.photos import dark_note, square
 from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
+from molyneux.foreign import shown as shown_value
 from molyneux.runs.options import Progress
 from molyneux.runs.progress import shown
 from molyneux.runs.text_cache import read_texts, recall_texts
@@ -97,17 +99,12 @@ def recognise_photos(settings: RecogniseSettings, *, on_step: Progress | None = 
         window=settings.window,
         on_step=on_step,
     )
-    notes = file_notes(settings.photos, found, settings.window)
-    return found.model_copy(update={"protocol": found.protocol.model_copy(update={"notes": notes})}) if notes else found
-
-
-def file_notes(photos: Sequence[str], found: Recognition, window: Window = WHOLE) -> tuple[str, ...]:
-    """What to say of the files that were asked about: left out of folders, or of 16-bit greys that are nearly black."""
-    folders = [Path(one) for one in dict.fromkeys(photos) if Path(one).is_dir()]
+    folders = [Path(one) for one in dict.fromkeys(settings.photos) if Path(one).is_dir()]
     notes = [note for one in folders for note in left_out_notes(one, flat_left_out(one))]
-    if window.window_center is None:
-        notes += dark_notes(Path(one.photo) for one in found.photos)
-    return tuple(notes)
+    if not notes:
+        return found
+    said = found.protocol.model_copy(update={"notes": (*notes, *found.protocol.notes)})
+    return found.model_copy(update={"protocol": said})
 
 
 def recognise(
@@ -153,6 +150,7 @@ def recognise(
     wanted = _names(model, names, class_names)
     found: list[Recognised] = []
     unreadable: list[Unreadable] = []
+    greys: list[int] = []
     with shown(on_step) as told:
         readers = _readers(model, base, wanted, prompts, ensemble, top, rejected, told)
         for batch, answers in _answered(readers, given, window):
@@ -160,16 +158,18 @@ def recognise(
                 Recognised(photo=photo.name, **dict(zip(("after", "before"), own, strict=False)))
                 for photo, *own in zip(batch.photos, *answers, strict=True)
             ]
+            greys += batch.greys
             unreadable += [Unreadable(photo=name, reason=reason) for name, reason in batch.unreadable]
             if told is not None:
                 told("photos", len(found) + len(unreadable), len(given))
     if not found:
         raise DataError(unreadable[0].reason)
+    dark = dark_note(greys) if window.window_center is None else ()
     return Recognition(
         version=1,
         model=model.name,
         base=None if base is None else base.name,
-        protocol=_protocol(readers, wanted, prompts, ensemble, rejected),
+        protocol=_protocol(readers, wanted, prompts, ensemble, rejected, dark),
         photos=tuple(found),
         unreadable=tuple(unreadable),
     )
@@ -290,6 +290,9 @@ def _names(model: VisionLanguageModel, names: Sequence[str] | None, class_names:
     found = tuple(" ".join(name.split()) for name in ([names] if isinstance(names, str) else names))
     if not found or not all(found):
         raise ConfigError("no name to choose from: give at least one, or leave the names out for all that are known")
+    strange = next((name for name in found if not name.isprintable()), None)
+    if strange is not None:
+        raise ConfigError(f"the name {shown_value(strange)} holds a control character: expected plain words")
     keys = [name_key(name) for name in found]
     twice = next((name for name, key in zip(found, keys, strict=True) if keys.count(key) > 1), None)
     if twice is not None:
@@ -298,7 +301,12 @@ def _names(model: VisionLanguageModel, names: Sequence[str] | None, class_names:
 
 
 def _protocol(
-    readers: Sequence[_Reader], names: tuple[str, ...], prompts: Sequence[str], ensemble: Ensemble, rejected: float
+    readers: Sequence[_Reader],
+    names: tuple[str, ...],
+    prompts: Sequence[str],
+    ensemble: Ensemble,
+    rejected: float,
+    notes: tuple[str, ...],
 ) -> RecogniseProtocol:
     model, limit = readers[0].model, readers[0].limit
     taught = {name_key(concept.name) for concept in model.concepts}
@@ -309,6 +317,8 @@ def _protocol(
     more: dict[str, Any] = {} if len(readers) == 1 else {"limit_before": readers[1].limit}
     if model.medical:
         more["use"] = RESEARCH_ONLY
+    if notes:
+        more["notes"] = notes
     return RecogniseProtocol(
         prompts=tuple(prompts),
         ensemble=ensemble,
@@ -333,12 +343,18 @@ def _why(model: VisionLanguageModel, rejected: float) -> str:
 def given_names(names: Sequence[str], class_names: ClassNames = "openai") -> tuple[str, ...] | None:
     """What the command line's names stand for: a list of names where one stands alone and is one; None for no name.
 
+    One that stands alone and is called as a path is, or is that of something, is a list, whether it can be read or not.
+
     Raises:
         DataError: if the list cannot be read.
 
     >>> given_names(["cat", "snow leopard"]), given_names([]), len(given_names(["imagenet-1k"]))
     (('cat', 'snow leopard'), None, 998)
     """
-    if len(names) == 1 and (names[0] == IMAGENET or Path(names[0]).is_file()):
+    if len(names) == 1 and (names[0] == IMAGENET or _is_path(names[0])):
         return without(read_names(names[0], class_names), ())
     return tuple(names) or None
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.endswith(".txt") or os.path.lexists(name)
