@@ -75,7 +75,7 @@ def table() -> str:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return " and ".join(map(_short, value))
     text = str(value)
     point, equals, file = text.rpartition("=")
