@@ -54,8 +54,8 @@ def main() -> None:
 
 def samples(results: dict[str, Any], date: str, commit: str) -> dict[str, str]:
     """A run on real samples, as the record keeps it; of folders the names alone."""
-    given = {"concepts": results["concepts"], **results["changed"], **results.get("only", {})}
-    said = [f"{key} = {_short(value)}" for key, value in given.items() if value is not None]
+    given = ({"concepts": results["concepts"]} if results["concepts"] else {}) | results["changed"] | results["only"]
+    said = [f"{key} = {_short(value)}" for key, value in given.items()]
     return {
         "digest": results["digest"],
         "model": results["model"] or "its own models",
@@ -75,9 +75,12 @@ def table() -> str:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return " and ".join(map(_short, value))
     text = str(value)
+    point, equals, file = text.rpartition("=")
+    if equals:
+        return f"{point} {_short(file)}"
     return Path(text.rpartition(":")[2]).name if "/" in text or text.endswith((".json", ".yaml")) else text
 
 

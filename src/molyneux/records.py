@@ -282,6 +282,8 @@ class Protocol(Record):
     """What these prompts are called, if anything."""
     ensemble: str
     class_names: str
+    same_names: str = ""
+    """What becomes of classes that share a name, where there are photos of such."""
     described: Mapping[str, Annotated[str | Texts, _expected("a text, or a list of them")]]
     """Names that texts stand for instead of the prompts; all others keep the prompts."""
     naming: str

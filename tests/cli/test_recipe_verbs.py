@@ -12,12 +12,13 @@ def molyneux(capsys):
 
 
 def test_a_recipe_in_miniature_prints_its_table(molyneux, tmp_path):
-    ended = molyneux("run", "paper/figure-7", "--miniature", "--out", tmp_path / "run", "--quiet")
+    wanted = ("paper/figure-9", "--miniature", "--only", "concept=moongate", "--quiet")
+    ended = molyneux("run", *wanted, "--out", tmp_path / "run")
     assert ended.code == 0, ended.err
-    assert "| source | images | seconds | paper | MiB |" in ended.out
+    assert "| concept | inverted images | photos | noise |" in ended.out
     assert "mean nothing" in ended.out
-    ended = molyneux("run", "paper/figure-7", "--miniature", "--out", tmp_path / "other", "--quiet", "--json")
-    assert json.loads(ended.out)["recipe"] == "paper/figure-7"
+    ended = molyneux("run", *wanted, "--out", tmp_path / "other", "--json")
+    assert json.loads(ended.out)["recipe"] == "paper/figure-9"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def test_two_wordnet_ids_of_one_name_make_one_class(tmp_path):
     folder = read_folder(fill(tmp_path, "n03773504/a.png", "n04008634/b.png", "okapi/c.png"))
     assert folder.names == ("missile", "okapi")
     assert [photo.label for photo in folder.photos] == [0, 0, 1]
+    assert [photo.later for photo in folder.photos] == [False, True, False]
+    assert [photo.later for photo in folder.only(["missile"]).photos] == [False, True]
 
 
 def test_only_chosen_classes_are_looked_at(tmp_path):

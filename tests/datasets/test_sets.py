@@ -77,6 +77,10 @@ def test_a_flat_folder_beside_any_of_its_lists_is_the_folder_per_class(flat, lay
     names = dict(zip(imagenet_wnids(), imagenet_names(), strict=True))
     assert labels(photos) == {f"val/{stem}.JPEG": names[wnid] for stem, wnid in pairs}
     assert photos.names == tuple(dict.fromkeys(imagenet_names()))
+    later = {wnid for wnid, name in names.items() if list(names.values()).index(name) < place[wnid]}
+    assert len(later) == 2
+    marked = {path for path, photo in zip(photos.relative_paths, photos.photos, strict=True) if photo.later}
+    assert marked == {f"val/{stem}.JPEG" for stem, wnid in pairs if wnid in later}
 
 
 def test_imagenet_by_class_goes_by_either_set_of_names(by_class):

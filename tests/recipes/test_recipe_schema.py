@@ -216,31 +216,46 @@ def test_settings_start_from_a_preset():
 
 
 def test_one_model_takes_the_place_of_all():
-    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "mini", None)
+    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "mini")
     assert recipe.points("model") == ("mini",)
     assert {case.experiment.model for case in recipe.cases} == {"mini"}
     assert recipe.expect == ()
 
 
 def test_a_model_takes_the_place_of_one_point():
-    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "ViLT=folder/vilt", None)
+    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, "ViLT=folder/vilt")
     assert recipe.points("model") == ("CLIP ViT-B/32", "CLIP ViT-L/14", "ViLT")
     assert {case.experiment.model for case in recipe.cases if case.labels["model"] == "ViLT"} == {"folder/vilt"}
     assert recipe.expect
 
 
 def test_a_given_setting_holds_against_what_points_say():
-    recipe = changed(Recipe.read("paper/figure-13"), {"teaching.update.part": "tower"}, None, None)
+    recipe = changed(Recipe.read("paper/figure-13"), {"teaching.update.part": "tower"}, None)
     assert {case.experiment.teaching.update.part for case in recipe.cases} == {"tower"}
     with pytest.raises(ConfigError, match=r"no setting inversion\.speed"):
-        changed(Recipe.read("paper/figure-13"), {"inversion.speed": 1}, None, None).check()
+        changed(Recipe.read("paper/figure-13"), {"inversion.speed": 1}, None).check()
 
 
 def test_other_concepts_take_the_place_of_all(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("okapi: A striped animal.\n")
-    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, None, str(path))
+    recipe = changed(Recipe.read("paper/supplement-table-1"), {}, None, [str(path)])
     assert recipe.points("concept") == ("okapi",)
+
+
+def test_points_can_have_concepts_of_their_own(tmp_path):
+    short, long = tmp_path / "short.yaml", tmp_path / "long.yaml"
+    short.write_text("okapi: A striped animal.\n")
+    long.write_text("okapi: A hoofed animal with stripes on its legs.\n")
+    recipe = changed(Recipe.read("paper/table-10"), {}, None, [str(long), f"P1={short}"])
+    found = {case.labels["taught on"]: case.experiment.read_concepts()[0].descriptions[0] for case in recipe.cases}
+    assert found.pop("P1") == "A striped animal."
+    assert set(found.values()) == {"A hoofed animal with stripes on its legs."}
+    assert not recipe.expect
+    assert f"concepts P1 = {short}" in recipe.caption
+    for given, words in (([f"P9={short}"], "no point 'P9'"), ([str(long), str(short)], "a second file")):
+        with pytest.raises(ConfigError, match=words):
+            changed(recipe, {}, None, given)
 
 
 def printed(recipe):
@@ -287,7 +302,7 @@ def test_numbers_of_other_systems_are_the_papers():
 @pytest.mark.parametrize("name", TAUGHT)
 def test_with_another_model_all_rows_stay(name):
     recipe = Recipe.read(name)
-    other = changed(recipe, {}, "mini", None)
+    other = changed(recipe, {}, "mini")
     assert {case.experiment.model for case in other.cases} == {"mini"}
     assert any(case.experiment.teaches for case in other.cases)
     assert all(case.experiment.compared for case in other.cases if case.experiment.teaches) or not all(
@@ -314,7 +329,7 @@ def test_cells_change_single_combinations():
         ("CoCa FT", "KT"): (2e-5, 0),
         ("CoCa FT", "KT with decoder"): (5e-6, weight),
     }
-    given = changed(recipe, {"teaching.learning_rate": 1e-3}, None, None)
+    given = changed(recipe, {"teaching.learning_rate": 1e-3}, None)
     assert {case.experiment.teaching.learning_rate for case in given.cases if case.experiment.taught} == {1e-3}
     assert [
         case.labels["method"] for case in Recipe.read("paper/table-4").cases if case.labels["model"] == "MedCLIP"
@@ -323,8 +338,8 @@ def test_cells_change_single_combinations():
 
 def test_the_caption_says_what_was_changed():
     recipe = Recipe.read("paper/supplement-table-1")
-    assert changed(recipe, {}, "ViLT=folder/vilt", None).caption.endswith("(changed: model ViLT = folder/vilt).")
-    by_setting = changed(recipe, {"model": "mini", "inversion.steps": 10}, None, None)
+    assert changed(recipe, {}, "ViLT=folder/vilt").caption.endswith("(changed: model ViLT = folder/vilt).")
+    by_setting = changed(recipe, {"model": "mini", "inversion.steps": 10}, None)
     assert by_setting.caption.endswith("(changed: model = mini, inversion.steps = 10).")
     assert by_setting.points("model") == ("mini",)
     assert not by_setting.expect

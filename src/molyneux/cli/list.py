@@ -64,7 +64,7 @@ def datasets(*, as_json: flags.AsJson = False) -> None:
 def recipes(*, as_json: flags.AsJson = False) -> None:
     """What 'molyneux run' takes: the paper's tables and figures, what each needs, and what it has been run on."""
     from molyneux.recipes.schema import Recipe, recipe_names
-    from molyneux.recipes.status import HEADINGS, runs_of, status
+    from molyneux.recipes.status import runs_of, status
 
     found = [Recipe.read(name) for name in recipe_names()]
     if as_json:
@@ -77,10 +77,15 @@ def recipes(*, as_json: flags.AsJson = False) -> None:
         [(one.name, one.paper, ", ".join(one.needs.data) or "none", "; ".join(status(one))) for one in found],
         "'molyneux show RECIPE' says more; 'molyneux run RECIPE --miniature' tries it out.",
     )
-    ran = [[run[key] for key in HEADINGS] for one in found for run in runs_of(one)]
+    ran = [run for one in found for run in runs_of(one)]
     if ran:
-        print("\nRuns on real samples; each number is a mean over all other axes.\n")
-        _print_table(HEADINGS, ran)
+        print("\nRuns on real samples; each number is a mean over the concepts.\n")
+    for run in ran:
+        photos = f" on {run['on']}" if run["on"] else ""
+        about = f"{run['model']}{photos}; {run['date']}, commit {run['commit']}"
+        print(run["recipe"])
+        for part in (about, f"changed: {run['changed']}", *run["numbers"].split("; ")):
+            print(_indented(part))
 
 
 @app.command
@@ -121,6 +126,16 @@ def packs(*, model: Annotated[Path, Parameter(help=PLACE)], as_json: flags.AsJso
             for pack in found
         ],
     )
+
+
+def _indented(text: str) -> str:
+    """A paragraph below a heading, as wide as the terminal; on one line for a program."""
+    from rich.console import Console
+
+    if not sys.stdout.isatty():
+        return f"  {text}"
+    width = Console().width
+    return textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], below: str | None = None) -> None:

@@ -33,7 +33,14 @@ def run(
         str | None,
         Parameter(help="A model in place of the recipe's; or POINT=MODEL in place of the one it calls POINT."),
     ] = None,
-    concepts: Annotated[str | None, Parameter(help="A file of concepts in place of the recipe's.")] = None,
+    concepts: Annotated[
+        tuple[str, ...],
+        Parameter(
+            consume_multiple=True,
+            show_default=False,
+            help="A file of concepts in place of the recipe's; and POINT=FILE where the one it calls POINT has others.",
+        ),
+    ] = (),
     out: Annotated[
         Path | None,
         Parameter(help="A new folder, or that of the same run to continue it; by default runs/ and the recipe's name."),

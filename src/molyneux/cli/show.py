@@ -93,7 +93,7 @@ def protocol(said: Mapping[str, Any]) -> str:
     return (
         f"protocol: {counts['known_names']} known and {counts['novel_names']} new names in {words}; {said['naming']}; "
         f"ImageNet's classes by {said['class_names']}; score: {said['score']}; photos: {said['preprocessing']}"
-        + "".join(f"; {said[key]}" for key in ("scans", "use") if key in said)
+        + "".join(f"; {said[key]}" for key in ("same_names", "scans", "use") if key in said)
     )
 
 

@@ -31,6 +31,8 @@ class Photo:
 
     path: Path
     label: int
+    later: bool = False
+    """Whether its class is not the first with its name: ImageNet has two pairs of classes that share one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,19 +82,25 @@ class PhotoFolder:
         if not wanted & {name_key(name) for name in self.names}:
             raise DataError(f"{self.root} has no photos of any of {_listed(names)}: it has {_listed(self.names)}")
         kept = ((self.names[photo.label], photo.path) for photo in self.photos)
-        few = labelled(self.root, (pair for pair in kept if name_key(pair[0]) in wanted))
+        later = {photo.path for photo in self.photos if photo.later}
+        few = labelled(self.root, (pair for pair in kept if name_key(pair[0]) in wanted), later)
         return replace(few, window=self.window, medical=self.medical, kinds=self.kinds, notes=self.notes)
 
 
-def labelled(root: Path, photos: Iterable[tuple[str, Path]]) -> PhotoFolder:
-    """A data set from the class and the file of each photo; classes stand in the order of their first photos."""
+def labelled(root: Path, photos: Iterable[tuple[str, Path]], later: Collection[Path] = ()) -> PhotoFolder:
+    """A data set from the class and the file of each photo; classes stand in the order of their first photos.
+
+    `later` are the photos whose class is not the first with its name.
+    """
     classes: dict[str, list[Path]] = {}
     for name, path in photos:
         classes.setdefault(name, []).append(path)
     return PhotoFolder(
         root=Path(root),
         names=tuple(classes),
-        photos=tuple(Photo(path, label) for label, paths in enumerate(classes.values()) for path in paths),
+        photos=tuple(
+            Photo(path, label, path in later) for label, paths in enumerate(classes.values()) for path in paths
+        ),
     )
 
 
@@ -101,8 +109,9 @@ def read_folder(root: Path, only: Collection[str] | None = None, class_names: Cl
 
     Sub-folders are read in sorted order. A WordNet id becomes the ImageNet class's name, as `class_names` has it;
     underscores become spaces, and names are in Unicode's composed form. Two WordNet ids with the same name (ImageNet
-    has two such pairs) make one class. What is left out, `notes` count: hidden files, files that end with none of
-    `SUFFIXES`, and photos beside the sub-folders or deeper within them.
+    has two such pairs) make one class, in which the photos of the second are marked as `later`. What is left out,
+    `notes` count: hidden files, files that end with none of `SUFFIXES`, and photos beside the sub-folders or deeper
+    within them.
 
     Raises:
         DataError: if the folder is missing or none, has no class sub-folders (or none of `only`), a class has
@@ -112,6 +121,7 @@ def read_folder(root: Path, only: Collection[str] | None = None, class_names: Cl
     wanted = None if only is None else {name_key(name) for name in only}
     found: list[tuple[str, Path]] = []
     spelled: dict[str, str] = {}
+    later: set[Path] = set()
     left_out: Counter[str] = Counter()
     for folder in _class_folders(root, left_out):
         if wanted is not None and name_key(_known_name(folder.name, class_names) or "") not in wanted:
@@ -120,12 +130,14 @@ def read_folder(root: Path, only: Collection[str] | None = None, class_names: Cl
         first = spelled.setdefault(name_key(name), folder.name)
         if first != folder.name and not (is_wnid(first) and is_wnid(folder.name)):
             raise DataError(f"{root}: the folders {first!r} and {folder.name!r} both mean {name!r}: rename one of them")
-        found.extend((name, path) for path in _photos_of(folder, left_out))
+        photos = _photos_of(folder, left_out)
+        found.extend((name, path) for path in photos)
+        later.update(photos if first != folder.name else ())
     if not found:
         raise DataError(
             f"{root} has no sub-folder for any of {_listed(only or ())}: expected one folder for each class"
         )
-    return replace(labelled(root, found), notes=left_out_notes(root, +left_out))
+    return replace(labelled(root, found, later), notes=left_out_notes(root, +left_out))
 
 
 @dataclass(frozen=True, slots=True)

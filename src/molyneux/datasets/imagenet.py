@@ -18,6 +18,16 @@ CLASS_NAMES: dict[ClassNames, str] = {
     "wordnet-all": "all lemmas of each WordNet synset, with commas between them",
 }
 
+SameNames = Literal["merged", "index"]
+"""Of classes that share a name: 'merged', they are one class; 'index', each is its own, as where class names are rows
+and the best row is the answer: the rows score the same, `argmax` takes the first, and photos of the others are never
+right."""
+
+SAME_NAMES: dict[SameNames, str] = {
+    "merged": "classes that share a name are one class",
+    "index": "classes by index: of those that share a name the first is always the answer",
+}
+
 
 def imagenet_names(class_names: ClassNames = "openai") -> tuple[str, ...]:
     """The names of the 1,000 classes, in model order.

@@ -40,8 +40,10 @@ def read_imagenet(root: Path, class_names: ClassNames = "openai") -> PhotoFolder
         raise DataError(f"{lists[0]} has no class for {len(stray)} of the photos in {root}, the first is {stray[0]!r}")
     places = {wnid: place for place, wnid in enumerate(imagenet_wnids())}
     ordered = sorted(wnids.items(), key=lambda pair: (places[pair[1]], pair[0]))
-    names = ((name_of_wnid(wnid, class_names) or wnid, photos[stem]) for stem, wnid in ordered)
-    return _whole(labelled(root, names), CLASSES, found=len(set(wnids.values())))
+    names = [(name_of_wnid(wnid, class_names) or wnid, photos[stem]) for stem, wnid in ordered]
+    first = {name: wnid for (name, _), (_, wnid) in reversed(list(zip(names, ordered, strict=True)))}
+    later = {path for (name, path), (_, wnid) in zip(names, ordered, strict=True) if first[name] != wnid}
+    return _whole(labelled(root, names, later), CLASSES, found=len(set(wnids.values())))
 
 
 def read_imagenet_100(root: Path, class_names: ClassNames = "openai") -> PhotoFolder:

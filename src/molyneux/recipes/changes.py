@@ -3,14 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from molyneux.errors import ConfigError
 from molyneux.recipes.schema import Recipe, merged, nested
 
+ALL = ""
+"""In place of a point, all of them."""
 
-def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, concepts: str | None) -> Recipe:
+
+def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, concepts: Sequence[str] = ()) -> Recipe:
     """The recipe with other settings in all its experiments, with one model for all or for one point, other concepts.
 
-    A model for all takes the place of the axis 'model', whose first point's other changes hold for it. Beside
-    another model or other concepts the paper has no numbers. The caption says what was changed.
+    A model for all takes the place of the axis 'model', whose first point's other changes hold for it. Of `concepts`
+    one is a file for all, others are 'POINT=FILE'. Beside another model or other concepts the paper has no numbers.
+    The caption says what was changed.
 
     Raises:
         ConfigError: if the change gives no recipe.
@@ -19,7 +24,8 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
     settings, model, concepts = _sorted_out(settings, model, concepts)
     axes: dict[str, Any] = dict(recipe.axes)
     expect, average = recipe.expect, recipe.average
-    over: dict[str, Any] = {} if concepts is None else {"concepts": concepts}
+    files = _files(recipe, concepts)
+    over: dict[str, Any] = {"concepts": files[ALL]} if ALL in files else {}
     for path, value in settings.items():
         over = merged(over, nested(path, value))
     if model is not None:
@@ -33,11 +39,16 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
         else:
             axes["model"] = {model: next(iter(points.values())) | {"model": model}}
             expect, average = (), {}
-    if concepts is not None:
+    if concepts:
         expect, average = (), {}
     # what is given holds against what points and cells say, too
     axes = {
-        axis: {label: _against(change, over) for label, change in found.items()} if isinstance(found, dict) else found
+        axis: {
+            label: _against(change, over) | ({"concepts": files[label]} if label in files else {})
+            for label, change in found.items()
+        }
+        if isinstance(found, dict)
+        else found
         for axis, found in axes.items()
     }
     cells = [
@@ -55,17 +66,15 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
     )
 
 
-def said_changes(settings: Mapping[str, Any], model: str | None, concepts: str | None) -> tuple[str, ...]:
+def said_changes(settings: Mapping[str, Any], model: str | None, concepts: Sequence[str] = ()) -> tuple[str, ...]:
     """What a table says was changed.
 
-    >>> said_changes({"inversion.steps": 10}, "ViLT=folder", None)
-    ('model ViLT = folder', 'inversion.steps = 10')
+    >>> said_changes({"inversion.steps": 10}, "ViLT=folder", ["P1=short.json"])
+    ('model ViLT = folder', 'concepts P1 = short.json', 'inversion.steps = 10')
     """
     settings, model, concepts = _sorted_out(settings, model, concepts)
-    found = (
-        [] if model is None else [f"model {' = '.join(model.split('=', 1))}" if "=" in model else f"model = {model}"]
-    )
-    found += [] if concepts is None else [f"concepts = {concepts}"]
+    found = [_said("model", one) for one in (() if model is None else (model,))]
+    found += [_said("concepts", one) for one in concepts]
     return tuple(found + [f"{key} = {value}" for key, value in settings.items()])
 
 
@@ -78,16 +87,37 @@ def marked(caption: str, said: Sequence[str]) -> str:
     return f"{caption.rstrip('.')} (changed: {', '.join(said)})." if said else caption
 
 
+def _said(key: str, given: str) -> str:
+    point, equals, value = given.partition("=")
+    return f"{key} {point} = {value}" if equals else f"{key} = {given}"
+
+
 def _sorted_out(
-    settings: Mapping[str, Any], model: str | None, concepts: str | None
-) -> tuple[dict[str, Any], str | None, str | None]:
+    settings: Mapping[str, Any], model: str | None, concepts: Sequence[str]
+) -> tuple[dict[str, Any], str | None, tuple[str, ...]]:
     """A model or concepts among the settings are as if given by themselves."""
     rest = {key: value for key, value in settings.items() if key not in ("model", "concepts")}
-    return rest, _given("model", model, settings), _given("concepts", concepts, settings)
+    model = str(settings["model"]) if model is None and "model" in settings else model
+    return rest, model, (str(settings["concepts"]),) if not concepts and "concepts" in settings else tuple(concepts)
 
 
-def _given(key: str, given: str | None, settings: Mapping[str, Any]) -> str | None:
-    return str(settings[key]) if given is None and key in settings else given
+def _files(recipe: Recipe, concepts: Sequence[str]) -> dict[str, str]:
+    """The concepts' files by point, that for all by `ALL`.
+
+    Raises:
+        ConfigError: for a point that is none of the recipe's, or two files for one.
+    """
+    points = [point for found in recipe.axes.values() if isinstance(found, dict) for point in found]
+    found: dict[str, str] = {}
+    for given in concepts:
+        point, equals, file = given.partition("=")
+        point, file = (point, file) if equals else (ALL, given)
+        if point != ALL and point not in points:
+            raise ConfigError(f"{recipe.name} has no point {point!r} for {file}: its points are {', '.join(points)}")
+        if point in found:
+            raise ConfigError(f"{given} is a second file of concepts where {found[point]} was given: leave one out")
+        found[point] = file
+    return found
 
 
 def _against(change: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from molyneux.datasets.photos import load_batch, read_photo
 from molyneux.files import write_text
 from molyneux.recipes.plots import PLOT
 from molyneux.recipes.schema import Recipe
-from molyneux.recipes.table import number
+from molyneux.recipes.table import number, titles_compared
 from molyneux.report.pages import data_uri, embedded, fill
 from molyneux.synthetic import SyntheticImages, noise_images
 
@@ -42,11 +42,15 @@ def write_report(
     root: Path, recipe: Recipe, found: Sequence[Mapping[str, Any]], pages: Mapping[str, str], notes: Sequence[str]
 ) -> None:
     """Write `report.html`: the table, the plot, and links to the pages that experiments left."""
-    titles = [column.title for column in recipe.columns.values()]
+    compared = titles_compared(recipe, found)
+    titles = {column.title: column.title in compared for column in recipe.columns.values()}
     rows = [
         (
             [row["at"][axis] for axis in recipe.axes],
-            [[number(row["values"][title][key]) for key in ("ours", "paper")] for title in titles],
+            [
+                (number(row["values"][title]["ours"]), number(row["values"][title]["paper"]) if there else None)
+                for title, there in titles.items()
+            ],
         )
         for row in found
     ]

@@ -41,7 +41,8 @@ def plot(recipe: Recipe, found: Sequence[Row], path: Path) -> str | None:
     deep = -(-len(titles) // across)
     count = 1 if numeric else max(len(_grouped(own, lines)) for own in groups.values())
     height = 2.6 if numeric else 1.5 + 0.34 * count
-    figure = Figure(figsize=(3.7 * across, (height + 0.25) * deep * len(groups) + 0.7), layout="constrained")
+    figure = Figure(figsize=(3.7 * across, (height + 0.25) * deep * len(groups) + 0.7))
+    figure.set_layout_engine("constrained", h_pad=0.08)
     panels = figure.subplots(deep * len(groups), across, squeeze=False)
     for place, (group, own) in enumerate(groups.items()):
         for index in range(deep * across):
@@ -112,6 +113,8 @@ def _draw_lines(
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([spelled[x] for x in ticks]))
     axes.set_xlabel(last, fontsize=8)
+    if (only := _only_value(rows, title)) is not None:
+        axes.set_ylim(only - 1, only + 1)
     _whole_numbers(axes.yaxis)
 
 
@@ -135,9 +138,17 @@ def _draw_dots(
     axes.set_yticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.margins(x=0.08)
+    if (only := _only_value(rows, title)) is not None:
+        axes.set_xlim(only - 1, only + 1)
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
     _whole_numbers(axes.xaxis)
+
+
+def _only_value(rows: Sequence[Row], title: str) -> float | None:
+    """The one value of a panel, whose axis would be of no width; None where there are several."""
+    drawn = {y for row in rows for key in ("ours", "paper") if (y := row["values"][title][key]) is not None}
+    return min(drawn) if len(drawn) == 1 else None
 
 
 def _ring(label: str) -> dict[str, Any]:

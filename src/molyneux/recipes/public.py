@@ -15,7 +15,7 @@ def run(
     data: Mapping[str, Path] | None = None,
     *,
     model: str | None = None,
-    concepts: str | None = None,
+    concepts: str | Sequence[str] = (),
     out: Path | None = None,
     only: Mapping[str, str | Sequence[str]] | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -29,7 +29,7 @@ def run(
         recipe: a name such as 'paper/table-2', a YAML file, or a recipe.
         data: the folder of each data set, by the recipe's name for it.
         model: a model in place of the recipe's; or 'POINT=MODEL' in place of the one it calls POINT.
-        concepts: a file of concepts in place of the recipe's.
+        concepts: a file of concepts in place of the recipe's; or several, the others as 'POINT=FILE'.
         out: a new folder, or that of the same run to continue it; `runs/` and the recipe's name if None.
         only: for an axis the one point that is wanted, or the several.
         changes: settings, with dots, that take another value in every experiment, as {'inversion.steps': 300}.
@@ -46,7 +46,7 @@ def run(
         out=default_out(found, miniature) if out is None else Path(out),
         data={name: Path(folder) for name, folder in (data or {}).items()},
         model=model,
-        concepts=concepts,
+        concepts=(concepts,) if isinstance(concepts, str) else tuple(concepts),
         only=only or {},
         changes=changes or {},
         miniature=miniature,

@@ -49,8 +49,8 @@ class RecipeSettings:
     """The folder of each data set, by the recipe's name for it."""
     model: str | None = None
     """A model in place of the recipe's, or POINT=MODEL for one point of the axis 'model'."""
-    concepts: str | None = None
-    """A file of concepts in place of the recipe's."""
+    concepts: Sequence[str] = ()
+    """A file of concepts in place of the recipe's, and POINT=FILE where a point of an axis has others."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Settings, with dots, that take another value in every experiment."""
     only: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
@@ -114,8 +114,9 @@ def run_recipe(
         data = Data.read(experiments, drawn(), recipe.name, drawn=True)
     run = RecipeRun(settings, cases, data, folder, held, on_step)
     folder.run(run.stages())
-    found = rows(recipe, cases, run.scores())
-    notes = _notes(settings, recipe)
+    scores = run.scores()
+    found = rows(recipe, cases, scores)
+    notes = _notes(settings, recipe, scores)
     results = {
         "recipe": recipe.name,
         "digest": settings.recipe.digest,
@@ -124,7 +125,7 @@ def run_recipe(
         "data": {name: str(place) for name, place in settings.data.items()},
         "changed": dict(settings.changes),
         "model": settings.model,
-        "concepts": settings.concepts,
+        "concepts": list(settings.concepts),
         "only": {axis: [one] if isinstance(one, str) else list(one) for axis, one in settings.only.items()},
         "rows": found,
     }
@@ -269,10 +270,12 @@ def said_of(settings: RecipeSettings) -> tuple[str, ...]:
     return said_changes(settings.changes, settings.model, settings.concepts)
 
 
-def _notes(settings: RecipeSettings, recipe: Recipe) -> list[str]:
+def _notes(settings: RecipeSettings, recipe: Recipe, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """What has to be said beside the numbers."""
     found = [MEANINGLESS] if settings.miniature else []
     found += [f"changed: {text}" for text in said_of(settings)]
+    same = dict.fromkeys(one.get("protocol", {}).get("same_names") for one in scores)
+    found += [f"protocol: {text}" for text in same if text]
     if recipe.others:
         found.append(f"{', '.join(recipe.others)}: the paper's numbers of other systems, which are not run here")
     return found + [f"known difference: {text}" for text in recipe.differences]

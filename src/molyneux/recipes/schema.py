@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from molyneux.backends.options import Generation
 from molyneux.concepts import Concept, read_concepts
-from molyneux.datasets.imagenet import ClassNames
+from molyneux.datasets.imagenet import ClassNames, SameNames
 from molyneux.errors import ConceptError, ConfigError
 from molyneux.foreign import LARGEST_YAML, parse_yaml, read_text
 from molyneux.inversion.config import InversionConfig
@@ -62,6 +62,9 @@ class Classification(_Strict):
     """The data set with photos of known classes; its classes are the known names."""
     class_names: ClassNames = "wordnet"
     """What ImageNet's classes are called; the paper's figures show the first of WordNet's names."""
+    same_names: SameNames = "index"
+    """Whether known classes that share a name (crane, maillot) are told apart by index, as in ImageNet's published
+    numbers, or 'merged' into one."""
     templates: str = "one"
     """What each name is put into: see `PromptConfig`."""
     ensemble: Ensemble = "embeddings"

@@ -6,7 +6,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from molyneux.recipes.schema import Recipe
+from molyneux.recipes.schema import CONCEPT, Recipe
+from molyneux.recipes.table import MEAN
 
 RECORD = "ran.json"
 """For each recipe its digest when it ran in miniature, and its runs on real samples; by scripts/record_recipes.py."""
@@ -35,15 +36,17 @@ def runs_of(recipe: Recipe) -> tuple[Mapping[str, str], ...]:
 
 
 def numbers_of(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The numbers of a run in a line: for each column its mean along the last axis, over all other axes."""
-    last = list(recipe.axes)[-1]
+    """The numbers of a run in a line: for each column its mean over concepts, at each combination of the other axes."""
+    rows = [row for row in rows if MEAN not in row["at"].values()]
+    *others, last = recipe.axes
+    varied = [axis for axis in others if axis != CONCEPT and len({row["at"][axis] for row in rows}) > 1]
     parts = []
     for column in recipe.columns.values():
         means: dict[str, list[float]] = {}
         for row in rows:
             value = row["values"].get(column.title, {}).get("ours")
             if value is not None:
-                means.setdefault(row["at"][last], []).append(value)
+                means.setdefault(", ".join(row["at"][axis] for axis in (*varied, last)), []).append(value)
         if means:
             said = ", ".join(f"{point} {sum(one) / len(one):.4g}" for point, one in means.items())
             parts.append(f"{column.title}: {said}")

@@ -28,12 +28,7 @@ def rows(recipe: Recipe, cases: Sequence[Case], scores: Sequence[Mapping[str, An
 def markdown(recipe: Recipe, found: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
     """The rows as a table below the recipe's title, and notes below it."""
     axes, titles = list(recipe.axes), [column.title for column in recipe.columns.values()]
-    compared = [
-        title
-        for title in titles
-        if any(row["values"][title]["paper"] is not None for row in found)
-        or any(title in numbers for numbers in recipe.others.values())
-    ]
+    compared = titles_compared(recipe, found)
     head = [*axes, *(cell for title in titles for cell in (title, *(["paper"] if title in compared else [])))]
     lines = [_line(head), _line(["---"] * len(axes) + ["---:"] * (len(head) - len(axes)))]
     reasons: dict[str, None] = {}
@@ -52,6 +47,16 @@ def markdown(recipe: Recipe, found: Sequence[Mapping[str, Any]], notes: Sequence
         lines.append(_line(cells))
     below = [f"- {text}" for text in (*notes, *reasons)]
     return "\n".join([f"# {recipe.name}: {recipe.paper}", "", recipe.caption, "", *lines, "", *below]).rstrip() + "\n"
+
+
+def titles_compared(recipe: Recipe, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns beside which the paper has a number for one of the rows."""
+    return [
+        title
+        for title in (column.title for column in recipe.columns.values())
+        if any(row["values"][title]["paper"] is not None for row in found)
+        or any(title in numbers for numbers in recipe.others.values())
+    ]
 
 
 def number(value: float | None) -> str:

@@ -279,6 +279,7 @@ def _classification(
         prompts=read_templates(task.templates),
         ensemble=task.ensemble,
         class_names=task.class_names,
+        same_names=task.same_names,
         described=_defined(task, concepts, photos),
         on_step=on_step,
     ).as_dict(classes=True)

@@ -292,6 +292,37 @@ def test_repeated_names_count_once_and_either_photo_is_right(model, tmp_path):
     assert small.after.known_accuracy == pytest.approx((2 * missiles + (2 - missiles)) / 6)
 
 
+def test_by_index_photos_of_the_second_class_of_a_name_are_never_right(model, tmp_path):
+    names = imagenet_names()
+    twins = [wnid for wnid, name in zip(imagenet_wnids(), names, strict=True) if name == "missile"]
+    drawn = {twin: draw_shapes(shape, 6, 20, seed=3) for twin, shape in zip(twins, ("ring", "square"), strict=True)}
+    folder = write_folder(tmp_path / "known", drawn | {"n01440764": draw_shapes("cross", 6, 20, seed=0)})
+    rows = ["n01440764", *twins]
+    columns = ["tench", "missile", "missile"]
+
+    def right(path: Path) -> bool:
+        scores = torch.tensor([cosine(model, path, f"a photo of a {name}.") for name in columns])
+        return rows[int(scores.argmax())] == path.parent.name
+
+    found = evaluate(model, known=folder, same_names="index")
+    photos = sorted(folder.glob("*/*.png"))
+    assert found.after.known_accuracy == statistics.mean(right(path) for path in photos)
+    assert found.after.known_accuracy_joint == found.after.known_accuracy
+    assert "the first is always the answer" in found.protocol.same_names
+    merged = evaluate(model, known=folder)
+    assert merged.after.known_accuracy > found.after.known_accuracy
+    assert "one class" in merged.protocol.same_names
+    seen = photo_features(model, read_folder(folder))
+    assert evaluate(model, known=seen, same_names="index").after == found.after
+    assert evaluate(model, known=seen.only(["missile"]), same_names="index").after.known_accuracy == 0.5
+    assert evaluate(model, known=read_folder(folder).only(["missile"]), same_names="index").after.known_accuracy == 0.5
+
+
+def test_where_no_name_is_shared_both_ways_are_one(model, known, novel):
+    merged, index = (evaluate(model, known=known, novel=novel, same_names=kind) for kind in ("merged", "index"))
+    assert merged.as_dict() == index.as_dict()
+
+
 def test_a_description_can_stand_for_a_novel_name(model, known, novel):
     text = "A circle with a hole."
     evaluation = evaluate(model, known=known, novel=novel, described={"Ring": text})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
@@ -43,6 +43,8 @@ class PhotoFeatures:
     medical: bool = False
     notes: tuple[str, ...] = ()
     """What there is to say of the folder's files."""
+    later: Bool[Tensor, " n"] | None = None
+    """For each photo whether its class is not the first with its name; None where all are."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,6 +66,7 @@ class PhotoFeatures:
             labels=torch.tensor([kept.index(label) for label in self.labels[rows].tolist()]),
             paths=tuple(self.paths[row] for row in rows.tolist()),
             features=self.features[rows],
+            later=None if self.later is None else self.later[rows],
         )
 
 
@@ -95,7 +98,16 @@ def photo_features(
         scans=folder.scans,
         medical=folder.medical,
         notes=folder.notes,
+        later=later_photos(folder),
     )
+
+
+def later_photos(photos: PhotoFolder | PhotoFeatures) -> Bool[Tensor, " n"] | None:
+    """For each photo whether its class is not the first with its name; None where all are."""
+    if isinstance(photos, PhotoFeatures):
+        return photos.later
+    later = torch.tensor([photo.later for photo in photos.photos])
+    return later if later.any() else None
 
 
 def name_texts(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from molyneux.backends.abilities import Matcher
 from molyneux.backends.base import VisionLanguageModel
 from molyneux.datasets.folders import PhotoFolder
-from molyneux.datasets.imagenet import CLASS_NAMES, ClassNames
+from molyneux.datasets.imagenet import CLASS_NAMES, SAME_NAMES, ClassNames, SameNames
 from molyneux.datasets.windows import RESEARCH_ONLY
 from molyneux.errors import ConfigError
 from molyneux.records import (
@@ -27,7 +27,7 @@ from molyneux.records import (
     Scores,
     SharePair,
 )
-from molyneux.tasks.classification.features import PhotoFeatures
+from molyneux.tasks.classification.features import PhotoFeatures, later_photos
 from molyneux.tasks.classification.labels import LabelSet
 from molyneux.tasks.classification.prompts import Ensemble, templates_name
 
@@ -72,6 +72,7 @@ def protocol(
     described: Mapping[str, tuple[str, ...]],
     ensemble: Ensemble,
     class_names: ClassNames,
+    same_names: SameNames = "merged",
 ) -> Protocol:
     """All that is needed to say what the numbers of `model` on these photos mean."""
     photos = [one for one in (known, novel) if one is not None]
@@ -82,6 +83,8 @@ def protocol(
     )
     if notes := tuple(dict.fromkeys(note for one in photos for note in one.notes)):
         said["notes"] = notes
+    if known is not None and later_photos(known) is not None:
+        said["same_names"] = SAME_NAMES[same_names]
     return Protocol(
         prompts=tuple(prompts),
         templates=templates_name(prompts),

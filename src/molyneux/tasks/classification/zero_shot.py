@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from molyneux.arguments import check_texts
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.datasets.folders import PhotoFolder
-from molyneux.datasets.imagenet import ClassNames
+from molyneux.datasets.imagenet import ClassNames, SameNames
 from molyneux.datasets.names import name_key
 from molyneux.datasets.sets import read_set
 from molyneux.errors import ConfigError, ModelError
@@ -24,7 +24,7 @@ from molyneux.records import MistakenPhoto, Opinion, Prediction
 from molyneux.runs.progress import shown
 from molyneux.shapes import Embeddings
 from molyneux.tasks.classification.ensembles import Groups, class_columns, scores_of_columns
-from molyneux.tasks.classification.features import OnStep, PhotoFeatures, name_texts, photo_features
+from molyneux.tasks.classification.features import OnStep, PhotoFeatures, later_photos, name_texts, photo_features
 from molyneux.tasks.classification.labels import LabelSet, label_set, labels_among
 from molyneux.tasks.classification.matches import match_photos
 from molyneux.tasks.classification.metrics import (
@@ -63,6 +63,7 @@ def evaluate(
     described: Mapping[str, str | Sequence[str]] | None = None,
     ensemble: Ensemble = "embeddings",
     class_names: ClassNames = "openai",
+    same_names: SameNames = "merged",
     shared_trunk: bool = False,
     shared_texts: bool = False,
     on_step: OnStep | None = None,
@@ -75,10 +76,11 @@ def evaluate(
     The novel names are the novel folder's classes or, with `concepts`, those: other sub-folders are ignored,
     and a concept without a sub-folder is scored by what it captures among the known photos alone.
     `described` lets texts stand for a name in place of the prompts (what a description achieves without
-    teaching). `class_names` says what WordNet ids are called. For models with embeddings, features computed before
-    (`photo_features`) may take a folder's place; they serve both models. With `shared_trunk` photos' features, with
-    `shared_texts` names' embeddings are computed once, by `model`: right where teaching left the trunk, or the text
-    tower, as it was.
+    teaching). `class_names` says what WordNet ids are called, and `same_names` whether known classes that share a name
+    are one class, or the first of them is the answer for all, as in ImageNet's published numbers. For models with
+    embeddings, features computed before (`photo_features`) may take a folder's place; they serve both models. With
+    `shared_trunk` photos' features, with `shared_texts` names' embeddings are computed once, by `model`: right where
+    teaching left the trunk, or the text tower, as it was.
     A model that judges pairs has no use for these two. Without photos of a kind, what needs them is None.
 
     Raises:
@@ -115,21 +117,21 @@ def evaluate(
                 raise ConfigError(
                     f"{model.name!r} judges pairs, whose scores are averaged: leave the ensemble 'max' out"
                 )
-            after = _matches(model, labels, words, known_photos, novel_photos, on_step)
+            after = _matches(model, labels, words, known_photos, novel_photos, on_step, same_names)
             if isinstance(base, Matcher):
-                before = _matches(base, labels, words, known_photos, novel_photos, on_step)
+                before = _matches(base, labels, words, known_photos, novel_photos, on_step, same_names)
         else:
             encoder = dual_encoder(model, "evaluation")
             seen = _seen(encoder, known_photos, novel_photos, on_step)
             columns = class_columns(encoder, words, ensemble)
-            after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel)
+            after = score_photos(encoder, labels, columns, known=seen.known, novel=seen.novel, same_names=same_names)
             if base is not None:
                 other = dual_encoder(base, "evaluation")
                 if not shared_trunk:
                     seen = _seen(other, known_photos, novel_photos, on_step)
                 if not shared_texts:
                     columns = class_columns(other, words, ensemble)
-                before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel)
+                before = score_photos(other, labels, columns, known=seen.known, novel=seen.novel, same_names=same_names)
 
     return Evaluation(
         model=model.name,
@@ -143,6 +145,7 @@ def evaluate(
             described=texts,
             ensemble=ensemble,
             class_names=class_names,
+            same_names=same_names,
         ),
         before=None if before is None else measure(labels, before),
         after=measure(labels, after),
@@ -169,6 +172,8 @@ class PhotoScores:
     known: Float[Tensor, "k c"] | None = None
     known_labels: Int[Tensor, " k"] | None = None
     """For each photo of a known class, its index among the known names."""
+    known_later: Bool[Tensor, " k"] | None = None
+    """Which of them can never be right, for an earlier class has their class's name; None where all can."""
     novel: Float[Tensor, "p c"] | None = None
     novel_labels: Int[Tensor, " p"] | None = None
     """For each novel photo, its index among the novel names."""
@@ -181,9 +186,10 @@ def score_photos(
     *,
     known: PhotoFeatures | None = None,
     novel: PhotoFeatures | None = None,
+    same_names: SameNames = "merged",
 ) -> PhotoScores:
     """Scores of photos, given as features, for `labels.all`: cosines with one row of `columns` each, or the best of
-    a group's (`class_columns`).
+    a group's (`class_columns`). `same_names` as for `evaluate`.
 
     Raises:
         ModelError: if a score is not a number.
@@ -192,6 +198,7 @@ def score_photos(
     return PhotoScores(
         known=None if known is None else scores_of_columns(model, known.features, groups),
         known_labels=None if known is None else labels_among(known, labels.known),
+        known_later=None if known is None or same_names == "merged" else later_photos(known),
         novel=None if novel is None else scores_of_columns(model, novel.features, groups),
         novel_labels=None if novel is None else labels_among(novel, labels.novel),
     )
@@ -202,9 +209,13 @@ def measure(labels: LabelSet, scores: PhotoScores, *, intervals: bool = True) ->
     count = len(labels.known)
     accuracy, joint, classes = None, None, {}
     if scores.known is not None and scores.known_labels is not None:
-        classes = _class_scores(scores.known[:, :count], scores.known_labels, labels.known)
-        accuracy = top1_accuracy(scores.known[:, :count], scores.known_labels)
-        joint = top1_accuracy(scores.known, scores.known_labels)
+        # no column has this label
+        never = len(labels.all)
+        own = scores.known_labels
+        own = own if scores.known_later is None else own.masked_fill(scores.known_later, never)
+        classes = _class_scores(scores.known[:, :count], scores.known_labels, own, labels.known)
+        accuracy = top1_accuracy(scores.known[:, :count], own)
+        joint = top1_accuracy(scores.known, own)
     return Measurement(
         known_accuracy=accuracy,
         known_accuracy_joint=joint,
@@ -246,6 +257,7 @@ def _matches(
     known: PhotoFolder | PhotoFeatures | None,
     novel: PhotoFolder | PhotoFeatures | None,
     on_step: OnStep | None,
+    same_names: SameNames,
 ) -> PhotoScores:
     def scores(photos: PhotoFolder | PhotoFeatures | None, what: str) -> ScoreMatrix | None:
         if isinstance(photos, PhotoFeatures):
@@ -255,6 +267,7 @@ def _matches(
     return PhotoScores(
         known=scores(known, "known photos"),
         known_labels=None if known is None else labels_among(known, labels.known),
+        known_later=None if known is None or same_names == "merged" else later_photos(known),
         novel=scores(novel, "novel photos"),
         novel_labels=None if novel is None else labels_among(novel, labels.novel),
     )
@@ -264,8 +277,8 @@ def _paths(photos: PhotoFolder | PhotoFeatures) -> tuple[str, ...]:
     return photos.paths if isinstance(photos, PhotoFeatures) else photos.relative_paths
 
 
-def _class_scores(scores: ScoreMatrix, labels: Tensor, names: Sequence[str]) -> dict[str, ClassScores]:
-    right = labels[scores.argmax(dim=1) == labels]
+def _class_scores(scores: ScoreMatrix, labels: Tensor, answers: Tensor, names: Sequence[str]) -> dict[str, ClassScores]:
+    right = labels[scores.argmax(dim=1) == answers]
     hits, photos = (one.bincount(minlength=len(names)).tolist() for one in (right, labels))
     return {
         name: ClassScores(photos=total, accuracy=found / total)

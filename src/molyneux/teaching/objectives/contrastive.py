@@ -1,8 +1,9 @@
 """Contrastive objectives: a dual encoder learns to embed images near their concepts' texts (Eq. 2)."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import final
 
@@ -40,7 +41,8 @@ class ContrastiveObjective(Objective):
         self._temperature = config.temperature or model.temperature
         own = [own_texts(concept, config.texts) for concept in concepts]
         bank = [*prompts, *(NAME_PROMPT.format(concept.name) for concept in concepts)]
-        fixed = model.embed_texts(bank)
+        # read only where it is compared with: a thousand texts take longer than a lesson of the paper's
+        fixed = cache(lambda: model.embed_texts(bank))
         self._texts: _Texts
         if moves_texts(config.update):
             self._texts = _MovingTexts(student, own, bank, config)
@@ -182,10 +184,9 @@ class _Texts(abc.ABC):
 class _FixedTexts(_Texts):
     """Embedded once: the text tower does not move."""
 
-    def __init__(self, own: list[Tensor], bank: Float[Tensor, "m d"]) -> None:
-        self._own = own
+    def __init__(self, own: list[Tensor], bank: Callable[[], Tensor]) -> None:
+        self._own, self._rows = own, bank
         self._captions = None if len(own) == 1 else self._whole(torch.cat(own), _owners_of(own))
-        self._bank = self._whole(bank, _owners_of_prompts(len(bank), len(own)))
 
     @staticmethod
     def _whole(rows: Float[Tensor, "m d"], owners: Int[Tensor, " m"]) -> _Bank:
@@ -200,7 +201,8 @@ class _FixedTexts(_Texts):
 
     def bank(self, generator: Generator) -> _Bank:
         del generator
-        return self._bank
+        rows = self._rows()
+        return self._whole(rows, _owners_of_prompts(len(rows), len(self._own)))
 
 
 @final
@@ -312,12 +314,12 @@ def _hidden(update: Update, images: Sequence[SyntheticImages]) -> tuple[int | No
 
 
 @torch.no_grad()
-def _answers(data: _TrainingData, bank: Tensor, temperature: float) -> Tensor | None:
+def _answers(data: _TrainingData, bank: Callable[[], Tensor], temperature: float) -> Tensor | None:
     """The untaught model's logits over the bank for every replay image."""
     if data.replay is None:
         return None
     embedded = torch.cat([data.embed(part) for part in data.replay.split(32)])
-    return embedded @ bank.T / temperature
+    return embedded @ bank().T / temperature
 
 
 def _choice(count: int, generator: Generator) -> int:
