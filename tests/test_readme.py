@@ -147,23 +147,11 @@ def test_terms_are_defined_before_the_first_number() -> None:
     assert [term for term in DEFINED if f"**{term}**" not in TEXT[: first.start()]] == []
 
 
-def rows(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-
-
 def test_the_readme_has_no_number_that_the_docs_have_not() -> None:
     told = TEXTS["docs/numbers.md"]
     used = re.findall(r"\b0\.\d{2,4}\b", TEXT)
     assert len(used) > 10
     assert [number for number in used if number not in told] == []
-
-
-def test_the_rows_of_the_numbers_are_those_of_the_benchmark() -> None:
-    made = rows(TEXTS["docs/novel-concepts.md"])
-    tables = TEXTS["docs/numbers.md"].split("<!-- numbers: bench/novel_concepts.py -->")[1:]
-    shown = [row for table in tables for row in rows(table.strip().split("\n\n")[0])]
-    assert len(shown) > 30
-    assert [row for row in shown if row not in made] == []
 
 
 def test_the_readme_says_of_its_photos_what_the_models_answered() -> None:

@@ -7,11 +7,11 @@ from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import SHIPPED
 
 METHOD = """\
-@misc{molinaro2024describe,
+@misc{barbano2024describe,
   title  = {If you can describe it, they can see it: Cross-Modal Learning of Visual Concepts
             from Textual Descriptions},
-  author = {Molinaro, Luca and Ciranni, Massimiliano and Aiello, Emanuele and Pastore, Vito Paolo
-            and Grangetto, Marco},
+  author = {Barbano, Carlo Alberto and Molinaro, Luca and Ciranni, Massimiliano and Aiello, Emanuele
+            and Pastore, Vito Paolo and Grangetto, Marco},
   year   = {2024},
   eprint = {2411.15611},
   archivePrefix = {arXiv},
@@ -163,7 +163,7 @@ MEDCLIP = """\
 CLINICAL_BERT = """\
 @inproceedings{alsentzer2019publicly,
   title     = {Publicly Available Clinical {BERT} Embeddings},
-  author    = {Alsentzer, Emily and Murphy, John and Boag, William and Weng, Wei-Hung and Jindi, Di
+  author    = {Alsentzer, Emily and Murphy, John and Boag, William and Weng, Wei-Hung and Jin, Di
                and Naumann, Tristan and McDermott, Matthew},
   booktitle = {Proceedings of the 2nd Clinical Natural Language Processing Workshop},
   pages     = {72--78},
@@ -210,7 +210,7 @@ ROME = """\
 MEMIT = """\
 @inproceedings{meng2023mass,
   title     = {Mass-Editing Memory in a Transformer},
-  author    = {Meng, Kevin and Sharma, Arnab Sen and Andonian, Alex and Belinkov, Yonatan and Bau, David},
+  author    = {Meng, Kevin and Sen Sharma, Arnab and Andonian, Alex and Belinkov, Yonatan and Bau, David},
   booktitle = {International Conference on Learning Representations},
   year      = {2023},
   note      = {Sums of such edits}

@@ -86,7 +86,7 @@ def visit(browser, served):
         context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("request", lambda request: hosts.add(request.url.split("/")[2] if "://" in request.url else ""))
         page.goto(served[0])
         page.wait_for_selector("#teach")

@@ -1,5 +1,6 @@
 """The server as programs see it: what it answers to whom, and twenty requests at once."""
 
+import base64
 import io
 import json
 import re
@@ -66,16 +67,22 @@ def test_of_twenty_requests_at_once_none_is_lost_and_none_mixed_up(served):
     together = Barrier(AT_ONCE)
 
     def one(place):
-        name = f"photo {place}.png"
-        file = uploaded(address, name, photo((10 * place, 0, 0)))
+        file = uploaded(address, f"photo {place}.png", photo((10 * place, 0, 0)))
         together.wait(timeout=60)
-        return asked(address, [file], f"thing {place}, other {place}")
+        return file, asked(address, [file], f"thing {place}, other {place}")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(one, range(AT_ONCE)))
-    for place, answer in enumerate(answers):
+    for place, (_, answer) in enumerate(answers):
         assert re.findall(r'class="m-file">(.*?)<', answer) == [f"photo {place}.png"]
         assert sorted(re.findall(r"</i><span>(.*?)</span>", answer)) == [f"other {place}", f"thing {place}"]
+        (shown,) = re.findall(r'src="data:image/jpeg;base64,(.*?)"', answer)
+        with Image.open(io.BytesIO(base64.b64decode(shown))) as image:
+            assert abs(image.getpixel((16, 16))[0] - 10 * place) < 5
+    # alone, a request is answered as it was among the others
+    for place in (0, 13):
+        file, answer = answers[place]
+        assert asked(address, [file], f"thing {place}, other {place}") == answer
 
 
 def test_the_page_reports_to_nobody_and_has_one_call_for_programs(served):

@@ -253,10 +253,10 @@ def test_there_are_many_number_flags():
 
 
 def test_a_verb_without_what_it_needs(molyneux):
-    check_refused(molyneux("teach", "ring", "--description", "A band."), "--out")
+    check_refused(molyneux("teach", "ring", "--description", "A band."), "teach needs --out", "molyneux teach --help")
     check_refused(molyneux("evaluate", "--model", "tiny"), "nothing to score on")
     check_refused(molyneux("evaluate"), "--model")
-    check_refused(molyneux("nosuch"), "nosuch")
+    check_refused(molyneux("nosuch"), "nosuch", "molyneux --help")
     check_refused(molyneux("report", "nowhere"), "nowhere")
 
 

@@ -88,7 +88,7 @@ def test_evaluate_says_how_its_numbers_came_about(molyneux, photos):
         "7 templates (openai-7)",
         "WordNet",
         "mean of the cosines",
-        "kept: 100.0 %",
+        "known retention: 100.0 %",
         "95 % interval",
         "24 x 24",
     ):

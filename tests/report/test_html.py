@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import molyneux
 from helpers.run_folder import result, scored, text_only
 from molyneux.errors import DataError
 from molyneux.files import slug
@@ -124,6 +125,14 @@ def test_the_file_asks_for_nothing_from_outside(make_run: MakeRun) -> None:
         assert (attributes.get("src") or "data:").startswith("data:image/") or "src" not in attributes
         assert (attributes.get("href") or "#").startswith("#")
         assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_every_page_begins_with_the_shared_head_which_lets_nothing_in() -> None:
+    root = Path(molyneux.__file__).parent
+    pages = [page for page in root.rglob("*.html") if page.parent.name != "app" and page.name != "base.html"]
+    assert len(pages) >= 6
+    assert [page for page in pages if '{% extends "report/base.html" %}' not in page.read_text(encoding="utf-8")] == []
+    assert "default-src 'none'" in (root / "report" / "base.html").read_text(encoding="utf-8")
 
 
 def test_whatever_a_user_writes_is_text_and_nothing_else(make_run: MakeRun) -> None:

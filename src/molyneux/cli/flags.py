@@ -152,8 +152,12 @@ ImagesFrom = Annotated[
 TaughtControl = Annotated[
     Control | None,
     Parameter(
-        help="Teach on a control's images instead. "
-        + " ".join(f"{name}: {kind.phrase}." for name, kind in taught_controls().items())
+        help="Teach a control instead: "
+        + ", or ".join(
+            repr(name) + (f" ({kind.phrase})" if kind.phrase != name else "")
+            for name, kind in taught_controls().items()
+        )
+        + "."
     ),
 ]
 GenerationFlags = Annotated[Generation, Parameter(name="--generation", group=_GENERATION)]

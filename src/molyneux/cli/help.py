@@ -19,7 +19,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "teach": (
         f"molyneux teach okapi {_DESCRIBED} --out runs/okapi",
         "molyneux teach --concepts concepts.yaml --out runs/several --novel photos/new --known photos/old",
-        f"molyneux teach moongate {_DESCRIBED} --base runs/okapi --out runs/both",
+        'molyneux teach moongate --description "A round opening in a garden wall." --base runs/okapi --out runs/both',
     ),
     "recognise": (
         "molyneux recognise photos",

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 
 from molyneux import __version__
 from molyneux.cli.app import app as web_page
@@ -17,7 +17,7 @@ from molyneux.cli.describe import describe
 from molyneux.cli.env import env
 from molyneux.cli.evaluate import evaluate
 from molyneux.cli.flags import presets
-from molyneux.cli.help import PANELS, asked, told
+from molyneux.cli.help import EXAMPLES, PANELS, asked, told
 from molyneux.cli.invert import invert
 from molyneux.cli.list import app as listing
 from molyneux.cli.localise import localise
@@ -89,8 +89,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(asked(list(arguments)), exit_on_error=False, print_error=False)
         told()
-    except (CycloptsError, MolyneuxError) as error:
+    except MolyneuxError as error:
         say(f"error: {error}")
+        return USAGE
+    except CycloptsError as error:
+        verb = arguments[0] if arguments and arguments[0] in EXAMPLES else ""
+        say(f"error: {misused(error, verb)} ({' '.join(filter(None, ('molyneux', verb, '--help')))} shows examples)")
         return USAGE
     except KeyboardInterrupt as interrupt:
         say(f"interrupted{''.join(f'; {reason}' for reason in interrupt.args)}")
@@ -99,6 +103,13 @@ def run(arguments: Sequence[str]) -> int:
         # whoever reads stdout has seen enough; nothing is to be written to it when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def misused(error: CycloptsError, verb: str) -> str:
+    """What is wrong with the flags of a verb."""
+    if isinstance(error, MissingArgumentError) and error.argument is not None and not error.argument.tokens:
+        return f"{verb} needs {error.argument.name}"
+    return str(error)
 
 
 def say(text: str) -> None:

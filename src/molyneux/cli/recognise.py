@@ -31,8 +31,8 @@ def recognise(
     rejected: Annotated[
         float,
         Parameter(
-            help="How readily the model says 'none of these': the share of descriptions of known classes, standing in "
-            "for photos, that it says it of. 0: never."
+            help="How readily the model says 'none of these': to this share of descriptions of known classes, which "
+            "stand in for photos. 0: never."
         ),
     ] = 0.05,
     out: Annotated[

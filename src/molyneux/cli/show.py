@@ -48,7 +48,7 @@ def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
     measured = any(concept["photos"] for concept in scores["concepts"].values())
     if measured:
         table = Table(box=None, pad_edge=False)
-        for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "images"):
+        for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "photos"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
         controls = scores.get("controls", {})
         for name, concept in scores["concepts"].items():
@@ -67,14 +67,14 @@ def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
             )
         console.print(table)
     for key, label in (
-        ("known_accuracy", "known classes right"),
-        ("known_accuracy_joint", "with the new names among them"),
+        ("known_accuracy", "known accuracy"),
+        ("known_accuracy_joint", "known accuracy, with the new names among the answers"),
     ):
         if (written := change(scores[key], percent)) != MISSING:
             measured = True
             console.print(f"{label}: {written}", highlight=False)
     if scores.get("known_retention") is not None:
-        console.print(f"of what was known, kept: {percent(scores['known_retention'])}", highlight=False)
+        console.print(f"known retention: {percent(scores['known_retention'])}", highlight=False)
     measured = measured or bool(scores.get("text_only"))
     if measured and "protocol" in scores:
         said = protocol(scores["protocol"]) if verbose else protocol_line(scores["protocol"])

@@ -32,7 +32,7 @@ def read_chexpert(root: Path, per_class: int = PER_FINDING) -> PhotoFolder:
     Raises:
         DataError: if the list or a radiograph is missing, or a finding has not `per_class` of them.
 
-    Source: Zhang et al. (2021), GLoRIA; the list as PRIOR publishes it.
+    Source: Huang et al. (2021), GLoRIA; the list as PRIOR publishes it.
     """
     root = Path(root)
     path = root / CHEXPERT_LIST

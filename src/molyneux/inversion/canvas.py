@@ -72,7 +72,7 @@ class Pixels(Canvas):
 
 @final
 class Pyramid(Canvas):
-    """A sum of images of sides 1, 2, 4, ... up to the full side, each free (after Fort, 2025, 2502.07753).
+    """A sum of images of sides 1, 2, 4, ... up to the full side, each free (after Fort & Whitaker, 2025, 2502.07753).
 
     Coarse images move many pixels with one step, so that shapes come before texture.
     """

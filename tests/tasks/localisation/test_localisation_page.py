@@ -85,7 +85,8 @@ def test_the_page_holds_its_images_and_shows_controls(tmp_path, scores):
     assert "0.250 (0.150 to 0.350)" in page
     assert "taught on noise" in page
     assert "a pointing share of 0.125" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 def test_the_page_is_drawn_anew_from_its_folder_or_what_is_wrong_is_said(tmp_path, scores):

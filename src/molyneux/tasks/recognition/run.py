@@ -50,8 +50,8 @@ PROBABILITY = {
     False: "the pair's probability of a match as a share of the sum over all names",
 }
 LIMIT = (
-    "a best name that is less probable than the limit is 'none of these'. The limit is set from texts alone: of "
-    "descriptions of known classes, which stand in for photos, {share:g} of 100 get no name that is as probable"
+    "where the best name is less probable than the limit, the answer is 'none of these'. The limit is set from texts "
+    "alone: it refuses {share:g} % of the descriptions of known classes, which stand in for photos"
 )
 KEPT = 100
 """Texts from which on their embeddings are kept in the cache."""
