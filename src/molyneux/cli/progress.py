@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from molyneux.runs.options import Progress
 from molyneux.runs.progress import bars, taken
 
-_WORTH_SAYING = 10.0
-"""Seconds."""
+_WORTH_SAYING, _LONG = 10.0, 60.0
+"""Seconds: said with a line, and worth a line."""
 
 
 @contextmanager
@@ -27,22 +27,22 @@ def progress(quiet: bool) -> Iterator[Progress | None]:
 
 
 def plain_lines(write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
-    """Write a line for the first step and each new quarter of each thing, with the time left where it is long."""
+    """Write a line for the first step and each new quarter of each thing.
+
+    A long wait is told, too: with these lines, and as soon as the second step shows it.
+    """
     written: dict[str, int] = {}
     first: dict[str, tuple[int, float]] = {}
-    last = clock()
+    second: set[str] = set()
 
     def on_step(what: str, done: int, total: int) -> None:
-        nonlocal last
-        before, last = last, clock()
+        # before the first step a model may be loaded, or an earlier run have done a part
+        begun, since = first.setdefault(what, (done, clock()))
+        left = (clock() - since) / (done - begun) * (total - done) if done > begun else 0.0
         quarter = 4 * done // max(total, 1)
-        if what in first:
-            begun, since = first[what]
-        else:  # what is done already may be an earlier run's
-            begun, since = (0 if quarter == 0 else done), before
-            first[what] = done, last
-        left = (last - since) / (done - begun) * (total - done) if done > begun else 0.0
-        if quarter != written.get(what, 0) or what not in written:
+        long = done > begun and what not in second and left >= _LONG
+        second.update([what] if done > begun else [])
+        if quarter != written.get(what, 0) or what not in written or long:
             written[what] = quarter
             write(f"{what}: {done} of {total}" + (f", about {waiting(left)} left" if left >= _WORTH_SAYING else ""))
 
