@@ -45,6 +45,8 @@ from molyneux.teaching.objectives.base import Lesson
 from molyneux.teaching.objectives.edit import edits_of
 from molyneux.teaching.objectives.losses import bank_loss
 
+pytestmark = pytest.mark.usefixtures("foreign_folders")
+
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet"]
 RING = Concept("ring", "a circle with a round hole.")
 KNOWN = ["cross", "bar", "photo"]

@@ -20,6 +20,8 @@ from molyneux.backends.hugging_face_towers import blocks_of, patch_inputs
 from molyneux.backends.load import load
 from molyneux.errors import ModelError
 
+pytestmark = pytest.mark.usefixtures("foreign_folders")
+
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet"]
 
 

@@ -28,6 +28,8 @@ from molyneux.concepts import Concept
 from molyneux.errors import ModelError
 from molyneux.files import sha256
 
+pytestmark = pytest.mark.usefixtures("foreign_folders")
+
 TEXTS = ["a ring.", "a dark mass on the lung", "two bars that meet, in a chest x-ray."]
 RING = Concept("ring", "A circle with a hole.")
 VARIANTS = pytest.mark.parametrize("kind", sorted(FAMILIES))

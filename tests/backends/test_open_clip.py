@@ -13,6 +13,8 @@ from molyneux.backends.open_clip import CONFIG, WEIGHTS, OpenClipModel, build, l
 from molyneux.errors import ModelError
 from molyneux.teaching.interpolate import interpolate
 
+pytestmark = pytest.mark.usefixtures("foreign_folders")
+
 TEXTS = ["a ring.", "a circle with a hole", "two dark bars that meet in a round hole."]
 DESCRIPTION = {
     "model_cfg": {

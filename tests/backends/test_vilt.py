@@ -26,6 +26,8 @@ from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.invert import invert, invert_each
 from molyneux.teaching.interpolate import interpolate
 
+pytestmark = pytest.mark.usefixtures("foreign_folders")
+
 TEXTS = ["a ring.", "a dark mass on the lung", "two bars that meet, in a photo."]
 RING = Concept("ring", ("A circle with a hole.", "Round."))
 DECODER, WORDS = "mlm_score.decoder.weight", "vilt.embeddings.text_embeddings.word_embeddings.weight"

@@ -239,7 +239,7 @@ def test_no_error_quotes_what_identifies_a_person(tmp_path, monkeypatch):
 def test_without_the_libraries_the_extra_is_named(tmp_path, monkeypatch):
     path = write_dicom(tmp_path / "a.dcm", GREYS)
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
-    with pytest.raises(DataError, match=r"install molyneux\[medical\]"):
+    with pytest.raises(DataError, match=r"install 'molyneux\[medical\]'"):
         read_photo(path)
 
 
