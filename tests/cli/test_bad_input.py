@@ -168,7 +168,7 @@ def test_corrupted_weights(molyneux, tmp_path, monkeypatch, photos):
     weights = tmp_path / "model" / "open_clip_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     ended = molyneux("evaluate", "--model", tmp_path / "model", "--known", photos / "known", "--quiet")
-    check_refused(ended, "open_clip_model.safetensors cannot be read")
+    check_refused(ended, "open_clip_model.safetensors is not what was saved")
 
 
 def test_a_name_beyond_the_limit_is_met_before_the_photos_are_read(molyneux, tmp_path, photos):
