@@ -43,7 +43,7 @@ def test_an_invented_control_is_run_scored_and_told_of(found):
     assert found["control"] == [0.5]
     assert "Taught on plain grey" in found["report"]
     assert "The same teaching on plain grey" in found["report"]
-    assert "grey: plain grey." in found["help"]
+    assert "'grey' (plain grey)" in found["help"]
     assert "--control.grey FOLDER" not in found["help"]  # of other verbs
 
 
