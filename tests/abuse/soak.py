@@ -67,7 +67,7 @@ def main() -> int:
         for name, (what, command) in commands.items():
             found = []
             for count in sizes[what]:
-                ended = run([part.format(count) for part in command], root)
+                ended = run([*(part.format(count) for part in command), "--long-text", "truncate"], root)
                 found.append(ended)
                 row = f"| {name} | {count:,} {what} | {ended.seconds:.0f} | {ended.peak:,.0f} | {ended.silent:.1f} |"
                 print(row, flush=True)
