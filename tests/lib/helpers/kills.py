@@ -104,10 +104,11 @@ def _without(*keys: str) -> Callable[[bytes], bytes]:
 
 
 def _page(content: bytes) -> bytes:
-    """A report without durations, and without the chart of them."""
+    """A report without durations, and without the chart of them and its legend."""
     text = content.decode()
     text = re.sub(r'<svg[^>]*aria-label="Where the time went.*?</svg>', "", text, flags=re.DOTALL)
-    return re.sub(r"[0-9.,]+\s*(ms|s|min|h)\b", "TIME", text).encode()
+    text = re.sub(r"[0-9.,]+\s*(ms|s|min|h)\b", "TIME", text)
+    return re.sub(r'<span><i class="shade-\d"></i>[^<]*TIME</span>\s*', "", text).encode()
 
 
 def _digests(content: bytes) -> bytes:
@@ -214,8 +215,11 @@ def points(found: Whole, count: int, seed: int) -> list[tuple[Point, ...]]:
             one = Point(how, event=events[place])
         else:
             one = Point(how, share=round(chance.uniform(0.05, 0.95), 2))
-        again = (Point(SIGNALS[place % len(SIGNALS)], event=chance.randrange(1, found.ended.events + 1)),)
-        chosen.append((one, *(again if place % 4 == 3 else ())))
+        twice = place % 4 == 3 and found.ended.events
+        again = (
+            [Point(SIGNALS[place % len(SIGNALS)], event=chance.randrange(1, found.ended.events + 1))] if twice else []
+        )
+        chosen.append((one, *again))
     return chosen
 
 
