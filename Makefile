@@ -5,6 +5,7 @@
 # make package sdist and wheel, checked, and the wheel tried where nothing else of the repository is
 # make abuse   thousands of bad inputs over all verbs, and what became of each (minutes)
 # make kills   every verb killed at seeded points and repeated, and bits flipped in what it keeps (minutes)
+# make soak    5,000 photos and 300 concepts: time, memory, and the longest silence (minutes)
 # make bench   the numbers of the docs (long)
 # make ... PYTHON=python3.12    the same with that Python, in a virtual environment of its own, .venv-3.12
 
@@ -33,7 +34,7 @@ export MALLOC_TRIM_THRESHOLD_ := 4294967296
 export MALLOC_TOP_PAD_ := 67108864
 TEST := $(BIN)/pytest
 
-.PHONY: help install demo test check style docs package abuse kills bench
+.PHONY: help install demo test check style docs package abuse kills soak bench
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -76,6 +77,9 @@ abuse: install
 kills: install
 	@PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/kills.py
 	@PYTHONPATH=src:tests/lib $(BIN)/python tests/abuse/flips.py
+
+soak: install
+	@PYTHONPATH=src $(BIN)/python tests/abuse/soak.py --model tiny:clip
 
 bench: install
 	@$(BIN)/python bench/novel_concepts.py

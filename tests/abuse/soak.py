@@ -25,6 +25,7 @@ from molyneux.datasets.toy import SHAPES, draw_shapes
 SILENCE = 10.0
 """Seconds; loading a model and its libraries takes about five of them."""
 SIZE = 160
+LONG = ("--long-text", "truncate")
 
 
 class Ended(NamedTuple):
@@ -56,18 +57,16 @@ def main() -> int:
         photos, flat, many = "photos{}", "photos{}/flat", f"run{asked.concepts}"
         commands = {
             "teach": ("concepts", ["teach", "--concepts", "concepts{}.json", "--model", asked.model, "--out", "run{}"]),
-            "recognise": ("photos", ["recognise", flat, "--model", many, "--base", asked.model, "--out", "{}.html"]),
+            "recognise": ("photos", ["recognise", flat, "--model", many, "--base", asked.model]),
             "evaluate": ("photos", ["evaluate", "--model", many, "--base", asked.model, "--known", photos + "/known"]),
         }
         print("| command | | seconds | peak MiB | longest silence, s |\n|---|---|---|---|---|")
-        run(
-            [*commands["teach"][1][:2], f"concepts{sizes['concepts'][0]}.json", "--model", asked.model, "--out", "a"],
-            root,
-        )
+        first = commands["teach"][1]
+        run([*first[:-1], "warm", *LONG], root, sizes["concepts"][0])
         for name, (what, command) in commands.items():
             found = []
             for count in sizes[what]:
-                ended = run([*(part.format(count) for part in command), "--long-text", "truncate"], root)
+                ended = run([*command, *LONG], root, count)
                 found.append(ended)
                 row = f"| {name} | {count:,} {what} | {ended.seconds:.0f} | {ended.peak:,.0f} | {ended.silent:.1f} |"
                 print(row, flush=True)
@@ -103,13 +102,14 @@ def write_concepts(path: Path, count: int) -> None:
     path.write_text(json.dumps({f"vorpal{index:03}": one for index, one in enumerate(looks)}), encoding="utf-8")
 
 
-def run(command: list[str], root: Path) -> Ended:
-    """Run one command and watch it."""
+def run(command: list[str], root: Path, count: int) -> Ended:
+    """Run one command, with `count` where it has {}, and watch it."""
+    arguments = [part.format(count) for part in command]
     terminal, end = pty.openpty()
     started = time.monotonic()
     with (root / "printed").open("wb") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "molyneux.cli", *command], cwd=root, stdout=printed, stderr=end
+            [sys.executable, "-m", "molyneux.cli", *arguments], cwd=root, stdout=printed, stderr=end
         )
     os.close(end)
     peak = silent = 0.0

@@ -237,7 +237,8 @@ def killed(job: Job, root: Path, found: Whole, when: tuple[Point, ...]) -> Outco
 def flipped(job: Job, root: Path, found: Whole, chance: random.Random) -> tuple[Outcome, str]:
     """Kill the command, flip a bit of a file that it kept in its folder or the cache, and repeat it to its end.
 
-    That the file was made again is told in the notes of `environment.json`, which may differ for that.
+    That the file was made again is told in the notes of `environment.json` and, from there, in the report: both may
+    differ for that. All else that the report is drawn from is compared.
     """
     _fresh(root)
     point = Point(signal.SIGKILL, event=chance.randrange(1, found.ended.events + 1))
@@ -252,7 +253,8 @@ def flipped(job: Job, root: Path, found: Whole, chance: random.Random) -> tuple[
     content[place] ^= 1 << chance.randrange(8)
     path.write_bytes(content)
     outcome = judged(job, root, found, (point,), run(job.arguments, root))
-    if outcome.differs == ["out/run/environment.json"] and "not as it was left" in _notes(root):
+    told = {"out/run/environment.json", "out/run/report.html"}
+    if outcome.differs and told.issuperset(outcome.differs) and "not as it was left" in _notes(root):
         outcome.kind = "equal"
     if outcome.kind == "refused" and not re.fullmatch(r"molyneux: error: .+\n", outcome.said):
         outcome.kind = "unclear"
