@@ -241,7 +241,7 @@ def flipped(job: Job, root: Path, found: Whole, chance: random.Random) -> tuple[
     differ for that. All else that the report is drawn from is compared.
     """
     _fresh(root)
-    point = Point(signal.SIGKILL, event=chance.randrange(1, found.ended.events + 1))
+    point = Point(signal.SIGKILL, event=chance.randrange(1, max(found.ended.events, 1) + 1))
     run(job.arguments, root, point)
     kept = [path for part in ("out/run", "out/rows", KEPT) for path in sorted((root / part).rglob("*"))]
     kept = [path for path in kept if path.is_file() and path.stat().st_size]
