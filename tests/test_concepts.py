@@ -108,7 +108,8 @@ def test_json_and_yaml_say_the_same(tmp_path):
         (".json", "{}", "no concept given"),
         (".json", '{"a": "Round."', "is not valid "),
         (".yaml", "a: [", "is not valid "),
-        (".json", '{"": "Round."}', "name is empty"),
+        (".json", '{"": "Round."}', "a name is empty, that of 'Round.'"),
+        (".yaml", "' ': Round.\n", "a name is empty, that of 'Round.'"),
         (".json", '{"../a": "Round."}', "contains '/'"),
     ],
 )

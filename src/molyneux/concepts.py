@@ -116,6 +116,8 @@ def _entry(path: Path, name: object, entry: object) -> tuple[str, tuple[str, ...
         entry = entry.get("descriptions", ())
     if not isinstance(name, str) or not isinstance(entry, str | list) or not all(isinstance(e, str) for e in entry):
         raise ConceptError(f"{path}: expected text or a list of texts for {shown(name)}, got {shown(entry)}")
+    if not name.strip():
+        raise ConceptError(f"{path}: a name is empty, that of {shown(entry)}: expected a word such as 'moongate'")
     return name, (entry,) if isinstance(entry, str) else tuple(entry)
 
 

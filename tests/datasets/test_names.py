@@ -37,6 +37,7 @@ def test_a_file_gives_its_lines_without_space_and_empty_ones(tmp_path):
         (b"\n \n", "holds no names"),
         (b"okapi\ntench\nOkapi\n", "'Okapi' stands on line 1 and on line 3"),
         (b"\xff\xfe\x00", "cannot read the names"),
+        (b"okapi\n" + 501 * b"x", "line 2 of .* has 501 characters: expected a name of at most 500"),
     ],
 )
 def test_a_file_that_is_no_list_is_refused_in_one_line(tmp_path, content, message):

@@ -181,10 +181,15 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(tmp_path):
         settings_for(out, "ring", model=None)
     with pytest.raises(ConfigError, match="go together"):
         settings_for(out, "ring", endpoint_model="m")
+    with pytest.raises(ConfigError, match="--device is for a local model"):
+        settings_for(out, "ring", model=None, endpoint="http://127.0.0.1:1", endpoint_model="m", device="cpu")
     with pytest.raises(ConfigError, match="attempts is 0"):
         settings_for(out, "ring", attempts=0)
     with pytest.raises(ConceptError, match="nothing to describe"):
         describe(settings_for(out))
+    (tmp_path / "c.json").write_text('{"": "Round."}')
+    with pytest.raises(ConceptError, match="a name is empty"):
+        describe(settings_for(tmp_path / "c.json", "ring"))
     for name in (" ", "a\x00b", "x" * 101):
         with pytest.raises(ConceptError, match="cannot be used"):
             describe(settings_for(out, name))

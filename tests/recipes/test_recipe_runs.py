@@ -14,11 +14,14 @@ import molyneux
 from helpers.command import Command
 from helpers.runs import Counter, Killed
 from molyneux.datasets.toy import draw_shapes, write_folder
+from molyneux.digests import write_digests
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
 from molyneux.images.sources import STAND_IN
 from molyneux.recipes.run import RecipeSettings, run_recipe
 from molyneux.recipes.schema import BASELINE, Recipe, merged, recipe_names
 from molyneux.recipes.table import MEAN
+from molyneux.recipes.tasks import finished_scores
+from molyneux.records import SCORES
 
 RECIPE = {
     "paper": "no table",
@@ -406,3 +409,31 @@ def _until(mark: str):
             raise KeyboardInterrupt
 
     return on_step
+
+
+def test_a_part_that_ended_is_read_unless_a_file_of_it_was_damaged(tmp_path):
+    kept = tmp_path / "part"
+    (kept / "gallery").mkdir(parents=True)
+    assert finished_scores(kept) is None
+    (kept / SCORES).write_text("{}")
+    picture = kept / "gallery" / "0.png"
+    picture.write_bytes(b"whole")
+    write_digests(kept)
+    assert finished_scores(kept) == kept / SCORES
+    picture.write_bytes(b"whomp")
+    assert finished_scores(kept) is None
+    assert not kept.exists()
+
+
+def test_a_damaged_page_of_an_unfinished_recipe_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("molyneux.recipes.run.plot", lambda *_: None)
+    settings = RecipeSettings(recipe=Recipe.read("paper/figure-9"), out=tmp_path / "run", miniature=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(settings, on_step=_until("[2/"))
+    (page,) = settings.out.glob("reports/*/report.html")
+    whole = page.read_bytes()
+    page.write_bytes(whole[:-1])
+    run_recipe(settings)
+    assert page.read_bytes() == whole
+    (note,) = json.loads((settings.out / "environment.json").read_text())["notes"]
+    assert note.endswith("report.html is not as it was left")

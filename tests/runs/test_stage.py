@@ -88,6 +88,24 @@ def test_a_stage_that_was_cut_starts_again(tmp_path):
     assert StageFolder(tmp_path).is_finished(stage(cut))
 
 
+def test_a_stage_goes_on_from_the_files_that_it_continues_unless_they_were_finished_and_damaged(tmp_path):
+    seen = []
+
+    def write() -> None:
+        seen.append((tmp_path / "a.txt").exists())
+        write_text(tmp_path / "a.txt", "a")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    stage = Stage(name="write", inputs={}, files=("a.txt",), make=write, continued=("a.txt",))
+    with pytest.raises(KeyboardInterrupt):
+        StageFolder(tmp_path).run([stage])
+    StageFolder(tmp_path).run([stage])
+    (tmp_path / "a.txt").write_text("b")
+    StageFolder(tmp_path).run([stage])
+    assert seen == [False, True, False]
+
+
 def test_a_record_that_cannot_be_read_counts_for_nothing(tmp_path):
     work = Work(tmp_path)
     StageFolder(tmp_path).run(work.stages())

@@ -33,7 +33,7 @@ def describe(
     attempts: Annotated[int, Parameter(help="How often to ask, in all, where a description uses the name.")] = 5,
     longest: Annotated[int, Parameter(help="Tokens of a description, at most.")] = 200,
     seed: Annotated[int, Parameter(help="Decides what a local model writes, and an endpoint's, if it minds.")] = 0,
-    device: Annotated[str, Parameter(help="Where a local model computes.")] = "cpu",
+    device: Annotated[str | None, Parameter(help="Where a local model computes: 'cpu' unless given.")] = None,
     as_json: flags.AsJson = False,
     quiet: flags.Quiet = False,
 ) -> None:

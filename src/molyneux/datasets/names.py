@@ -10,6 +10,9 @@ from molyneux.foreign import read_text
 
 IMAGENET = "imagenet-1k"
 
+LONGEST = 500
+"""Characters of a name that is chosen from; ImageNet's longest, all synonyms of a class, has about 120."""
+
 
 def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]:
     """ImageNet's 1,000 names for 'imagenet-1k', of the set `class_names`, else a text file's, one name a line.
@@ -17,7 +20,7 @@ def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]
     Surrounding space and empty lines do not count. ImageNet's own list names two classes twice.
 
     Raises:
-        DataError: if the file cannot be read, holds no name, or holds one twice (in whatever case).
+        DataError: if the file cannot be read, holds no name, holds one twice (in whatever case), or one is too long.
 
     >>> read_names("imagenet-1k")[0]
     'tench'
@@ -38,10 +41,21 @@ def read_names(spec: str, class_names: ClassNames = "openai") -> tuple[str, ...]
         earlier = seen.setdefault(name_key(name), number)
         if earlier != number:
             raise DataError(f"{path}: {name!r} stands on line {earlier} and on line {number}: remove one of them")
-        names.append(name)
+        names.append(checked_name(name, f"line {number} of {path}"))
     if not names:
         raise DataError(f"{path} holds no names: expected one name a line")
     return tuple(names)
+
+
+def checked_name(name: str, where: str) -> str:
+    """The name as it is.
+
+    Raises:
+        DataError: if it has more than `LONGEST` characters.
+    """
+    if len(name) > LONGEST:
+        raise DataError(f"{where} has {len(name):,} characters: expected a name of at most {LONGEST}")
+    return name
 
 
 def name_key(name: str) -> str:

@@ -45,12 +45,15 @@ class DescribeSettings:
     longest: int = 200
     """Tokens of a description."""
     seed: int = 0
-    device: str = "cpu"
+    device: str | None = None
+    """Of a local model: 'cpu' if None."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if (self.model is None) == (self.endpoint is None):
             raise ConfigError("a language model is needed: give one of --model and --endpoint")
+        if self.endpoint is not None and self.device is not None:
+            raise ConfigError("--device is for a local model: leave it out, or give --model instead of --endpoint")
         if (self.endpoint is None) != (self.endpoint_model is None):
             raise ConfigError("--endpoint and --endpoint-model go together: give both, or neither")
         for name in ("attempts", "longest"):
@@ -197,7 +200,7 @@ def _writer(settings: DescribeSettings) -> Writer:
     if settings.endpoint is not None and settings.endpoint_model is not None:
         return endpoint_writer(settings.endpoint, settings.endpoint_model, longest=settings.longest)
     assert settings.model is not None
-    return local_writer(settings.model, device=settings.device, longest=settings.longest)
+    return local_writer(settings.model, device=settings.device or "cpu", longest=settings.longest)
 
 
 def _header(settings: DescribeSettings) -> str:

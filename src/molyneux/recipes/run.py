@@ -190,6 +190,7 @@ class RecipeRun:
                 inputs=case.inputs,
                 files=run_files(case),
                 make=partial(self.score, case, self._told(place)),
+                continued=(f"{REPORTS}/{case.key}",),
             )
             for place, case in enumerate(self.cases, start=1)
         ]
@@ -262,7 +263,7 @@ class RecipeRun:
 def run_files(case: ScoredCase) -> tuple[str, ...]:
     """What a case's stage leaves."""
     kept = (f"{MODELS}/{case.key}",) if case.experiment.keep and case.experiment.teaches else ()
-    return (f"{STAGES}/{case.key}.json", *kept)
+    return (f"{STAGES}/{case.key}.json", f"{REPORTS}/{case.key}", *kept)
 
 
 def said_of(settings: RecipeSettings) -> tuple[str, ...]:

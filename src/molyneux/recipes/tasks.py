@@ -17,6 +17,7 @@ from molyneux.datasets.names import name_key, without
 from molyneux.datasets.photos import check_headers, checked
 from molyneux.datasets.segmented import READERS, read_marked
 from molyneux.datasets.sets import data_set, named_set, read_set
+from molyneux.digests import check_digests
 from molyneux.errors import DataError
 from molyneux.recipes.cost import cost
 from molyneux.recipes.pages import PAGE, show_likeness
@@ -24,6 +25,7 @@ from molyneux.recipes.schema import Captioning, Classification, Cost, Experiment
 from molyneux.records import SCORES, read_record
 from molyneux.runs.folder import is_unfinished
 from molyneux.runs.options import Progress
+from molyneux.runs.stage import remove
 from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.captioning.record import CaptionResult
 from molyneux.tasks.captioning.run import CaptionSettings, caption_folder, caption_photos
@@ -240,10 +242,22 @@ def _captioning_beside(
         samples=task.samples,
         running=asked.running,
     )
-    finished = place.kept / SCORES
-    if finished.is_file() and not is_unfinished(place.kept):
+    finished = finished_scores(place.kept)
+    if finished is not None:
         return read_record(CaptionResult, finished).as_dict()
     return caption_folder(settings, on_step=on_step).as_dict()
+
+
+def finished_scores(kept: Path) -> Path | None:
+    """The scores of a finished run in `kept`; None where there is none. One whose files were damaged is removed."""
+    if not (kept / SCORES).is_file() or is_unfinished(kept):
+        return None
+    try:
+        check_digests(kept)
+    except DataError:
+        remove(kept)
+        return None
+    return kept / SCORES
 
 
 def scored_texts(experiment: Experiment, concepts: Sequence[Concept], data: Data) -> list[str]:
@@ -324,8 +338,8 @@ def _localisation(
         base=experiment.model if experiment.compared else None,
         running=asked.running,
     )
-    finished = place.kept / SCORES
-    if finished.is_file() and not is_unfinished(place.kept):
+    finished = finished_scores(place.kept)
+    if finished is not None:
         return read_record(LocaliseResult, finished).as_dict()
     return localise_set(settings, on_step=on_step).as_dict()
 

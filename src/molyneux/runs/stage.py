@@ -29,6 +29,8 @@ class Stage:
     """The files and folders that it leaves, relative to the run's folder."""
     make: Callable[[], object]
     """Writes them."""
+    continued: tuple[str, ...] = ()
+    """Those of the files from which an interrupted stage goes on."""
 
     @property
     def kind(self) -> str:
@@ -40,8 +42,9 @@ class StageFolder:
     """A folder that stages leave their files in, with a record of each finished stage.
 
     A record holds a digest of the stage's inputs and the SHA-256 of each file that it left. A stage is skipped where
-    its record and its files say the same. Otherwise its files are removed and it is made; so a stage that was
-    interrupted starts again, from whatever checkpoint its own work keeps in `work`.
+    its record and its files say the same. Otherwise its files are removed and it is made. So a stage that was
+    interrupted starts again, from whatever checkpoint its own work keeps in `work`, or from the files that it
+    continues.
     """
 
     def __init__(self, root: Path, on_step: Progress | None = None) -> None:
@@ -88,7 +91,8 @@ class StageFolder:
         if kept is not None:
             changed = min(path for path in kept.keys() | present.keys() if kept.get(path) != present.get(path))
             self.note(f"{stage.name} is made again: {changed} is not as it was left")
-        for path in (self._record(stage), *(self.root / name for name in stage.files)):
+        going_on = () if kept is not None else stage.continued
+        for path in (self._record(stage), *(self.root / name for name in stage.files if name not in going_on)):
             remove(path)
         stage.make()
         left = self._present(stage)

@@ -159,6 +159,8 @@ def test_names_are_checked():
     for none in ([], [" "]):
         with pytest.raises(ConfigError, match="no name to choose from"):
             ConvModel().recognise(photo, none)
+    with pytest.raises(DataError, match="has 100,000 characters: expected a name of at most 500"):
+        ConvModel().recognise(photo, ["x" * 100_000, "ring"])
     with pytest.raises(ConfigError, match="top is 0"):
         ConvModel().recognise(photo, NAMES, top=0)
     with pytest.raises(ConfigError, match="less than 1"):

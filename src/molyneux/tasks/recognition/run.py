@@ -17,7 +17,7 @@ from molyneux.backends.load import load
 from molyneux.backends.options import Running
 from molyneux.datasets.folders import WHOLE, flat_left_out, left_out_notes
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
-from molyneux.datasets.names import IMAGENET, name_key, read_names, without
+from molyneux.datasets.names import IMAGENET, checked_name, name_key, read_names, without
 from molyneux.datasets.photos import dark_note, square
 from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
@@ -287,7 +287,8 @@ def _names(model: VisionLanguageModel, names: Sequence[str] | None, class_names:
     if names is None:
         taught = [concept.name for concept in model.concepts]
         return (*without(imagenet_names(class_names), taught), *taught)
-    found = tuple(" ".join(name.split()) for name in ([names] if isinstance(names, str) else names))
+    given = [names] if isinstance(names, str) else names
+    found = tuple(checked_name(" ".join(name.split()), f"the name {name!r:.20}…") for name in given)
     if not found or not all(found):
         raise ConfigError("no name to choose from: give at least one, or leave the names out for all that are known")
     strange = next((name for name in found if not name.isprintable()), None)
