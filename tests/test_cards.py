@@ -27,8 +27,8 @@ def test_a_card_has_the_numbers_the_price_the_controls_and_the_citation(tmp_path
     scores = result(["okapi"])
     text = card(lineage(), settings, scores)
     one = scores.concepts["okapi"].target_recall
-    assert f"| okapi | recognised | {100 * one.before:.1f} % | {100 * one.after:.1f} % |" in text
-    assert "known photos mistaken for it" in text
+    assert f"| okapi | target recall | {100 * one.before:.1f} % | {100 * one.after:.1f} % |" in text
+    assert "| okapi | false positives |" in text
     noise = scores.controls["noise"]["okapi"].target_recall.after
     assert f"control: the same lesson on noise |  | {100 * noise:.1f} % |" in text
     assert "known accuracy" in text

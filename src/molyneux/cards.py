@@ -169,9 +169,9 @@ def _numbers(scores: TeachResult | None) -> Iterator[str]:
         yield (
             f"## Numbers\n\n{table}\n\nOn {counts.novel_photos} {kind} of new and {counts.known_photos} of known "
             f"classes, among {counts.known_names} known names; prompts: {len(protocol.prompts)}; score: "
-            f"{protocol.score}; {protocol.preprocessing}. Gain: the share of a concept's photos that it wins. Price: "
-            "the known accuracy that is lost, and the known photos that are mistaken for it. What a control reaches, "
-            "the description did not teach."
+            f"{protocol.score}; {protocol.preprocessing}. Target recall: the share of a concept's photos "
+            "whose best name is its own. False positives: the share of known photos whose best name is its own. What a "
+            "control reaches, the description did not teach."
         )
     else:
         yield "## Numbers\n\nIt was not measured on photos. `molyneux evaluate` does that."
@@ -185,8 +185,8 @@ def _numbers(scores: TeachResult | None) -> Iterator[str]:
 
 
 def _rows(name: str, found: ConceptResult, controls: Mapping[str, Mapping[str, ConceptResult]]) -> list[str]:
-    rows = _line(plain(name), "recognised", found.target_recall)
-    rows += _line(plain(name), "known photos mistaken for it", found.false_positive_rate)
+    rows = _line(plain(name), "target recall", found.target_recall)
+    rows += _line(plain(name), "false positives", found.false_positive_rate)
     for control, others in controls.items():
         if name in others:
             label = f"control: {_CONTROLS.get(control, control)}"

@@ -102,6 +102,8 @@ def scene(root: Path) -> None:
     write_folder(root / "wnids", {one: draw_shapes(one, 3, 24, seed=8) for one in ("circle", "square", "ring")})
     for kind, wnid in (("circle", "n02012849"), ("square", "n03126707"), ("ring", "n01440764")):
         (root / "wnids" / kind).rename(root / "wnids" / wnid)
+    missiles = {"n03773504": draw_shapes("ring", 3, 24, seed=9), "n04008634": draw_shapes("cross", 3, 24, seed=9)}
+    write_folder(root / "missiles", missiles)
     chance = torch.Generator().manual_seed(0)
     for index in range(3):
         values = torch.randint(0, 4000, (2, 30, 30), generator=chance).numpy()
@@ -393,6 +395,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--per-class": Case(True),
         "--predictions": Case(True, {"--predictions": False}),
         "--class-names": Case("wordnet", {"--novel": "wnids", "--names": False, "--known": False}),
+        "--same-names": Case("index", {"--known": "missiles", "--names": False}),
         "--templates": Case("templates.txt"),
         "--ensemble": Case("max", {"--templates": "templates.txt"}),
         "--descriptions": Case("described.json"),

@@ -67,7 +67,7 @@ def test_evaluate_without_a_base_tells_of_after_alone(molyneux, photos):
 
 def test_people_get_a_table_and_the_report(molyneux, tmp_path, photos):
     ended = molyneux("teach", *RING, "--out", tmp_path / "run", *scoring(photos))
-    assert "recognised" in ended.out
+    assert "target recall" in ended.out
     assert "ring" in ended.out
     assert ended.out.splitlines()[-2:] == [
         f"report: {tmp_path / 'run' / 'report.html'}",

@@ -348,7 +348,7 @@ def test_known_photos_that_are_mistaken_are_kept_one_by_one(tmp_path, photos):
         names = ("circle", "square", "triangle", "cross")
         assert model.recognise(photos / "known" / one.path, names)[0].name == "cross"
         assert (out / one.thumbnail).is_file()
-    assert "Mistaken for it" in (out / "report.html").read_text()
+    assert "False positives" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("content", ["[]", '{"a": 1}', "{"])
@@ -365,7 +365,7 @@ def test_the_taught_folder_says_what_it_is(tmp_path, photos, monkeypatch):
     out = teach_concepts(settings_for(tmp_path / "run", photos, model="tiny:clip", concepts=(CROSS,)))
     text = (out / "model" / "README.md").read_text()
     recall = scores_of(out)["concepts"]["cross"]["target_recall"]
-    assert f"| cross | recognised | {100 * recall['before']:.1f} % | {100 * recall['after']:.1f} % |" in text
+    assert f"| cross | target recall | {100 * recall['before']:.1f} % | {100 * recall['after']:.1f} % |" in text
     assert "A plus sign." in text
     again = load_real(out / "model")
     assert (again.concepts, again.base) == ((CROSS,), "tiny:clip")

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
 from molyneux.cli.show import print_classes, print_json, print_next, print_predictions, print_scores
+from molyneux.datasets.imagenet import SameNames
 
 
 def evaluate(
@@ -16,6 +17,13 @@ def evaluate(
     novel: flags.Novel = None,
     known: flags.Known = None,
     names: flags.Names = None,
+    same_names: Annotated[
+        SameNames,
+        Parameter(
+            help="ImageNet's classes that share a name: 'merged' is one class of both; 'index' counts the first alone "
+            "as the answer, as published numbers do."
+        ),
+    ] = "merged",
     per_class: Annotated[bool, Parameter(negative=(), help="Known accuracy class by class, too.")] = False,
     predictions: Annotated[
         bool, Parameter(negative=(), help="The three best names of every photo of the new concepts, too.")
@@ -37,6 +45,7 @@ def evaluate(
         novel=novel,
         known=known,
         names=names,
+        same_names=same_names,
         prompt_config=prompt_config,
         window=window,
         texts=texts,

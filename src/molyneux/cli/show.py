@@ -48,7 +48,7 @@ def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
     measured = any(concept["photos"] for concept in scores["concepts"].values())
     if measured:
         table = Table(box=None, pad_edge=False)
-        for heading in ("concept", "recognised", "95 % interval", "false positives", "median rank", "photos"):
+        for heading in ("concept", "target recall", "95 % interval", "false positives", "median rank", "photos"):
             table.add_column(heading, justify="left" if heading == "concept" else "right")
         controls = scores.get("controls", {})
         for name, concept in scores["concepts"].items():

@@ -1,6 +1,7 @@
 """A recipe with something else in its place: another model, other concepts, other settings."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from molyneux.errors import ConfigError
@@ -71,6 +72,8 @@ def said_changes(settings: Mapping[str, Any], model: str | None, concepts: Seque
 
     >>> said_changes({"inversion.steps": 10}, "ViLT=folder", ["P1=short.json"])
     ('model ViLT = folder', 'concepts P1 = short.json', 'inversion.steps = 10')
+    >>> said_changes({}, "/home/me/models/mini")
+    ('model = mini',)
     """
     settings, model, concepts = _sorted_out(settings, model, concepts)
     found = [_said("model", one) for one in (() if model is None else (model,))]
@@ -87,9 +90,14 @@ def marked(caption: str, said: Sequence[str]) -> str:
     return f"{caption.rstrip('.')} (changed: {', '.join(said)})." if said else caption
 
 
+def shortened(model: str) -> str:
+    """A name, or the last part of an absolute path: where a folder lies on one machine says nothing on another."""
+    return Path(model).name if Path(model).is_absolute() else model
+
+
 def _said(key: str, given: str) -> str:
-    point, equals, value = given.partition("=")
-    return f"{key} {point} = {value}" if equals else f"{key} = {given}"
+    point, equals, value = given.rpartition("=")
+    return f"{key} {point} = {shortened(value)}" if equals else f"{key} = {shortened(value)}"
 
 
 def _sorted_out(

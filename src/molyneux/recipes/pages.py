@@ -72,10 +72,14 @@ def show_likeness(
     made: Sequence[SyntheticImages],
     photos: PhotoFolder,
     path: Path,
+    *,
+    called: str,
     shown: int,
     seed: int,
 ) -> dict[str, Any]:
     """Mean cosines to the description of a concept's images, of photos of it, and of noise; a page with both.
+
+    `called` is what the page calls the model.
 
     Returns:
         by concept {'images', 'photos', 'noise'}, and 'mean' over concepts.
@@ -108,6 +112,6 @@ def show_likeness(
             )
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, fill("recipes/likeness.html", model=model.name, cards=cards))
+    write_text(path, fill("recipes/likeness.html", model=called, cards=cards))
     mean = {key: sum(one[key] for one in found.values()) / len(found) for key in ("images", "photos", "noise")}
     return {"concepts": found, "mean": mean}

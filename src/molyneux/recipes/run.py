@@ -22,7 +22,7 @@ from molyneux.images.sources import check_images, run_images, stand_in
 from molyneux.pipeline.checks import check_each, lesson_texts
 from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
-from molyneux.recipes.changes import changed, marked, said_changes
+from molyneux.recipes.changes import changed, marked, said_changes, shortened
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.pages import PAGE, write_report
 from molyneux.recipes.plots import PLOT, plot
@@ -133,7 +133,7 @@ def run_recipe(
     table = markdown(recipe, found, notes if undrawn is None else [*notes, undrawn])
     write_json(folder.root / RESULTS, results | {"notes": notes})
     write_text(folder.root / TABLE, table)
-    write_report(folder.root, recipe, found, run.pages(cases), notes)
+    write_report(folder.root, recipe, found, run.pages(), notes)
     write_environment(folder, settings.running.device, command)
     folder.finish()
     return RecipeResult(folder=folder.root, results=results | {"notes": notes}, table=table)
@@ -181,6 +181,7 @@ class RecipeRun:
         self.settings, self.data, self.folder, self.held, self.on_step = settings, data, folder, held, on_step
         digests = {name: digest(files) for name, files in data.files().items()}
         self.cases = [ScoredCase.of(case, digests) for case in cases]
+        self.labels = [", ".join(case.labels.values()) for case in cases]
 
     def stages(self) -> list[Stage]:
         """One for each case; it leaves the case's scores."""
@@ -189,19 +190,19 @@ class RecipeRun:
                 name=f"{case.experiment.evaluate.task}/{case.key}",
                 inputs=case.inputs,
                 files=run_files(case),
-                make=partial(self.score, case, self._told(place)),
+                make=partial(self.score, case, labels, self._told(place)),
                 continued=(f"{REPORTS}/{case.key}",),
             )
-            for place, case in enumerate(self.cases, start=1)
+            for place, (case, labels) in enumerate(zip(self.cases, self.labels, strict=True), start=1)
         ]
 
-    def pages(self, cases: Sequence[Case]) -> dict[str, str]:
+    def pages(self) -> dict[str, str]:
         """The page that a case left, relative to the run's folder, by what it shows; one that cases share, once."""
         found: dict[str, str] = {}
-        for case, scored in zip(cases, self.cases, strict=True):
+        for labels, scored in zip(self.labels, self.cases, strict=True):
             path = f"{REPORTS}/{scored.key}/{PAGE}"
             if (self.folder.root / path).is_file() and path not in found.values():
-                found[", ".join(case.labels.values())] = path
+                found[labels] = path
         return found
 
     def scores(self) -> list[dict[str, Any]]:
@@ -209,14 +210,15 @@ class RecipeRun:
         paths = [self.folder.root / STAGES / f"{case.key}.json" for case in self.cases]
         return [json.loads(path.read_text(encoding="utf-8"))["scores"] for path in paths]
 
-    def score(self, case: ScoredCase, on_step: Progress | None) -> None:
-        """Make the images, teach, and write the scores."""
+    def score(self, case: ScoredCase, labels: str, on_step: Progress | None) -> None:
+        """Make the images, teach, and write the scores; `labels` says where the case stands in the table."""
         base, folder, experiment = self.base(case.experiment.model), self.folder, case.experiment
         work = folder.work / case.key
         place = Place(
             kept=folder.root / REPORTS / case.key,
             work=work,
             model=folder.root / MODELS / case.key if experiment.keep else work / "model",
+            called=f"{shortened(experiment.model)} ({labels})",
         )
         model = base.model
         images: Sequence[SyntheticImages] = ()

@@ -131,6 +131,8 @@ class Place:
     """What is needed until the stage is finished."""
     model: Path
     """The taught model, where another job reads it or it is kept."""
+    called: str
+    """What pages call the model: the untaught one, and what was done with it."""
 
     def save(self, model: VisionLanguageModel) -> None:
         """Save the taught model, unless it is there."""
@@ -167,7 +169,7 @@ def score(
     if isinstance(task, Classification):
         seen = {name: base.photos(name, task.class_names, data, experiment, on_step) for name in experiment.data}
         if experiment.compared:
-            _show_names(model, base.model, task, asked.concepts, data, place.kept / PAGE, on_step)
+            _show_names(model, base.model, task, asked.concepts, data, place, on_step)
         before = base.model if experiment.compared else None
         return _classification(model, before, task, asked.concepts, seen, on_step)
     if isinstance(task, Retrieval):
@@ -189,7 +191,15 @@ def score(
         return _localisation(model, asked, task, data, place, on_step)
     if isinstance(task, Likeness):
         real = data.photos[task.novel, task.class_names]
-        return show_likeness(model, asked.images, real, place.kept / PAGE, task.shown, experiment.seed)
+        return show_likeness(
+            model,
+            asked.images,
+            real,
+            place.kept / PAGE,
+            called=place.called,
+            shown=task.shown,
+            seed=experiment.seed,
+        )
     assert isinstance(task, Cost)
     return cost(model, experiment, asked.concepts[0], asked.running, on_step)
 
@@ -200,7 +210,7 @@ def _show_names(
     task: Classification,
     concepts: Sequence[Concept],
     data: Data,
-    path: Path,
+    place: Place,
     on_step: Progress | None,
 ) -> None:
     """A page of the concepts' photos with their best names, by the untaught model and by the taught one."""
@@ -220,9 +230,10 @@ def _show_names(
         ensemble=task.ensemble,
         on_step=on_step,
     )
+    path = place.kept / PAGE
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_page(path, found)
+    write_page(path, found.model_copy(update={"model": place.called}))
 
 
 def _captioning_beside(
@@ -240,6 +251,7 @@ def _captioning_beside(
         java=task.java,
         corenlp=task.corenlp,
         samples=task.samples,
+        called=place.called,
         running=asked.running,
     )
     finished = finished_scores(place.kept)
@@ -335,6 +347,7 @@ def _localisation(
         limit=task.limit,
         limit_seed=task.limit_seed if task.limit else None,
         shown=task.shown,
+        called=place.called,
         base=experiment.model if experiment.compared else None,
         running=asked.running,
     )

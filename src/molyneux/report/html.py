@@ -283,10 +283,10 @@ def _about_images(run: Run, concept: Taught) -> str:
 def _lines(run: Run, concept: Taught) -> Iterator[_Line]:
     result, others, shown = concept.result, run.known_photos, run.shown
     recall = f"share of its {shown} whose best name is this one"
-    yield _shares("Recognised", recall, result.target_recall, result.photos, result.target_recall_interval)
+    yield _shares("Target recall", recall, result.target_recall, result.photos, result.target_recall_interval)
     yield _numbers("Median rank of its name", f"on its own {shown}; 1 is best", result.median_rank, ranks=True)
     captured = "share of other photos that its name captures"
-    yield _shares("Mistaken for it", captured, result.false_positive_rate, others)
+    yield _shares("False positives", captured, result.false_positive_rate, others)
     yield _shares("Known accuracy", "among the known names alone", run.known_accuracy)
     yield _shares("Known accuracy, jointly", "among known and new names", run.known_accuracy_joint)
     if concept.text_only:
@@ -363,7 +363,7 @@ def _read(found: Reading) -> list[str]:
 
 
 def _comparison(run: Run, concept: Taught) -> Iterator[tuple[str, list[str], bool]]:
-    """This teaching beside its controls: recognised, median rank, mistaken for it."""
+    """This teaching beside its controls: target recall, median rank, false positives."""
     if not concept.controls:
         return
     yield (phrases.taught_on([concept]), _compared(concept.result), True)
@@ -385,7 +385,7 @@ def _rows(run: Run, concept: Taught) -> Iterator[Row]:
     recall, interval = result.target_recall, _wide(result.target_recall_interval.after)
     if not recall.known:
         return
-    yield Row(label="Recognised", before=recall.before, after=recall.after, interval=interval)
+    yield Row(label="Target recall", before=recall.before, after=recall.after, interval=interval)
     for name, control in concept.controls.items():
         yield Row(
             label=CONTROLS[name].short if name in CONTROLS else f"… {name:.24}",
@@ -393,7 +393,7 @@ def _rows(run: Run, concept: Taught) -> Iterator[Row]:
             interval=_wide(control.target_recall_interval.after),
             kind="control",
         )
-    for label, pair in (("Others mistaken for it", result.false_positive_rate), ("Known accuracy", run.known_accuracy)):
+    for label, pair in (("False positives", result.false_positive_rate), ("Known accuracy", run.known_accuracy)):
         yield Row(label=label, before=pair.before, after=pair.after, kind="price")
 
 

@@ -402,9 +402,9 @@ def test_the_sample_photos_can_be_scored(model):
 def test_an_evaluation_shows_itself(model, base, known, novel, monkeypatch):
     found = evaluate(model, novel=novel, known=known, base=base)
     old, new = found.before.concepts[NOVEL[0]], found.after.concepts[NOVEL[0]]
-    assert [line.split()[:2] for line in str(found).splitlines()[1:3]] == [
-        [NOVEL[0], "recognised"],
-        [NOVEL[0], "mistaken"],
+    assert [" ".join(line.split()[:3]) for line in str(found).splitlines()[1:3]] == [
+        f"{NOVEL[0]} target recall",
+        f"{NOVEL[0]} false positives",
     ]
     assert f"{100 * old.target_recall:.1f} % → {100 * new.target_recall:.1f} %" in str(found)
     assert repr(found) == str(found)

@@ -77,6 +77,8 @@ class CaptionSettings:
     """The folder of Stanford CoreNLP 3.6.0, with which SPICE reads sentences."""
     samples: int = 10
     """How many of the captions that gained most are shown, and of those that lost most."""
+    called: str | None = None
+    """What results and pages call the model, where its folder says nothing."""
     running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,7 @@ class CaptionSettings:
             "java": self.java,
             "corenlp": None if self.corenlp is None else str(self.corenlp),
             "samples": self.samples,
+            **({} if self.called is None else {"called": self.called}),
         }
 
 
@@ -246,7 +249,7 @@ def _result(
         more["scores"] = ComparedMetrics(after=scores["after"].metrics, controls=controls, **compared)
     return CaptionResult(
         version=1,
-        model=settings.model,
+        model=settings.called or settings.model,
         base=settings.base,
         images=str(photos.root),
         protocol=CaptionProtocol(**protocol),

@@ -230,10 +230,10 @@ class Evaluation:
         for name, scores in self.after.concepts.items():
             old = None if self.before is None else self.before.concepts[name]
             rows += [
-                (name, "recognised", _written(None if old is None else old.target_recall, scores.target_recall)),
+                (name, "target recall", _written(None if old is None else old.target_recall, scores.target_recall)),
                 (
                     name,
-                    "mistaken for it",
+                    "false positives",
                     _written(None if old is None else old.false_positive_rate, scores.false_positive_rate),
                 ),
             ]

@@ -11,6 +11,7 @@ from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.digest import state_outside
 from molyneux.backends.load import load
 from molyneux.backends.options import Running
+from molyneux.datasets.imagenet import SameNames
 from molyneux.datasets.names import read_names
 from molyneux.datasets.photos import check_window, checked
 from molyneux.datasets.sets import read_set
@@ -35,6 +36,7 @@ class EvaluateSettings:
     known: str | Path | None = None
     names: str | None = None
     prompt_config: PromptConfig = field(default_factory=PromptConfig)
+    same_names: SameNames = "merged"
     texts: ClassTexts = field(default_factory=ClassTexts)
     window: Window = field(default_factory=Window)
     running: Running = field(default_factory=Running)
@@ -86,6 +88,7 @@ def evaluate_folders(settings: EvaluateSettings, *, on_step: Progress | None = N
         described=described,
         ensemble=prompt_config.ensemble,
         class_names=prompt_config.class_names,
+        same_names=settings.same_names,
         shared_trunk=encoders is not None and same_trunk(*encoders),
         shared_texts=encoders is not None and same_texts(*encoders),
         on_step=on_step,

@@ -86,6 +86,8 @@ class LocaliseSettings:
     shown: int = 10
     """How many of the best, and of the worst, the gallery shows."""
     batch: int = 8
+    called: str | None = None
+    """What results and pages call the model, where its folder says nothing."""
     running: Running = field(default_factory=Running)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,7 @@ class LocaliseSettings:
         """Plain data for YAML: everything that decides the result."""
         plain = asdict(self)
         del plain["out"], plain["batch"]
-        for name in ("category", "limit_seed"):
+        for name in ("category", "limit_seed", "called"):
             if plain[name] is None:
                 del plain[name]
         return plain | {"images": str(self.images), "texts": list(self.texts), "controls": dict(self.controls)}
@@ -372,7 +374,7 @@ def _scores(
         nothing: dict[str, Any] = {} if settings.base is None else {"before": None, "change": None}
         return LocaliseResult(
             version=1,
-            model=settings.model,
+            model=settings.called or settings.model,
             base=settings.base,
             chance=None,
             protocol=protocol,
@@ -402,7 +404,7 @@ def _scores(
     share = sum(row["image"]["mask_share"] for row in rows) / len(rows)
     return LocaliseResult(
         version=1,
-        model=settings.model,
+        model=settings.called or settings.model,
         base=settings.base,
         chance=Chance(energy_ratio=1.0, pointing=share),
         protocol=protocol,
