@@ -29,6 +29,6 @@ elif ! command -v nvidia-smi > /dev/null; then
 fi
 
 echo "Installing Molyneux with $what into $folder ($("$own" --version)): $size, 2 to 15 minutes."
-PYTHONUNBUFFERED=1 "$own" -m pip install --disable-pip-version-check --progress-bar off -e ".[$extra]" ${cpu:+"$cpu"} \
+PYTHONUNBUFFERED=1 "$own" -m pip install --disable-pip-version-check --progress-bar off --no-compile -e ".[$extra]" ${cpu:+"$cpu"} \
   | sed -u -n -E 's/^Collecting ([^ ]+) \(from molyneux.*/  \1/p; s/^Installing collected.*/  unpacking/p'
 echo "Installed: $(du -sh "$folder" | cut -f 1) in $folder."

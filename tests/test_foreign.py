@@ -10,7 +10,7 @@ from molyneux.datasets.captioned import read_captioned
 from molyneux.datasets.names import read_names
 from molyneux.datasets.segmented import read_marked
 from molyneux.errors import ConceptError, DataError, MolyneuxError
-from molyneux.foreign import MOST_NODES, read_bytes, read_json, read_text, read_yaml
+from molyneux.foreign import read_bytes, read_json, read_text, read_yaml
 from molyneux.tasks.classification.prompt_pools import read_pools
 from molyneux.tasks.classification.prompts import read_templates
 
@@ -97,11 +97,12 @@ def test_a_file_above_the_limit_is_refused_without_being_read_whole(tmp_path):
         read_bytes(path, "the file")
 
 
-def test_aliases_that_repeat_little_are_read(tmp_path):
+def test_aliases_that_repeat_little_are_read(tmp_path, monkeypatch):
     (tmp_path / "a.yaml").write_text("ring: &band [A band., A hole.]\nhoop: *band\n")
     assert [len(concept.descriptions) for concept in read_concepts(tmp_path / "a.yaml")] == [2, 2]
-    (tmp_path / "b.yaml").write_text("ring: [" + "x," * (MOST_NODES + 1) + "x]")
-    with pytest.raises(ConceptError, match="more than 200,000 values"):
+    monkeypatch.setattr("molyneux.foreign.MOST_NODES", 2_000)
+    (tmp_path / "b.yaml").write_text("ring: [" + "x," * 2_001 + "x]")
+    with pytest.raises(ConceptError, match="more than 2,000 values"):
         read_concepts(tmp_path / "b.yaml")
 
 

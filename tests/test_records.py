@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,10 @@ def test_no_field_can_be_lost_or_changed_unnoticed(
     shutil.copytree(written[kind][0], folder, ignore=shutil.ignore_patterns("model", "*.safetensors", "digests.json"))
     draw, path = written[kind][1], folder / name
     page = draw(folder).read_bytes()
-    parsed, dumped = (yaml.safe_load, yaml.safe_dump) if path.suffix == ".yaml" else (json.loads, json.dumps)
+    quick = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
+    parsed, dumped = (
+        (yaml.safe_load, partial(yaml.dump, Dumper=quick)) if path.suffix == ".yaml" else (json.loads, json.dumps)
+    )
     content = parsed(path.read_text())
     unnoticed = []
     for what, changed in mutations(content):
