@@ -7,7 +7,7 @@
 Prints one row for each stage, on one thread: reading the known texts and making the replay images, once for each
 model; a first and a second concept, each from text to taught model; and 300 concepts at once. Seconds are the
 processor's, so that others on the machine count little. Each model has a process of its own, so that its peak memory is
-its own. A concept's own images are made in a part of the steps, and the time is multiplied. NAME of 'open_clip:NAME'
+its own. The time of a concept's own images is told from inversions of two lengths. NAME of 'open_clip:NAME'
 is one of open_clip's; its weights are drawn at random, and 'mini' keeps its own.
 
 With --quick, replay images are made of 2 of the 20 classes in 2 of the 6 steps, and the time is multiplied by 30; the
@@ -40,8 +40,8 @@ MANY = 300
 QUICK = {"count": 2, "together": 2, "steps": 2}
 STEPS = 3
 """Of an update, the first of which is not timed."""
-IMAGE_STEPS = 4
-"""Of the inversion of a concept's own images."""
+FEW, MORE = 1, 3
+"""Steps of the inversion of a concept's own images: what two more of them take tells what all take."""
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -98,10 +98,16 @@ def measure(name: str, quick: bool) -> None:
         moongate = Concept("moongate", "A perfectly circular archway built from uniformly cut stones.")
         row("a first concept", lambda: teach(model, okapi, known=names, replay=replay))
         row("a second concept", lambda: teach(model, moongate, known=names, replay=replay))
-        part = replace(InversionConfig(), steps=IMAGE_STEPS)
-        scale = InversionConfig().steps / part.steps
-        row(f"images of a concept, a part times {scale:.0f}", lambda: made.append(invert(model, okapi, part)), scale)
-        row("a concept with these images", lambda: teach(model, made[0], known=names, replay=replay))
+
+        def inverted(steps: int) -> float:
+            return timed(lambda: made.append(invert(model, okapi, replace(InversionConfig(), steps=steps))))
+
+        few, more = inverted(FEW), inverted(MORE)
+        whole = InversionConfig().steps
+        seconds = few + (whole - FEW) * (more - few) / (MORE - FEW)
+        what = f"images of a concept, {whole} steps, told from {FEW} and {MORE}"
+        print(f"| {name} | {what} | {seconds:.1f} | {peak_mib():,.0f} |", flush=True)
+        row("a concept with these images", lambda: teach(model, made[-1], known=names, replay=replay))
         many = [Concept(f"thing {number}", f"A thing with {number} legs.") for number in range(MANY)]
         if not quick:
             row(f"{MANY} concepts at once", lambda: teach(model, many, known=names, replay=replay))

@@ -198,7 +198,7 @@ def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool, with_
 def real_images(model: DualEncoder, photos: Path, concept: Concept) -> SyntheticImages:
     """The first ten photos of a concept, as they would be looked at."""
     paths = read_folder(photos, only=[concept.name]).paths[:HELD_OUT]
-    pixels = load_batch(paths, model.image_size, model.crop_fraction)
+    pixels = load_batch(paths, model.image_size, model.crop_fraction, model.photo_fit)
     return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
 
 

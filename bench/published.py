@@ -293,7 +293,7 @@ def ten_photos(bench: Bench, concept: Concept) -> SyntheticImages:
     """The first ten photos of a concept, in place of its description."""
     place = [name.casefold() for name in bench.novel.names].index(concept.name.casefold())
     paths = [photo.path for photo in bench.novel.photos if photo.label == place][:HELD_OUT]
-    pixels = load_batch(paths, bench.model.image_size, bench.model.crop_fraction)
+    pixels = load_batch(paths, bench.model.image_size, bench.model.crop_fraction, bench.model.photo_fit)
     return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
 
 
