@@ -96,8 +96,8 @@ def shortened(model: str) -> str:
 
 
 def _said(key: str, given: str) -> str:
-    point, equals, value = given.rpartition("=")
-    return f"{key} {point} = {shortened(value)}" if equals else f"{key} = {shortened(value)}"
+    point, equals, value = given.partition("=")
+    return f"{key} {point} = {shortened(value)}" if equals else f"{key} = {shortened(point)}"
 
 
 def _sorted_out(
