@@ -10,8 +10,8 @@ processor's, so that others on the machine count little. Each model has a proces
 its own. The time of a concept's own images is told from inversions of two lengths. NAME of 'open_clip:NAME'
 is one of open_clip's; its weights are drawn at random, and 'mini' keeps its own.
 
-With --quick, replay images are made of 2 of the 20 classes in 2 of the 6 steps, and the time is multiplied by 30; the
-lessons then read 20 images of noise, which costs the same. 300 concepts at once are left out.
+With --quick, the time of the replay images is told in the same way, from 2 of the 20 classes; the lessons then read 20
+images of noise, which costs the same. 300 concepts at once are left out.
 
 With --updates, one row for each way in which weights can move, in a process of its own, with the loss 'anchors' and
 100 known names: seconds of a step, of the bare forward and backward pass of the moving tower by open_clip alone in the
@@ -37,11 +37,12 @@ import torch
 MODELS = ("mini", "open_clip:ViT-B-32-quickgelu")
 UPDATES = ("tower", "blocks", "projection", "text", "LoRA")
 MANY = 300
-QUICK = {"count": 2, "together": 2, "steps": 2}
+PART = 2
+"""Classes whose replay images are made with --quick."""
 STEPS = 3
 """Of an update, the first of which is not timed."""
 FEW, MORE = 1, 3
-"""Steps of the inversion of a concept's own images: what two more of them take tells what all take."""
+"""Steps of an inversion: what two more of them take tells what all take."""
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -74,26 +75,30 @@ def measure(name: str, quick: bool) -> None:
         model = dual_encoder(load(source), "a lesson")
         print(f"| {name} | the model alone | | {peak_mib():,.0f} |", flush=True)
 
-        def row(what: str, function: Callable[[], object], scale: float = 1.0) -> None:
-            print(f"| {name} | {what} | {timed(function) * scale:.1f} | {peak_mib():,.0f} |", flush=True)
+        def row(what: str, function: Callable[[], object]) -> None:
+            print(f"| {name} | {what} | {timed(function):.1f} | {peak_mib():,.0f} |", flush=True)
+
+        def told(what: str, seconds: Callable[[int], float], steps: int) -> None:
+            few, more = seconds(FEW), seconds(MORE)
+            whole = few + (steps - FEW) * (more - few) / (MORE - FEW)
+            print(f"| {name} | {what} | {whole:.1f} | {peak_mib():,.0f} |", flush=True)
 
         names = imagenet_names()
         replay: list[SyntheticImages] = []
         made: list[SyntheticImages] = []
         row("once: known texts", lambda: load_known_texts(model, names, TeachingConfig()))
         config = ReplayConfig()
+
+        def replayed(steps: int) -> float:
+            part = replace(config, count=PART, together=PART, inversion=replace(config.inversion, steps=steps))
+            return timed(lambda: make_replay(model, part, Path(scratch) / f"groups-{steps}"))
+
         if quick:
-            config = replace(
-                config,
-                count=QUICK["count"],
-                together=QUICK["together"],
-                inversion=replace(config.inversion, steps=QUICK["steps"]),
-            )
-        scale = (ReplayConfig().count / config.count) * (ReplayConfig().inversion.steps / config.inversion.steps)
-        what = "once: replay images" + (f", a part times {scale:.0f}" if quick else "")
-        row(what, lambda: replay.extend(make_replay(model, config, Path(scratch) / "groups")), scale)
-        if quick:
-            replay = noise(names[: ReplayConfig().count], model.image_size)
+            steps = config.inversion.steps * config.count // PART
+            told(f"once: replay images, told from {PART} of {config.count}", replayed, steps)
+            replay = noise(names[: config.count], model.image_size)
+        else:
+            row("once: replay images", lambda: replay.extend(make_replay(model, config, Path(scratch) / "groups")))
         okapi = Concept("okapi", "A hoofed animal with a dark brown velvety body and striped legs.")
         moongate = Concept("moongate", "A perfectly circular archway built from uniformly cut stones.")
         row("a first concept", lambda: teach(model, okapi, known=names, replay=replay))
@@ -102,11 +107,7 @@ def measure(name: str, quick: bool) -> None:
         def inverted(steps: int) -> float:
             return timed(lambda: made.append(invert(model, okapi, replace(InversionConfig(), steps=steps))))
 
-        few, more = inverted(FEW), inverted(MORE)
-        whole = InversionConfig().steps
-        seconds = few + (whole - FEW) * (more - few) / (MORE - FEW)
-        what = f"images of a concept, {whole} steps, told from {FEW} and {MORE}"
-        print(f"| {name} | {what} | {seconds:.1f} | {peak_mib():,.0f} |", flush=True)
+        told(f"images of a concept, told from {FEW} and {MORE} steps", inverted, InversionConfig().steps)
         row("a concept with these images", lambda: teach(model, made[-1], known=names, replay=replay))
         many = [Concept(f"thing {number}", f"A thing with {number} legs.") for number in range(MANY)]
         if not quick:
