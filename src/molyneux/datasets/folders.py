@@ -192,6 +192,20 @@ def left_out_notes(root: Path, left_out: Mapping[str, int]) -> tuple[str, ...]:
     return (f"{count} {files.format(root)} left out: {reasons}",)
 
 
+def alike(root: Path, name: str) -> str:
+    """What to say of a missing file where another's name looks the same, or differs in case; else nothing."""
+    wanted = Path(root, name)
+    try:
+        found = [path.name for path in wanted.parent.iterdir() if _looks(path.name) == _looks(wanted.name)]
+    except (OSError, ValueError):
+        return ""
+    return f"; {found[0]!a} is there, which is written differently: give both the same name" if found else ""
+
+
+def _looks(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def class_name(folder: str, class_names: ClassNames = "openai") -> str:
     """The class that a sub-folder's name stands for.
 
