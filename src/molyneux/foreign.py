@@ -8,6 +8,7 @@ import re
 import reprlib
 import stat
 import sys
+import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,15 @@ def is_blank(text: str) -> bool:
     (True, False)
     """
     return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a name holds no control character, and nothing that was no UTF-8.
+
+    >>> is_plain("café"), is_plain("a\x1b[31m"), is_plain("a\udcff")
+    (True, False, False)
+    """
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
 
 
 def unpaired(text: str) -> bool:
