@@ -206,3 +206,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, code,
 def test_a_path_that_is_too_long_says_so(tmp_path):
     with pytest.raises(OutputError, match="shorter path"):
         write_bytes(tmp_path / ("x" * 300), b"")
+
+
+def test_a_folder_that_a_file_system_made_is_empty(tmp_path):
+    (tmp_path / "disk" / "lost+found").mkdir(parents=True)
+    with new_folder(tmp_path / "disk") as folder:
+        (folder / "a").write_text("a")
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["a", "lost+found"]
+
+
+def test_a_link_to_nothing_is_called_so(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(OutputError, match="is a link to nothing: make the folder"), new_folder(tmp_path / "link"):
+        pass

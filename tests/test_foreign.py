@@ -97,6 +97,18 @@ def test_a_file_above_the_limit_is_refused_without_being_read_whole(tmp_path):
         read_bytes(path, "the file")
 
 
+def test_a_key_that_is_there_twice_is_refused_wherever_it_is(tmp_path):
+    for name, content, read in (
+        ("a.json", '{"b": [{"seed": 1, "seed": 2}]}', read_json),
+        ("a.yaml", "b:\n- seed: 1\n  seed: 2\n", read_yaml),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match="the key 'seed' occurs twice"):
+            read(tmp_path / name, "the file")
+    (tmp_path / "b.yaml").write_text("a: &a {seed: 1, steps: 2}\nb: {<<: *a, seed: 3}\n")
+    assert read_yaml(tmp_path / "b.yaml", "the file")["b"] == {"seed": 3, "steps": 2}
+
+
 def test_aliases_that_repeat_little_are_read(tmp_path, monkeypatch):
     (tmp_path / "a.yaml").write_text("ring: &band [A band., A hole.]\nhoop: *band\n")
     assert [len(concept.descriptions) for concept in read_concepts(tmp_path / "a.yaml")] == [2, 2]

@@ -1,18 +1,18 @@
 """A concept is a name and words about how it looks; nothing here needs a model."""
 
 import unicodedata
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from molyneux.errors import ConceptError
 from molyneux.files import slug
-from molyneux.foreign import read_json, read_yaml, shown, unpaired
+from molyneux.foreign import is_blank, read_json, read_yaml, shown, unpaired
 
 LONGEST_NAME = 100
+
+_KEYS = ("description", "descriptions")
+"""What a file of one concept, laid out as people guess, would have beside its name."""
 
 LONGEST_DESCRIPTION = 10_000
 """Characters; no model reads a tenth of them."""
@@ -94,13 +94,13 @@ def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
     """
     path = Path(path)
     what = "the concept file"
-    try:
-        if path.suffix.lower() == ".json":
-            content = read_json(path, what, error=ConceptError, pairs=_distinct_pairs)
-        else:
-            content = read_yaml(path, what, error=ConceptError, loader=_DistinctLoader)
-    except _RepeatedKey as error:
-        raise ConceptError(f"{path}: {error}") from None
+    read = read_json if path.suffix.lower() == ".json" else read_yaml
+    content = read(path, what, error=ConceptError)
+    if isinstance(content, dict) and "name" in content and len(content) > 1 and content.keys() <= {"name", *_KEYS}:
+        raise ConceptError(
+            f"{path} has the key 'name', which is no concept: expected the name itself as the key, as in "
+            f"'{_said_name(content['name'])}: DESCRIPTION'"
+        )
     if not isinstance(content, dict):
         raise ConceptError(f"{path}: expected a mapping of name to description, got {type(content).__name__}")
     return dict(_entry(path, name, entry) for name, entry in content.items())
@@ -114,11 +114,23 @@ def _entry(path: Path, name: object, entry: object) -> tuple[str, tuple[str, ...
                 f"{path}: concept {shown(name)} has the unknown key {shown(unknown[0])}: known is 'descriptions'"
             )
         entry = entry.get("descriptions", ())
-    if not isinstance(name, str) or not isinstance(entry, str | list) or not all(isinstance(e, str) for e in entry):
-        raise ConceptError(f"{path}: expected text or a list of texts for {shown(name)}, got {shown(entry)}")
+    if not isinstance(name, str):
+        raise ConceptError(
+            f"{path}: a name was read as {shown(name)}, which is no text: put it in double quotes, since YAML takes "
+            "no, yes, on, off, null, numbers and dates for something else"
+        )
+    if not isinstance(entry, str | list) or not all(isinstance(e, str) for e in entry):
+        raise ConceptError(
+            f"{path}: expected text or a list of texts for {shown(name)}, got {shown(entry)}; put a text that is no, "
+            "yes, a number or a date in double quotes"
+        )
     if not name.strip():
         raise ConceptError(f"{path}: a name is empty, that of {shown(entry)}: expected a word such as 'moongate'")
     return name, (entry,) if isinstance(entry, str) else tuple(entry)
+
+
+def _said_name(name: object) -> str:
+    return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME else "NAME"
 
 
 def _checked_name(name: str) -> str:
@@ -135,41 +147,15 @@ def _checked_name(name: str) -> str:
 
 def _checked_description(name: str, text: str) -> str:
     clean = " ".join(text.split())
-    if not clean:
+    if is_blank(clean):
         raise ConceptError(f"a description of {name!r} is empty: expected a sentence on how it looks")
     if len(clean) > LONGEST_DESCRIPTION:
         raise ConceptError(
             f"a description of {name!r} has {len(clean):,} characters: expected at most {LONGEST_DESCRIPTION:,}"
         )
+    control = next((letter for letter in clean if unicodedata.category(letter) == "Cc"), None)
+    if control is not None:
+        raise ConceptError(f"a description of {name!r} contains {control!r}: expected plain text")
     if unpaired(clean):
         raise ConceptError(f"a description of {name!r} holds half a character: expected text in UTF-8")
     return clean
-
-
-class _RepeatedKey(Exception):
-    """A mapping in a file has a key twice."""
-
-    def __init__(self, key: object) -> None:
-        super().__init__(f"the key {shown(key)} occurs twice: give each concept a name of its own")
-
-
-def _distinct_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _RepeatedKey(key)
-        found[key] = value
-    return found
-
-
-class _DistinctLoader(yaml.SafeLoader):
-    """Safe YAML that refuses repeated keys instead of keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise _RepeatedKey(key)
-            seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -75,7 +75,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     target = Path(target)
     _clear_leftovers(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    check_link(target)
+    if target.exists() and not (target.is_dir() and is_empty(target)):
         raise OutputError(f"{target} already exists and is not empty: choose another folder or remove it")
     inside = target.exists()
     place = target if inside else target.parent
@@ -105,6 +106,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a file system puts at its root."""
+    return all(path.name == "lost+found" for path in folder.iterdir())
+
+
+def check_link(target: Path) -> None:
+    """Raise OutputError if `target` is a link to nothing."""
+    if target.is_symlink() and not target.exists():
+        raise OutputError(f"{target} is a link to nothing: make the folder that it names, or choose another")
 
 
 def _locked_folder(place: Path, prefix: str) -> tuple[Path, int | None]:

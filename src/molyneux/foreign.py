@@ -8,7 +8,8 @@ import re
 import reprlib
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ LARGEST_ANNOTATIONS = 600_000_000
 MOST_NODES = 200_000
 """Values of a YAML file, each as often as aliases repeat it."""
 
-ErrorType = type[MolyneuxError]
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 
-Pairs = Callable[[list[tuple[str, Any]]], Any]
+ErrorType = type[MolyneuxError]
 
 
 def read_bytes(path: Path, what: str, *, limit: int = LARGEST_TEXT, error: ErrorType = DataError) -> bytes:
@@ -67,18 +68,16 @@ def read_text(path: Path, what: str, *, limit: int = LARGEST_TEXT, error: ErrorT
     return text
 
 
-def read_json(
-    path: Path, what: str, *, limit: int = LARGEST_TEXT, error: ErrorType = DataError, pairs: Pairs | None = None
-) -> Any:
-    """A JSON file's content; `pairs` makes a value of an object's keys and values.
+def read_json(path: Path, what: str, *, limit: int = LARGEST_TEXT, error: ErrorType = DataError) -> Any:
+    """A JSON file's content.
 
     Raises:
-        MolyneuxError: of the type `error`: as `read_bytes`; and if it is not JSON, is nested too deeply, or holds NaN,
-            an infinity or half a surrogate pair, none of which JSON has.
+        MolyneuxError: of the type `error`: as `read_bytes`; and if it is not JSON, is nested too deeply, repeats a key,
+            or holds NaN, an infinity or half a surrogate pair, none of which JSON has.
     """
     text = read_text(path, what, limit=limit, error=error)
     try:
-        content = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=pairs)
+        content = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_distinct)
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as reason:
@@ -86,31 +85,24 @@ def read_json(
     return content
 
 
-def read_yaml(
-    path: Path,
-    what: str,
-    *,
-    limit: int = LARGEST_YAML,
-    error: ErrorType = DataError,
-    loader: type[yaml.SafeLoader] = yaml.SafeLoader,
-) -> Any:
+def read_yaml(path: Path, what: str, *, limit: int = LARGEST_YAML, error: ErrorType = DataError) -> Any:
     """A YAML file's content, without tags that make objects.
 
     Raises:
-        MolyneuxError: of the type `error`: as `read_bytes`; and if it is not YAML, is nested too deeply, holds half a
-            surrogate pair, or aliases that repeat one another into more than `MOST_NODES` values.
+        MolyneuxError: of the type `error`: as `read_bytes`; and if it is not YAML, is nested too deeply, repeats a key,
+            holds half a surrogate pair, or aliases that repeat one another into more than `MOST_NODES` values.
     """
     text = read_text(path, what, limit=limit, error=error)
     try:
-        return parse_yaml(text, loader)
+        return parse_yaml(text)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as reason:
         # also impossible dates, and lists as keys
         raise error(f"cannot read {what} {path}: it is not valid YAML: {said(reason)}") from reason
 
 
-def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+def parse_yaml(text: str) -> Any:
     """The content of YAML; `read_yaml` says what is refused, here with the parser's own errors."""
-    parser = loader(text)
+    parser = _Loader(text)
     try:
         node = parser.get_single_node()
         if node is None:
@@ -135,7 +127,7 @@ def read_table(
 
     Raises:
         DataError: as `read_bytes`; and if a column is missing or there twice, a row has more or fewer cells than the
-            header, or a quote is not closed on its line.
+            header, a quote is not closed on its line, or stands behind a backslash.
     """
     text = read_text(path, what, limit=limit)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
@@ -152,10 +144,12 @@ def read_table(
             elif not header:
                 header = _checked_header(path, cells, columns)
             elif len(cells) != len(header):
-                raise DataError(
-                    f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; "
-                    "put a cell that holds a comma in double quotes"
+                step = (
+                    "fill in the rest" if len(cells) < len(header) else "put a cell that holds a comma in double quotes"
                 )
+                raise DataError(f"{path}, line {line}: {len(cells)} cells where the header has {len(header)}; {step}")
+            elif any('\\"' in cell for cell in cells):
+                raise DataError(f"{path}, line {line}: a backslash before a quote; expected the quote to be doubled")
             else:
                 rows.append((line, dict(zip(header, cells, strict=True))))
             line = reader.line_num + 1
@@ -212,6 +206,24 @@ def printable(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen.
+
+    >>> is_blank(" \u200b"), is_blank("a")
+    (True, False)
+    """
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether a name holds no control character, and nothing that was no UTF-8.
+
+    >>> is_plain("café"), is_plain("a\x1b[31m"), is_plain("a\udcff")
+    (True, False, False)
+    """
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
 def unpaired(text: str) -> bool:
     """Whether a text holds half a surrogate pair, which no file can."""
     try:
@@ -238,11 +250,31 @@ def finite(value: object) -> bool:
         return False
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses repeated keys instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        _distinct([(self.construct_object(key, deep=True), None) for key in own])
+        return super().construct_mapping(node, deep)
+
+
+def _distinct(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"the key {shown(twice)} occurs twice: leave one, or give each a name of its own")
+    return found
+
+
 def _checked_header(path: Path, cells: list[str], columns: Iterable[str]) -> list[str]:
     for name in columns:
         if cells.count(name) != 1:
+            others = [word for mark, word in _SEPARATORS.items() if len(cells) == 1 and mark in cells[0]]
+            step = f"; its cells stand apart by {others[0]}: expected commas" if others else ""
             raise DataError(
-                f"{path} has {cells.count(name) or 'no'} column {name!r}: expected the header {','.join(columns)!r}"
+                f"{path} has {cells.count(name) or 'no'} column {name!r}: expected the header "
+                f"{','.join(columns)!r}{step}"
             )
     if len(set(cells)) != len(cells):
         raise DataError(f"{path} has two columns of one name: give each its own")

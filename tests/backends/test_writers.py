@@ -135,6 +135,16 @@ def test_an_answer_that_is_none_is_one_clear_error_without_the_key(endpoint, mon
     assert len(endpoint.seen) == 1
 
 
+def test_a_key_that_is_cut_off_at_the_end_is_not_shown(endpoint, monkeypatch):
+    monkeypatch.setenv(KEY, SECRET)
+    for letters in range(1, len(SECRET)):
+        endpoint.answers.append((401, "x" * (270 - letters) + SECRET))
+        monkeypatch.setattr("molyneux.backends.writers._LONGEST_REASON", 270)
+        with pytest.raises(ModelError, match="401") as caught:
+            endpoint_writer(endpoint.url, "some-model")("describe it", 0)
+        assert f"x{SECRET[:letters]}" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "key", ["sk-a\nb", "sk-a\rX-Other: b", "sk-a\x1b[31m", "sk-a b", "sk-\u2019", "sk-a\x7f", "sk\t1"]
 )

@@ -295,3 +295,22 @@ def test_a_concept_of_the_file_is_written_under_a_safe_name(molyneux, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({"Tour d'Éole": "A tower."}))
     assert teach(molyneux, tmp_path / "run", "--concepts", tmp_path / "c.json").code == 0
     assert [path.name.startswith("tour-d-eole-") for path in (tmp_path / "run" / "synthetic").iterdir()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("~/run", ("no shell has put your home there", "--out ~/run without '='")),
+        ("/".join(["x" * 100] * 45), ("no file can be called so", "3,000 in all")),
+    ],
+)
+def test_a_path_that_the_shell_left_or_no_system_takes_is_refused(molyneux, tmp_path, monkeypatch, out, words):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    check_refused(molyneux("teach", *RING, f"--out={out}"), *words)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_setting_that_is_no_value_of_yaml_is_refused(molyneux):
+    for value in ("2001-99-99", "[", "{a: 1, a: 2}"):
+        check_refused(molyneux("run", "paper/table-9", "--miniature", f"--set=seed={value}"), "is no value")

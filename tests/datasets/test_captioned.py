@@ -226,4 +226,30 @@ def test_a_split_of_a_list_without_splits_is_refused(folder):
 def test_other_files_are_counted(folder):
     (folder / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
     (folder / "images" / "x.heic").write_bytes(b"")
-    assert "1 of no format that is read (.heic)" in read_captioned(folder / "captions.csv").notes[0]
+    (note,) = read_captioned(folder / "captions.csv").notes
+    assert "1 of no format that is read (.heic)" in note
+    assert "2 of no caption in captions.csv" in note
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("image\tcaption\na.jpg\tA dog\n", "stand apart by tabs: expected commas"),
+        ("image;caption\na.jpg;A dog\n", "stand apart by semicolons"),
+        ("image,caption\na.jpg\n", "1 cells where the header has 2; fill in the rest"),
+        ('image,caption\na.jpg,A \\"red\\" dog\n', "line 2: a backslash before a quote"),
+        ("image,caption\na.jpg,\u200b\n", "expected a photo's name and a caption"),
+        ("image,caption\nA.jpg,A dog\n", "'a.jpg' is there, which is written differently"),
+    ],
+)
+def test_a_table_that_was_meant_otherwise_is_refused_with_what_to_do(folder, content, reason):
+    (folder / "captions.csv").write_text(content)
+    with pytest.raises(DataError, match=reason):
+        read_captioned(folder / "captions.csv")
+
+
+def test_captions_of_an_image_that_is_not_listed_are_named(folder):
+    content = {"images": [{"id": "1", "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "A dog"}]}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="a caption of the image_id 1, which is no id there"):
+        read_captioned(folder / "annotations.json")

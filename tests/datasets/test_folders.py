@@ -142,3 +142,15 @@ def test_the_sample_folders_are_read():
     assert (len(novel.names), len(novel)) == (12, 360)
     known = read_folder(SAMPLES / "imagenet1k-sample")
     assert (len(known.names), len(known)) == (998, 1000)
+
+
+def test_names_that_would_move_a_terminals_cursor_are_counted_or_refused(tmp_path):
+    (tmp_path / "dog").mkdir()
+    for name in ("1.png", "\x1b[31m.png", "\udcff.png", "café.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "dog" / name)
+    found = read_folder(tmp_path)
+    assert [path.name for path in found.paths] == ["1.png", "café.png"]
+    assert "2 of a name with control characters, or not in UTF-8" in found.notes[0]
+    (tmp_path / "dog").rename(tmp_path / "do\x1b[31mg")
+    with pytest.raises(DataError, match="has control characters in its name"):
+        read_folder(tmp_path)

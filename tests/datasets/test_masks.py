@@ -122,6 +122,18 @@ def test_a_mask_with_transparency_and_a_grey_layer_is_the_object(tmp_path):
 
 
 REFUSED = {
+    "black on transparent white": (
+        lambda: in_colour((0, 0, 0, 255), (255, 255, 255, 0)),
+        "is black where it can be seen and has other colours where it is transparent",
+    ),
+    "shares": (
+        lambda: Image.fromarray((np.indices(OBJECT.shape)[0] * 2 + OBJECT).astype(np.uint8)),
+        "has no value above half of its range: the highest is .*, of at most 255",
+    ),
+    "8 bits of shades in 16": (
+        lambda: Image.fromarray((np.indices(OBJECT.shape)[0] * 5 + OBJECT).astype(np.uint16)),
+        "has no value above half of its range: the highest is .*, of at most 65535",
+    ),
     "two labels": (lambda: Image.fromarray(np.where(OBJECT, 2, 1).astype(np.uint8)), "values 1, 2, with whole areas"),
     "three labels": (
         lambda: Image.fromarray(np.where(OBJECT, 2, np.indices(OBJECT.shape)[1] > 55).astype(np.uint8)),
@@ -158,9 +170,10 @@ def test_what_is_no_mask_is_refused_with_the_reason(tmp_path, kind):
 def test_a_lossy_mask_is_read_by_its_bright_half(tmp_path):
     Image.fromarray(OBJECT.astype(np.uint8) * 255).convert("RGB").save(tmp_path / "a.jpg", quality=70)
     assert (read_mask(tmp_path / "a.jpg").numpy() != OBJECT).mean() < 0.02
-    Image.fromarray(OBJECT.astype(np.uint8) * 90).save(tmp_path / "b.jpg")
-    with pytest.raises(DataError, match="in a format that changes them"):
-        read_mask(tmp_path / "b.jpg")
+    for grey in (90, 128, 140):
+        Image.fromarray(OBJECT.astype(np.uint8) * grey).save(tmp_path / "b.jpg")
+        with pytest.raises(DataError, match="in a format that changes them"):
+            read_mask(tmp_path / "b.jpg")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

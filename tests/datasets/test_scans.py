@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from pydicom import DataElement, dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -86,6 +87,18 @@ def test_the_files_own_tables_and_functions_are_pydicoms(tmp_path, tags):
     expected = by_pydicom(write_dicom(tmp_path / "plain.dcm", GREYS, **plain))
     np.testing.assert_allclose(greys(path), expected, atol=0.51)
     assert len(np.unique(greys(path))) > (1 if tags.get("WindowWidth") == 0.5 else 5)
+
+
+def test_padding_that_says_a_signed_value_as_an_unsigned_one_is_padding(tmp_path):
+    values = GREYS.copy().astype(int)
+    values[0, :3] = -30000
+    path = write_dicom(tmp_path / "a.dcm", values, PixelPaddingValue=-30000)
+    right = greys(path)
+    data = dcmread(path)
+    data[0x00280120] = DataElement(0x00280120, "US", 2**16 - 30000)
+    data.save_as(path)
+    np.testing.assert_array_equal(greys(path), right)
+    assert (right[0, :3] == 0).all()
 
 
 def test_padding_is_black_and_no_part_of_the_range(tmp_path):

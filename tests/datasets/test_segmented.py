@@ -173,7 +173,7 @@ def test_coco_gives_an_item_for_each_category_of_a_photo_with_all_its_instances(
 
 
 def test_coco_names_what_cannot_be_read(tmp_path):
-    with pytest.raises(DataError, match="has no marked images; coco-instances is expected as"):
+    with pytest.raises(DataError, match="marks nothing: expected outlines; coco-instances is expected as"):
         read_marked(coco(tmp_path, []))
     (tmp_path / "annotations.json").write_text('{"images": []}')
     with pytest.raises(DataError, match="not laid out as COCO's instances"):
@@ -334,10 +334,41 @@ def test_coco_lists_that_contradict_themselves_are_refused(tmp_path):
         ({"categories": [{"id": 1, "name": ""}]}, "where a name is expected"),
         ({"categories": {}}, "where a list is expected"),
         ({"images": [{"id": 7, "file_name": 7}]}, "where a name is expected"),
-        ({"annotations": [{"image_id": 9, "category_id": 1, "segmentation": [[1]]}]}, "not laid out"),
+        (
+            {"annotations": [{"image_id": 9, "category_id": 1, "segmentation": [[1]]}]},
+            "a mark of the image_id 9, which",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": "1", "segmentation": [[1]]}]},
+            "of the category_id '1', which",
+        ),
+        ({"annotations": [{"image_id": 7, "category_id": 1}]}, "marks nothing: 1 pairs .* no outline"),
+        ({"categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]}, "two categories called 'cat'"),
+        ({"categories": [{"id": 1, "name": "c\x1b[31mat"}]}, "where a name is expected"),
+        ({"images": [{"id": True, "file_name": "7.png"}]}, "the id True among its images"),
+        ({"images": [{"id": None, "file_name": "7.png"}]}, "the id None among its images"),
+        ({"images": [{"id": 7, "file_name": "7.PNG"}]}, "no file '7.PNG': .*; '7.png' is there, which is written"),
     ):
         with pytest.raises(DataError, match=reason):
             coco_by(tmp_path, **changed)
+
+
+def test_coco_has_one_entry_for_a_file_and_ids_of_one_kind_or_two(tmp_path):
+    mark = {"category_id": 1, "segmentation": [[1, 1, 6, 1, 6, 4, 1, 4]]}
+    images = [{"id": one, "file_name": name} for one, name in ((7, "7.png"), ("a", "8.png"))]
+    save(tmp_path / "images" / "8.png", np.zeros((6, 9, 3)))
+    found = coco_by(tmp_path, images=images, annotations=[mark | {"image_id": one} for one in ("a", 7)])
+    assert [item.name for item in found.items] == ["7 cat", "8 cat"]
+    images[1]["file_name"] = "7.png"
+    with pytest.raises(DataError, match=r"two images of the file '7\.png'"):
+        coco_by(tmp_path, images=images, annotations=[mark | {"image_id": one} for one in ("a", 7)])
+
+
+@pytest.mark.parametrize("side", [{"width": 18}, {"height": 12}])
+def test_one_side_that_contradicts_the_photo_is_enough(tmp_path, side):
+    found = coco_by(tmp_path, images=[{"id": 7, "file_name": "7.png"} | side])
+    with pytest.raises(DataError, match="not resized"):
+        found.items[0].truth()
 
 
 def test_an_instance_without_an_outline_leaves_its_photo_and_category_out(tmp_path):

@@ -203,3 +203,11 @@ def test_a_real_language_model_fills_the_file(tmp_path):
     out = tmp_path / "concepts.yaml"
     found = describe(settings_for(out, "okapi", model=str(model), longest=8))
     assert read_concepts(out)[0].descriptions == (found.written["okapi"],)
+
+
+def test_what_no_concept_file_takes_is_asked_for_again():
+    writer = Writer("A band. " * 2000, "<think>\nA ring, without saying so.\n</think>\n\nA round band.")
+    assert description_of("ring", writer, "<class name>") == "A round band."
+    assert len(writer.asked) == 2
+    with pytest.raises(ConceptError, match="'too much'"):
+        description_of("ring", Writer("A band. " * 2000), "<class name>", attempts=1)

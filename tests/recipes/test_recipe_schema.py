@@ -377,3 +377,22 @@ def test_rows_of_two_published_sizes_are_of_two_tiny_models(tmp_path):
     recipe = Recipe.read("paper/supplement-table-1")
     models = {one.labels["model"]: one.experiment.model for one in in_miniature(recipe, recipe.cases, tmp_path)}
     assert models == {"CLIP ViT-B/32": "tiny:clip", "CLIP ViT-L/14": "tiny:clip-large", "ViLT": "tiny:vilt"}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"loss": "bank", "steps": True}, "teaching.steps is True: expected a number"),
+        ({"edit": {"width": True}}, "teaching.edit.width is True"),
+        ({"loss": "bank", "betas": [0.9, False]}, "teaching.betas.1 is False"),
+        ({"strength": 16**6000}, "teaching.strength is a int too long to show"),
+        ({"preset": []}, r"teaching.preset is \[\]: expected one of"),
+    ],
+)
+def test_settings_that_yaml_reads_as_something_else_are_refused(given, reason):
+    with pytest.raises(ConfigError, match=reason):
+        teaching_of(given)
+
+
+def test_a_number_that_yaml_reads_as_text_is_the_number():
+    assert teaching_of({"learning_rate": "2e-5"}).learning_rate == 2e-5

@@ -23,6 +23,7 @@ KEY = "MOLYNEUX_API_KEY"
 """The environment variable for an endpoint's key."""
 
 _LONGEST_ANSWER = 1_000_000  # bytes
+_LONGEST_REASON = 4_000
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -131,6 +132,9 @@ def endpoint_writer(url: str, model: str, *, longest: int = 200, timeout: float 
             reason = _reason(error)
             if key:
                 reason = reason.replace(key, "…").replace(json.dumps(key)[1:-1], "…")
+                # what was cut off may end within the key
+                cut = next((end for end in range(len(key), 0, -1) if reason.endswith(key[:end])), 0)
+                reason = reason[: len(reason) - cut]
             raise ModelError(
                 f"{address} gave no answer that can be read: {printable(reason):.300}; expected an OpenAI-compatible "
                 "endpoint"
@@ -156,7 +160,7 @@ def _answer(opener: urllib.request.OpenerDirector, request: urllib.request.Reque
             content: bytes = response.read(_LONGEST_ANSWER)
     except urllib.error.HTTPError as error:
         with error:
-            said = error.read(300).decode(errors="replace")
+            said = error.read(_LONGEST_REASON).decode(errors="replace")
         raise OSError(f"{error.code} {error.reason} {said}") from None
     return content
 

@@ -42,6 +42,9 @@ _ABSENT = object()
 LONGEST_PART = 255
 """Bytes of a file's name, on the file systems in use."""
 
+LONGEST_PATH = 3_000
+"""Bytes; systems take 4,096, of which a run's own files need some."""
+
 LARGEST_NUMBER = 10**9
 """Of what is counted: images, steps, pixels."""
 
@@ -350,10 +353,17 @@ def _check_texts(argument: Argument) -> None:
             raise ConfigError(f"{argument.name} is {shown(text)}: expected text in UTF-8 without a zero character")
         if may_be_path and not text.strip():
             raise ConfigError(f"{argument.name} is {text!r}: expected a path; '.' is the current folder")
-        if may_be_path and any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
+        if may_be_path and text.startswith("~"):
+            raise ConfigError(
+                f"{argument.name} is {shown(text)}: no shell has put your home there, as none does behind '='; write "
+                f"{argument.name} {text} without '=', or the whole path, or ./{text} for what is called so"
+            )
+        if (may_be_path and any(len(part.encode()) > LONGEST_PART for part in text.split("/"))) or (
+            may_be_path and len(text.encode()) > LONGEST_PATH
+        ):
             raise ConfigError(
                 f"{argument.name} is {shown(text)}, of {len(text):,} characters: no file can be called so; expected at "
-                f"most {LONGEST_PART} bytes in each part of a path"
+                f"most {LONGEST_PART} bytes in each part of a path, and {LONGEST_PATH:,} in all"
             )
 
 

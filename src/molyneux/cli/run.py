@@ -140,7 +140,9 @@ def _split(flag: str, given: Sequence[str]) -> list[tuple[str, str]]:
 def _value(text: str) -> object:
     import yaml
 
+    from molyneux.foreign import parse_yaml
+
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parse_yaml(text)
+    except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"--set: {text!r} is no value: {' '.join(str(error).split())}") from error

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from molyneux.datasets.folders import left_out_notes, listing_below
+from molyneux.datasets.folders import alike, left_out_notes, listing_below
 from molyneux.errors import DataError
 from molyneux.files import leads_out
-from molyneux.foreign import LARGEST_ANNOTATIONS, is_file, read_json, read_table, shown
+from molyneux.foreign import LARGEST_ANNOTATIONS, is_blank, is_file, read_json, read_table, shown
 
 LISTS = ("captions.csv", "captions.txt", "annotations.json", "dataset*.json", "annotations/captions_*.json")
 """What a list of captions is called: Flickr8k's tables, ours in COCO's layout, Karpathy's, and COCO's own."""
@@ -165,9 +165,15 @@ def read_coco_captions(path: Path, images: Path) -> CaptionedPhotos:
         if len(names) != len(content["images"]):
             raise DataError(f"{path} has two photos of one id: give each its own")
         entries = content.get("captions") or content["annotations"]
+        strange = next((entry for entry in entries if "caption" in entry and entry["image_id"] not in names), None)
+        if strange is not None:
+            raise DataError(
+                f"{path} has a caption of the image_id {shown(strange['image_id'])}, which is no id there: give the "
+                "image's entry, or take the caption out"
+            )
         pairs = [(names[entry["image_id"]], entry["caption"]) for entry in entries if "caption" in entry]
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not laid out as COCO's captions are: {error!r} is not to be found") from error
+        raise DataError(f"{path} is not laid out as COCO's captions are: {shown(error)}") from error
     for name in names.values():
         if not isinstance(name, str):
             raise DataError(f"{path}: expected a photo's name, got {shown(name)}")
@@ -196,7 +202,7 @@ def read_karpathy(path: Path, images: Path, split: str = "test") -> CaptionedPho
             for sentence in entry["sentences"] or [{"raw": ""}]
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not laid out as Karpathy's splits are: {error!r} is not to be found") from error
+        raise DataError(f"{path} is not laid out as Karpathy's splits are: {shown(error)}") from error
     if split not in splits:
         raise DataError(
             f"{path} has no photos of the split {split!r}: expected one of {', '.join(sorted(map(str, splits)))}"
@@ -207,7 +213,7 @@ def read_karpathy(path: Path, images: Path, split: str = "test") -> CaptionedPho
 def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> CaptionedPhotos:
     captions: dict[str, list[str]] = {}
     for name, caption in pairs:
-        if not isinstance(name, str) or not isinstance(caption, str) or not name or not caption.strip():
+        if not isinstance(name, str) or not isinstance(caption, str) or not name or is_blank(caption):
             raise DataError(f"{path}: expected a photo's name and a caption, got {shown(name)} and {shown(caption)}")
         if "\\" in name:
             raise DataError(f"{path}: the photo's name {name!r} holds a backslash: write folders with forward slashes")
@@ -221,15 +227,17 @@ def _captioned(path: Path, images: Path, pairs: Iterable[tuple[Any, Any]]) -> Ca
         if not is_file(root / name):
             raise DataError(
                 f"{path} names the photo {shown(name, 200)}, which is not in {root}: "
-                "add it, take its captions out, or give the folder of the photos"
+                f"add it, take its captions out, or give the folder of the photos{alike(root, name)}"
             )
     listing = listing_below(root)
+    bare = sum(path.relative_to(root).as_posix() not in captions for path in listing.photos)
+    why = f"of no caption in {path.name}, or of another split"
     return CaptionedPhotos(
         root=root,
         names=tuple(captions),
         captions=tuple(tuple(group) for group in captions.values()),
-        left_out=sum(path.relative_to(root).as_posix() not in captions for path in listing.photos),
-        notes=left_out_notes(root, listing.left_out),
+        left_out=bare,
+        notes=left_out_notes(root, {**listing.left_out, why: bare} if bare else listing.left_out),
     )
 
 

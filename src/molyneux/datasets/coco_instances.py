@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molyneux.datasets.folders import left_out_notes, listing_below
+from molyneux.datasets.folders import alike, left_out_notes, listing_below
 from molyneux.datasets.marked import Marked, MarkedSet, not_empty
 from molyneux.datasets.masks import IMAGES
 from molyneux.datasets.photos import opened, orientation, photo_size, read_photo
@@ -44,13 +44,21 @@ def read_coco(root: Path) -> MarkedSet:
     try:
         photos = _by_id(path, content["images"], "images")
         names = {one: _text(entry["name"]) for one, entry in _by_id(path, content["categories"], "categories").items()}
+        _check_distinct(path, "categories called", names.values())
         marks: dict[tuple[Any, Any], list[Any]] = {}
         for entry in content["annotations"]:
+            for key, known in (("image_id", photos), ("category_id", names)):
+                if entry[key] not in known:
+                    raise DataError(
+                        f"{path} has a mark of the {key} {shown(entry[key])}, which is no id there: give the entry, "
+                        "or take the mark out"
+                    )
             marks.setdefault((entry["image_id"], entry["category_id"]), []).append(entry.get("segmentation"))
         files = {key: PurePosixPath(_text(photos[key]["file_name"])).as_posix() for key, _ in marks}
+        _check_distinct(path, "images of the file", files.values())
         stems = Counter(PurePosixPath(name).with_suffix("").as_posix() for name in set(files.values()))
         items = []
-        for photo, category in sorted(marks):
+        for photo, category in sorted(marks, key=lambda pair: [(isinstance(one, str), one) for one in pair]):
             if not all(marks[photo, category]):
                 continue
             file = _within(root / IMAGES, files[photo])
@@ -67,6 +75,8 @@ def read_coco(root: Path) -> MarkedSet:
         raise DataError(f"{path} is not laid out as COCO's instances are: {shown(error)}") from error
     bare = sum(not all(group) for group in marks.values())
     outlines = (f"{bare} pairs of a photo and a category are left out: an instance has no outline",) if bare else ()
+    if not items:
+        raise DataError(f"{path} marks nothing{''.join(f': {note}' for note in outlines)}: expected outlines")
     listing = listing_below(root / IMAGES)
     unlisted = {path.relative_to(root / IMAGES).as_posix() for path in listing.photos} - {
         PurePosixPath(str(one.get("file_name"))).as_posix() for one in photos.values()
@@ -108,9 +118,9 @@ def _checked_size(path: Path, file: Path, entry: Mapping[str, Any]) -> Size:
     if not is_scan(file.name):
         with opened(file) as image:
             turn = orientation(image)
-    if "width" not in entry or "height" not in entry:
+    if "width" not in entry and "height" not in entry:
         return height, width
-    said = (entry["width"], entry["height"])
+    said = (entry.get("width", width), entry.get("height", height))
     if said == (width, height) and (turn == 1 or (turn >= 5 and width != height)):
         return height, width
     if turn != 1:
@@ -176,9 +186,18 @@ def _unpacked(text: str) -> Iterator[int]:
 def _by_id(path: Path, entries: Any, what: str) -> dict[Any, Mapping[str, Any]]:
     found: dict[Any, Mapping[str, Any]] = {}
     for entry in _listed(entries):
-        if found.setdefault(entry["id"], entry) is not entry:
-            raise DataError(f"{path} has two {what} of the id {shown(entry['id'])}: give each its own")
+        one = entry["id"]
+        if isinstance(one, bool) or (not isinstance(one, int | str) and not (finite(one) and one == int(one))):
+            raise DataError(f"{path} has the id {shown(one)} among its {what}: expected a whole number or a text")
+        if found.setdefault(one, entry) is not entry:
+            raise DataError(f"{path} has two {what} of the id {shown(one)}: give each its own")
     return found
+
+
+def _check_distinct(path: Path, what: str, names: Iterable[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} has two {what} {twice!r}: expected one of each")
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -188,12 +207,14 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise TypeError(f"{shown(value)} where a name is expected")
     return value
 
 
 def _within(root: Path, name: str) -> Path:
     if leads_out(name) or not (root / name).is_file():
-        raise DataError(f"{root} has no file {name!r}: expected every photo that the annotations name")
+        raise DataError(
+            f"{root} has no file {name!r}: expected every photo that the annotations name{alike(root, name)}"
+        )
     return root / name

@@ -12,6 +12,7 @@ from molyneux.datasets.imagenet import ClassNames, name_of_wnid
 from molyneux.datasets.names import name_key
 from molyneux.datasets.windows import SCANS, Kind, Window
 from molyneux.errors import DataError
+from molyneux.foreign import is_plain
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", *SCANS
@@ -192,16 +193,32 @@ def left_out_notes(root: Path, left_out: Mapping[str, int]) -> tuple[str, ...]:
     return (f"{count} {files.format(root)} left out: {reasons}",)
 
 
+def alike(root: Path, name: str) -> str:
+    """What to say of a missing file where another's name looks the same, or differs in case; else nothing."""
+    wanted = Path(root, name)
+    try:
+        found = [path.name for path in wanted.parent.iterdir() if _looks(path.name) == _looks(wanted.name)]
+    except (OSError, ValueError):
+        return ""
+    return f"; {found[0]!a} is there, which is written differently: give both the same name" if found else ""
+
+
+def _looks(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def class_name(folder: str, class_names: ClassNames = "openai") -> str:
     """The class that a sub-folder's name stands for.
 
     Raises:
-        DataError: for a WordNet id outside ImageNet-1k, whose name is not known here.
+        DataError: for a WordNet id outside ImageNet-1k, whose name is not known here, or a control character.
 
     >>> class_name("n01440764"), class_name("great_white__shark")
     ('tench', 'great white shark')
     """
     name = _known_name(folder, class_names)
+    if not is_plain(folder):
+        raise DataError(f"the folder {folder!r} has control characters in its name, or no UTF-8: rename it")
     if name is None:
         raise DataError(f"the folder {folder!r} is a WordNet id outside ImageNet-1k: rename it to the class's name")
     return name
@@ -275,9 +292,10 @@ def files_below(root: Path) -> Iterator[Path]:
 def _reason(path: Path, root: Path, left_out: Counter[str]) -> bool:
     """Whether a file is no photo; why it is left out is counted, unless nobody would take it for one."""
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    strange = not is_plain(str(path.relative_to(root)))
     if _is_photo(path):
-        left_out["hidden"] += hidden
-        return hidden
+        left_out["hidden" if hidden else "of a name with control characters, or not in UTF-8"] += hidden or strange
+        return hidden or strange
     name = path.name.lower()
     if name.endswith(SUFFIXES):
         left_out["no regular file, or a link to nothing"] += 1

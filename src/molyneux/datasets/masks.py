@@ -26,6 +26,9 @@ _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif")
 _NOISE = 16 / 255
 """By how much of the range a lossy format changes black and white."""
 
+_SURE = 0.75
+"""Of the range: what a lossy format has made of an object lies above half of it where the brightest is above this."""
+
 _TINT = 24
 """How far a lossy format drives the channels of a grey apart."""
 
@@ -126,7 +129,7 @@ def _object(path: Path, greys: np.ndarray, top: float) -> np.ndarray:
             f"the mask {path} is {values[0]:g} everywhere, of at most {top:g}, which says neither object nor not: "
             f"expected 0 around the object and {top:g} in it"
         )
-    if lossy and _NOISE * top < values[-1] <= top / 2:
+    if lossy and _NOISE * top < values[-1] <= _SURE * top:
         raise DataError(
             f"the mask {path} has values of 0 to {values[-1]:g} in a format that changes them: expected {top:g} in the "
             "object; save it as PNG"
@@ -137,6 +140,11 @@ def _object(path: Path, greys: np.ndarray, top: float) -> np.ndarray:
         raise DataError(
             f"the mask {path} has the values {listed}, with whole areas of {flat[0]:g}: several labels, of which it "
             f"does not say which is the object; expected 0 around the object and {top:g} in it"
+        )
+    if not lossy and 0 < values[-1] <= BRIGHT * top / 255:
+        raise DataError(
+            f"the mask {path} has no value above half of its range: the highest is {values[-1]:g}, of at most {top:g}; "
+            f"expected 0 around the object and {top:g} in it"
         )
     return np.asarray(greys > BRIGHT * top / 255)
 
@@ -178,7 +186,12 @@ def _visible(path: Path, image: Image.Image) -> np.ndarray:
     opacity = layers[..., 3]
     if (opacity == 255).all():
         return _of_colours(path, layers[..., :3])
-    colours = np.unique(layers[opacity > BRIGHT][:, :3], axis=0)
+    colours = np.unique(layers[opacity > opacity.max() / 2][:, :3], axis=0)
+    if len(colours) == 1 and not colours.any() and layers[opacity == 0][:, :3].any():
+        raise DataError(
+            f"the mask {path} is black where it can be seen and has other colours where it is transparent, so it does "
+            "not say which is the object: save it without transparency, black around the object and white in it"
+        )
     if len(colours) > 1:
         raise DataError(
             f"the mask {path} is transparent in parts and has {len(colours)} colours in the others, so it does not say "

@@ -107,7 +107,8 @@ def checked(folder: PhotoFolder) -> PhotoFolder:
     """
     kinds = check_headers(folder.paths, folder.window)
     dark = dark_notes(folder.paths) if "deep" in kinds and folder.window.window_center is None else ()
-    return replace(folder, kinds=kinds, notes=(*folder.notes, *dark))
+    colours = dark_colour_notes(folder.paths) if "deep colour" in kinds else ()
+    return replace(folder, kinds=kinds, notes=(*folder.notes, *dark, *colours))
 
 
 def check_window(window: Window, kinds: Iterable[Kind]) -> None:
@@ -127,6 +128,8 @@ def _kinds(path: Path, window: Window) -> Iterator[Kind]:
         with opened(path) as image:
             if is_deep(image):
                 yield "deep"
+            elif _is_deep_colour(image):
+                yield "deep colour"
         return
     scan_size(path)
     yield "scan"
@@ -140,6 +143,28 @@ def _kinds(path: Path, window: Window) -> Iterator[Kind]:
 def is_deep(image: Image.Image) -> bool:
     """Whether an image has greys of 16 bits."""
     return str(image.mode).startswith("I;16")
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether an image has 16 bits in more than one channel, of which Pillow keeps the upper eight."""
+    return image.format in ("PNG", "TIFF") and not is_deep(image) and ";16" in str(image.tile)
+
+
+def dark_colour_notes(paths: Iterable[Path]) -> tuple[str, ...]:
+    """What to say of 16-bit colours that use little of their range; nothing where there are none."""
+    highest = []
+    for path in paths:
+        if is_scan(path.name):
+            continue
+        with opened(path) as image:
+            if _is_deep_colour(image):
+                highest.append(max(high for _, high in image.convert("RGB").getextrema()))
+    if not highest or max(highest) >= _DARK >> 8:
+        return ()
+    return (
+        f"images of 16 bits in colour ({len(highest)}) hold no value above {max(highest) * 256 + 255} of 65535 and are "
+        "shown nearly black: save them with 8 bits, or over the whole range",
+    )
 
 
 def dark_notes(paths: Iterable[Path]) -> tuple[str, ...]:

@@ -162,8 +162,9 @@ def _padding(frame: np.ndarray, whole: Any) -> np.ndarray:
     if first is None or first == "":
         return np.zeros(frame.shape, dtype=bool)
     last = whole.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(first), int(first if last is None or last == "" else last)))
-    return np.asarray((frame >= low) & (frame <= high))
+    # many files say a signed value as the unsigned one of the same bits, or the other way round
+    ends = np.array([int(first), int(first if last is None or last == "" else last)]).astype(frame.dtype)
+    return np.asarray((frame >= ends.min()) & (frame <= ends.max()))
 
 
 def _real_values(path: Path, frame: np.ndarray, said: Any) -> np.ndarray:
@@ -269,5 +270,5 @@ def _guarded(path: Path, read: Callable[[], ValueT]) -> ValueT:
         raise
     except Exception as error:
         raise DataError(
-            f"cannot read {path}: {type(error).__name__}; expected an uncompressed DICOM file or a NIfTI volume"
+            f"cannot read {path}: {type(error).__name__}; expected a whole, uncompressed DICOM file or NIfTI volume"
         ) from None

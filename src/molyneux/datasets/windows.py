@@ -11,8 +11,9 @@ DICOM = (".dcm",)
 NIFTI = (".nii", ".nii.gz")
 SCANS = (*DICOM, *NIFTI)
 
-Kind = Literal["scan", "volume", "deep"]
-"""What a window is for: DICOM or NIfTI; such with several slices or frames; other images of 16-bit greys."""
+Kind = Literal["scan", "volume", "deep", "deep colour"]
+"""What a window is for: DICOM or NIfTI; such with several slices or frames; other images of 16-bit greys. It is for
+none of 16-bit colours."""
 
 RESEARCH_ONLY = (
     "for research only: not a medical device, not validated for any clinical use, and no basis for a diagnosis"

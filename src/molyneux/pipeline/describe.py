@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from molyneux.backends.writers import Writer, endpoint_writer, local_writer
-from molyneux.concepts import LONGEST_NAME, read_descriptions
+from molyneux.concepts import LONGEST_DESCRIPTION, LONGEST_NAME, read_descriptions
 from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import name_key, read_names
 from molyneux.errors import ConceptError, ConfigError
@@ -118,9 +118,9 @@ def description_of(name: str, writer: Writer, prompt: str, *, attempts: int = 5,
         digest = hashlib.sha256(f"{seed}/{name}/{attempt}".encode()).digest()
         text = _cleaned(writer(question, int.from_bytes(digest[:4], "big")))
         used = names_used(name, text)
-        if text and not used:
+        if text and len(text) <= LONGEST_DESCRIPTION and not used:
             return text
-        found.extend(used or ["nothing at all"])
+        found.extend(used or ["too much" if text else "nothing at all"])
     words = ", ".join(repr(word) for word in dict.fromkeys(found))
     raise ConceptError(
         f"none of {attempts} descriptions of {name!r} does without the name: they say {words}; ask for more attempts, "
@@ -211,7 +211,7 @@ def _header(settings: DescribeSettings) -> str:
 
 def _cleaned(text: str) -> str:
     # what a model or an endpoint writes goes to a terminal too
-    clean = printable(text)
+    clean = printable(text.rpartition("</think>")[2])
     return clean[1:-1].strip() if len(clean) > 1 and clean[0] + clean[-1] in ('""', "''", "“”") else clean
 
 

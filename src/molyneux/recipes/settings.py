@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from molyneux.backends.options import Generation
 from molyneux.errors import ConfigError
+from molyneux.foreign import shown
 from molyneux.images.config import ReplayConfig
 from molyneux.inversion.config import InversionConfig
 from molyneux.pipeline.settings import PRESETS
@@ -86,18 +87,18 @@ def _resolved(group: str, kind: type[SettingsT], given: Any) -> SettingsT:
     if isinstance(given, kind):
         return given
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{group} is {given!r}: expected settings by name")
+        raise ConfigError(f"{group} is {shown(given)}: expected settings by name")
     presets: Mapping[str, Callable[[], Any]] = {"default": kind, **PRESETS.get(group, {})}
     name = given.get("preset", "default")
-    if name not in presets:
-        raise ConfigError(f"{group}.preset is {name!r}: expected one of {', '.join(presets)}")
+    if not isinstance(name, str) or name not in presets:
+        raise ConfigError(f"{group}.preset is {shown(name)}: expected one of {', '.join(presets)}")
     whole = asdict(presets[name]())
     for key, value in given.items():
         if key == "preset":
             continue
         _check_known(group, key, [one.name for one in fields(kind)])
         if key == "update" and not isinstance(value, Mapping):
-            raise ConfigError(f"teaching.update is {value!r}: expected settings by name")
+            raise ConfigError(f"teaching.update is {shown(value)}: expected settings by name")
         whole[key] = _update(whole[key], value) if key == "update" else value
     if group == "teaching":
         whole["update"] = _made(f"{group}.update", LoRA if "rank" in whole["update"] else Full, whole["update"])
@@ -115,11 +116,25 @@ def _update(whole: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 def _made(group: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
     try:
-        return _adapter(kind.__name__).validate_python(values)
+        made = _adapter(kind.__name__).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *map(str, first["loc"])])
-        raise ConfigError(f"{place} is {first['input']!r}: {first['msg']}") from error
+        raise ConfigError(f"{place} is {shown(first['input'])}: {first['msg']}") from error
+    _check_booleans(group, values, made)
+    return made
+
+
+def _check_booleans(place: str, given: Any, made: Any) -> None:
+    """Raise ConfigError where True or False, in YAML also yes and no, became a number."""
+    if isinstance(given, bool) and not isinstance(made, bool):
+        raise ConfigError(f"{place} is {given}: expected a number, and neither yes, no, true nor false")
+    if isinstance(given, Mapping):
+        for key, value in given.items():
+            _check_booleans(f"{place}.{key}", value, getattr(made, key, value))
+    elif isinstance(given, list | tuple) and isinstance(made, list | tuple):
+        for index, (one, other) in enumerate(zip(given, made, strict=False)):
+            _check_booleans(f"{place}.{index}", one, other)
 
 
 @cache

@@ -14,7 +14,7 @@ import yaml
 
 from molyneux.digests import write_digests
 from molyneux.errors import ConfigError, DataError, ModelError, OutputError
-from molyneux.files import new_folder, write_json, write_text
+from molyneux.files import check_link, is_empty, new_folder, write_json, write_text
 from molyneux.foreign import LARGEST_TEXT, read_json, read_yaml
 from molyneux.records import CONFIG, DIGESTS
 from molyneux.runs.options import Progress
@@ -33,12 +33,13 @@ def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
         OutputError: if it holds anything else, or cannot be written.
     """
     root = Path(root)
+    check_link(root)
     if not root.exists():
         _check_writable(root)
         return False
     if not root.is_dir():
         raise OutputError(f"{root} is a file: choose a new folder for the run")
-    if not any(root.iterdir()):
+    if is_empty(root):
         _check_writable(root)
         return False
     if not (root / CONFIG).is_file():

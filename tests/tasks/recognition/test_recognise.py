@@ -295,3 +295,11 @@ def test_a_path_that_holds_no_list_is_not_taken_for_a_name(tmp_path, monkeypatch
     with pytest.raises(DataError, match="cannot read the names in"):
         given_names([name])
     assert given_names(["cat", name]) == ("cat", name)
+
+
+def test_photos_of_names_that_would_move_a_terminals_cursor_are_left_out_or_refused(tmp_path):
+    for name in ("1.png", "\x1b[31m.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert [one.name for one in given_photos(tmp_path)] == [str(tmp_path / "1.png")]
+    with pytest.raises(DataError, match="control characters in its name"):
+        given_photos(tmp_path / "\x1b[31m.png")

@@ -16,6 +16,7 @@ from molyneux.datasets.folders import SUFFIXES, WHOLE
 from molyneux.datasets.photos import read_greys
 from molyneux.datasets.windows import Window
 from molyneux.errors import DataError
+from molyneux.foreign import is_plain
 from molyneux.shapes import Images
 from molyneux.synthetic import SyntheticImages, as_png
 
@@ -124,6 +125,8 @@ def _each(value: object) -> Iterator[Any]:
 
 
 def _files(path: Path) -> Iterator[Given]:
+    if not is_plain(str(path)):
+        raise DataError(f"{str(path)!r} has control characters in its name, or no UTF-8: rename it")
     if not path.is_dir():
         if not path.is_file():
             raise DataError(f"no photo at {path}: expected a file or a folder of photos")
@@ -131,7 +134,7 @@ def _files(path: Path) -> Iterator[Given]:
         return
     entries = sorted(path.iterdir())
     photos = [entry for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file()]
-    photos = [photo for photo in photos if not photo.name.startswith(".")]
+    photos = [photo for photo in photos if not photo.name.startswith(".") and is_plain(photo.name)]
     if not photos:
         folders = sum(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
         hint = f"; name its {folders} sub-folders one by one" if folders else ""
