@@ -1,6 +1,7 @@
 """What every run takes, whatever it does; importing this needs no torch."""
 
 from collections.abc import Callable
+from numbers import Integral
 
 from molyneux.errors import ConfigError
 
@@ -12,5 +13,5 @@ LARGEST_SEED = 2**63 - 1
 
 def check_seed(seed: int) -> None:
     """Raise ConfigError unless `seed` is a whole number that every generator takes."""
-    if not 0 <= seed <= LARGEST_SEED:
-        raise ConfigError(f"the seed is {seed}: expected a whole number from 0 to {LARGEST_SEED}")
+    if not (isinstance(seed, Integral) and 0 <= seed <= LARGEST_SEED):
+        raise ConfigError(f"the seed is {seed!r}: expected a whole number from 0 to {LARGEST_SEED}")
