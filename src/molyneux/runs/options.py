@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from numbers import Integral
 
+from molyneux.arguments import check_kind
 from molyneux.errors import ConfigError
 
 Progress = Callable[[str, int, int], None]
@@ -13,5 +14,6 @@ LARGEST_SEED = 2**63 - 1
 
 def check_seed(seed: int) -> None:
     """Raise ConfigError unless `seed` is a whole number that every generator takes."""
-    if not (isinstance(seed, Integral) and 0 <= seed <= LARGEST_SEED):
-        raise ConfigError(f"the seed is {seed!r}: expected a whole number from 0 to {LARGEST_SEED}")
+    check_kind(seed, Integral, "the seed", f"a whole number from 0 to {LARGEST_SEED}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ConfigError(f"the seed is {seed}: expected a whole number from 0 to {LARGEST_SEED}")

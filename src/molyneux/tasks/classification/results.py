@@ -243,6 +243,8 @@ class Evaluation:
 
     def __str__(self) -> str:
         headings, rows = self.table()
+        if not rows:
+            return f"{self.model}: no photos were given, so nothing was measured: evaluate(model, novel=FOLDER, ...)"
         widths = [max(len(row[place]) for row in (headings, *rows)) for place in range(3)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

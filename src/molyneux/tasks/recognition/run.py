@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from molyneux.arguments import check_texts
+from molyneux.arguments import check_kind, check_texts
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
 from molyneux.backends.load import load
@@ -226,8 +226,9 @@ def _readers(
 ) -> list[_Reader]:
     check_prompts(prompts)
     check_rejected(rejected)
-    if not isinstance(top, Integral) or top < 1:
-        raise ConfigError(f"top is {top!r}: expected a whole number of at least 1")
+    check_kind(top, Integral, "top", "a whole number of at least 1")
+    if top < 1:
+        raise ConfigError(f"top is {top}: expected a whole number of at least 1")
     check_comparable(model, base)
     texts = name_texts(names, prompts)
     readers: list[_Reader] = []
