@@ -1,4 +1,4 @@
-"""By which rule should `recognise` say "none of these"? Photos of known classes against photos of nothing that is named.
+"""By which rule should `recognise` say "none of these"? Photos of known classes against photos of unnamed things.
 
     python bench/none_of_these.py --data ../shared/data
 
