@@ -1,10 +1,12 @@
 """What a caller gave: refused where it would be misread in silence."""
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import reprlib
+from collections.abc import Collection, Iterable
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from molyneux.errors import ConfigError, DataError, ModelError
+from molyneux.errors import ConfigError, DataError, ModelError, MolyneuxError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,8 +15,53 @@ _TOLERANCE = 1e-3
 """How far pixels may lie outside [0, 1]: what rounding does, not another scale."""
 
 
+def check_kind(
+    value: object,
+    kinds: type | tuple[type, ...],
+    what: str,
+    expected: str,
+    error: type[MolyneuxError] = ConfigError,
+) -> None:
+    """Raise an error unless the value is of one of these kinds.
+
+    >>> check_kind("a ring", str, "the name", "text")
+    >>> check_kind(None, str, "the name", "text")
+    Traceback (most recent call last):
+    molyneux.errors.ConfigError: the name is None: expected text
+    """
+    if not isinstance(value, kinds):
+        raise error(f"{what} is {_short(value)}: expected {expected}")
+
+
+def check_fields(config: object, prefix: str) -> None:
+    """Raise ConfigError for a field of a dataclass that is no number, flag, text or word of its list, as annotated."""
+    for name, kind in get_type_hints(type(config)).items():
+        value, what = getattr(config, name), f"{prefix}.{name}"
+        if get_origin(kind) is Literal:
+            words = get_args(kind)
+            if value not in words:
+                raise ConfigError(f"{what} is {_short(value)}: expected one of {', '.join(map(repr, words))}")
+        elif kind in _KINDS:
+            wanted, expected = _KINDS[kind]
+            if isinstance(value, bool) and kind is not bool:
+                wanted = ()
+            check_kind(value, wanted, what, expected)
+
+
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"),
+    str: ((str,), "text"),
+}
+
+
+def _short(value: object) -> str:
+    return " ".join(reprlib.repr(value).split())
+
+
 def check_texts(texts: Iterable[str] | None, what: str = "texts") -> None:
-    """Raise ConfigError for a string where several texts are expected: it would be read letter by letter.
+    """Raise ConfigError for what are no texts, and for a string: it would be read letter by letter.
 
     >>> check_texts(["a ring"])
     >>> check_texts("a ring", "names")
@@ -23,10 +70,20 @@ def check_texts(texts: Iterable[str] | None, what: str = "texts") -> None:
     """
     if isinstance(texts, str):
         raise ConfigError(f"the {what} are one string, {texts[:40]!r}: expected a list, such as [{texts[:40]!r}]")
+    if texts is None:
+        return
+    check_kind(texts, Iterable, f"the list of {what}", "several texts")
+    if isinstance(texts, Collection):
+        for one in texts:
+            check_kind(one, str, f"one of the {what}", "text")
 
 
 def check_pixels(pixels: "Tensor", what: str = "images") -> None:
     """Raise DataError unless the pixels are floats in [0, 1]."""
+    if not hasattr(pixels, "is_floating_point"):
+        raise DataError(
+            f"the {what} are {_short(pixels)}: expected a tensor (n, 3, h, w) in [0, 1]; model.recognise takes photos"
+        )
     if not pixels.is_floating_point():
         raise DataError(f"the {what} hold {pixels.dtype}: expected floats in [0, 1], so divide bytes by 255")
     if not pixels.numel():

@@ -74,8 +74,8 @@ def _pack_line(pack: PackRecord) -> str:
     told = f"- **{plain(pack.name)}**: {' / '.join(plain(text) for text in pack.descriptions) or 'taught from images'}"
     recall, false = pack.scores.get("recall"), pack.scores.get("false_positives")
     if isinstance(recall, int | float):
-        told += f" Recognised in {100 * recall:.1f} % of {pack.scores.get('photos')} photos"
-        told += f"; {100 * false:.1f} % of known photos mistaken for it." if isinstance(false, int | float) else "."
+        told += f" Target recall {100 * recall:.1f} % on {pack.scores.get('photos')} photos"
+        told += f"; false positives {100 * false:.1f} %." if isinstance(false, int | float) else "."
     return told
 
 

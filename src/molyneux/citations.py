@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from molyneux.errors import ModelError
 from molyneux.records import CONCEPTS, Lineage, read_record
 from molyneux.tables import SHIPPED
 
@@ -329,10 +330,13 @@ def cite(model: "str | Path | HasLineage" = "mini") -> str:
 
     Raises:
         DataError: if that file cannot be read.
+        ModelError: for anything else.
 
     >>> cite().count("@"), cite("hf:openai/clip-vit-base-patch32").count("@")
     (6, 3)
     """
+    if not (isinstance(model, str | Path) or hasattr(model, "lineage")):
+        raise ModelError(f"cannot cite {model!r:.60}: expected a model, a folder, or a name that molyneux.load takes")
     lineage = lineage_of(model) if isinstance(model, str | Path) else model.lineage
     found = entries(cited_family(str(model))) if lineage is None else lineage_entries(lineage)
     return "\n\n".join((METHOD, *found)) + "\n"

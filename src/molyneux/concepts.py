@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from molyneux.arguments import check_kind
 from molyneux.errors import ConceptError
 from molyneux.files import slug
 from molyneux.foreign import is_blank, read_json, read_yaml, shown, unpaired
@@ -33,7 +34,12 @@ class Concept:
     descriptions: tuple[str, ...]
 
     def __init__(self, name: str, descriptions: str | Iterable[str]) -> None:
+        check_kind(name, str, "the concept's name", "a word such as 'moongate'", ConceptError)
+        what = f"the description of {name[:LONGEST_NAME]!r}"
+        check_kind(descriptions, Iterable, what, "a sentence, or several, on how it looks", ConceptError)
         texts = (descriptions,) if isinstance(descriptions, str) else tuple(descriptions)
+        for text in texts:
+            check_kind(text, str, what, "a sentence, or several, on how it looks", ConceptError)
         object.__setattr__(self, "name", _checked_name(name))
         object.__setattr__(self, "descriptions", tuple(_checked_description(self.name, t) for t in texts))
         if not texts:

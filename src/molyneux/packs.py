@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from molyneux.arguments import check_kind
 from molyneux.concepts import Concept
 from molyneux.digests import check_digests
 from molyneux.errors import ConceptError, DataError, OutputError
@@ -187,6 +188,7 @@ def load_pack(path: Path | str) -> Pack:
         DataError: if the file is missing, too large, cut short, of another version, not as `save` writes it, or not
             what was saved.
     """
+    check_kind(path, (str, Path), "the pack's file", "a path that ends in .safetensors", DataError)
     path = Path(path)
     size = path.stat().st_size if path.is_file() else 0
     if size and path.name == UNTOUCHED:

@@ -3,7 +3,8 @@
 A key that is not set is not written. Numbers are finite; a share lies in [0, 1].
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, to_json
 
-from molyneux.errors import DataError
+from molyneux.errors import ConfigError, DataError
 from molyneux.files import write_json
 from molyneux.foreign import LARGEST_ANNOTATIONS, LARGEST_TEXT, read_bytes, read_yaml, said
 
@@ -70,6 +71,15 @@ class Record(BaseModel):
     def given(self) -> dict[str, Any]:
         """The values that are set, by name."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The rows as a pandas `DataFrame`; ConfigError if pandas is not installed."""
+    try:
+        pandas = import_module("pandas")
+    except ImportError:
+        raise ConfigError("to_pandas needs pandas: pip install pandas") from None
+    return pandas.DataFrame(rows)
 
 
 class Compared(Record):

@@ -147,7 +147,7 @@ def test_captions_are_scored_against_what_people_wrote(molyneux, photos, whole, 
     assert "not asked for" in page
     assert page.count("data:image/jpeg") == len(gains)
     (out / "report.html").unlink()
-    assert molyneux("report", out).out.strip() == str(out / "report.html")
+    assert molyneux("report", out).out.strip() == f"report: {out / 'report.html'}"
     assert (out / "report.html").read_text() == page
     check_refused(molyneux("caption", "--model=speaker", *whole, "--out", out, "--quiet"), "finished run")
 

@@ -59,7 +59,8 @@ def test_any_model_that_can_be_loaded_can_be_saved(molyneux, tmp_path):
     vilt.save(tmp_path / "vilt")
     ended = molyneux("convert", tmp_path / "vilt", "--out", tmp_path / "again")
     assert ended.code == 0
-    assert ended.out.strip().endswith(f"SHA-256 {weights_digest(vilt.native)}")
+    assert ended.out.splitlines()[0].endswith(f"SHA-256 {weights_digest(vilt.native)}")
+    assert f"--model {tmp_path / 'again'}" in ended.out.splitlines()[1]
     assert (tmp_path / "again" / SAFE).read_bytes() == (tmp_path / "vilt" / SAFE).read_bytes()
 
 

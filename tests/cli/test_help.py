@@ -103,7 +103,7 @@ def test_controls_stand_below_their_concept_and_of_many_their_mean(capsys, monke
     print_scores(scores(["ring", "cross"]))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:5]] == ["ring", "control:", "cross", "control:"]
-    assert "0.0 % → 10.0 %" in lines[4]
+    assert "0.0 → 10.0 %" in lines[4]
     print_scores(scores(list("abcdefg")))
     assert "mean of control: noise" in capsys.readouterr().out
 

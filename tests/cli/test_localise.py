@@ -49,7 +49,7 @@ def test_a_table_shows_before_and_after_beside_gibberish(molyneux, images, tmp_p
     assert lines[0].split() == ["before", "minus", "gibberish", "after", "minus", "gibberish"]
     assert [line.split("  ")[0] for line in lines[1:4]] == ["heat: energy ratio", "heat: pointing", "mask: dice"]
     assert "research only" in lines[-2]
-    assert lines[-1] == str(tmp_path / "out" / "report.html")
+    assert lines[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
 
 
 def test_what_cannot_be_done_is_one_clear_line(molyneux, images, tmp_path):

@@ -123,7 +123,9 @@ def test_teaching_goes_on_from_a_taught_model(molyneux, run, tmp_path, flag, inn
 def test_people_read_lines(molyneux, run, tmp_path):
     ended = molyneux("pack", run, "--out", tmp_path / "mine.safetensors")
     size = (tmp_path / "mine.safetensors").stat().st_size
-    assert ended.out.split() == f"ring: {tmp_path / 'mine.safetensors'}, {size:,} bytes".split()
+    said, following = ended.out.splitlines()
+    assert said == f"ring: {tmp_path / 'mine.safetensors'}, {size:,} bytes"
+    assert following == f"next: molyneux apply {tmp_path / 'mine.safetensors'} --model tiny --out FOLDER"
     ended = molyneux("list", "packs", "--model", run)
     heading, row = ended.out.splitlines()
     assert heading.split()[:3] == ["pack", "taught", "to"]

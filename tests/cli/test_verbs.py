@@ -161,7 +161,7 @@ def test_report_is_written_anew(molyneux, tmp_path):
     page = tmp_path / "run" / "report.html"
     before = page.read_bytes()
     page.unlink()
-    assert molyneux("report", tmp_path / "run").out == f"{page}\n"
+    assert molyneux("report", tmp_path / "run").out == f"report: {page}\n"
     assert page.read_bytes() == before
 
 

@@ -338,7 +338,7 @@ def build(handlers: Handlers) -> Any:
                             file_count="multiple",
                             file_types=[".safetensors"],
                             label="Load packs: files that end in .safetensors",
-                            height=140,
+                            height=180,
                             elem_id="sent",
                         )
                 said = gr.HTML(elem_id="said", elem_classes="m-page", apply_default_css=False)

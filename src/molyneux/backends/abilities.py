@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from molyneux.arguments import check_texts
-from molyneux.backends.base import Alignment, DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.base import Alignment, DualEncoder, VisionLanguageModel, check_model, dual_encoder
 from molyneux.backends.division import Chain, Hidden
 from molyneux.backends.families import Ability
 from molyneux.errors import ModelError
@@ -223,6 +223,7 @@ class MaskedLM(FusedModel):
 
 def scorer(model: VisionLanguageModel, task: str) -> DualEncoder | Matcher:
     """The model, if it can say how well an image and a text fit; errors as for `matcher`."""
+    check_model(model)
     if not isinstance(model, DualEncoder | Matcher):
         raise ModelError(
             f"{task} needs a model that embeds or matches images and texts (CLIP, ViLT), got {model.name!r}"

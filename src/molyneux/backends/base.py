@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from molyneux.arguments import check_pixels
+from molyneux.arguments import check_kind, check_pixels
 from molyneux.backends.options import LongText, Precision
 from molyneux.cards import write_card
 from molyneux.concepts import Concept
@@ -434,12 +434,20 @@ class DualEncoder(VisionLanguageModel):
         return Alignment(score)
 
 
+def check_model(model: object, what: str = "the model") -> None:
+    """Raise ModelError unless this is a model, such as `load` gives."""
+    named = isinstance(model, str | Path)
+    expected = f"a model, such as molyneux.load({str(model)[:60]!r})" if named else "what molyneux.load gives"
+    check_kind(model, VisionLanguageModel, what, expected, ModelError)
+
+
 def dual_encoder(model: VisionLanguageModel, task: str) -> DualEncoder:
     """The model, if it embeds images and texts.
 
     Raises:
         ModelError: otherwise, naming the task.
     """
+    check_model(model)
     if not isinstance(model, DualEncoder):
         raise ModelError(f"{task} needs a model with separate image and text embeddings (a CLIP), got {model.name!r}")
     return model

@@ -2,13 +2,16 @@
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 
+from molyneux.backends.hub import quiet_hub
 from molyneux.backends.load import named_device
 from molyneux.backends.options import SDXL, TINY_SDXL, Generation, Precision
 from molyneux.errors import ModelError
@@ -52,17 +55,19 @@ class ImageGenerator:
 
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         try:
-            native = StableDiffusionXLPipeline.from_pretrained(
-                name,
-                torch_dtype=kind,
-                use_safetensors=True,
-                local_files_only=Path(name).is_dir(),
-                trust_remote_code=False,
-            )
+            with warnings.catch_warnings(), quiet_hub():
+                warnings.simplefilter("ignore", FutureWarning)  # of `torch_dtype`, the name that all releases know
+                native = StableDiffusionXLPipeline.from_pretrained(
+                    name,
+                    torch_dtype=kind,
+                    use_safetensors=True,
+                    local_files_only=Path(name).is_dir(),
+                    trust_remote_code=False,
+                )
         except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
+            reason = shorten(" ".join(str(error).split()), 200, placeholder=" …")
             raise ModelError(
-                f"cannot load {name!r} as Stable Diffusion XL: {reason:.300}; expected a folder that diffusers saved, "
+                f"cannot load {name!r} as Stable Diffusion XL: {reason}; expected a folder that diffusers saved, "
                 "or a name on the hub"
             ) from error
         native.set_progress_bar_config(disable=True)

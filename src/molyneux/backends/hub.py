@@ -19,7 +19,7 @@ DESCRIBED = ("*.json", "*.txt", "*.model")
 """Files beside the weights: settings and tokenizers."""
 
 _BROKEN = ("ReadError", "WriteError", "CloseError", "RemoteProtocolError", "ReadTimeout", "WriteTimeout")
-_LOUD = ("huggingface_hub", "urllib3", "httpx", "httpcore")
+_LOUD = ("diffusers", "huggingface_hub", "urllib3", "httpx", "httpcore")
 
 
 @contextmanager

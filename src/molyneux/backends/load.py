@@ -10,6 +10,7 @@ from typing import get_args
 
 import torch
 
+from molyneux.arguments import check_kind
 from molyneux.backends.base import DualEncoder, VisionLanguageModel
 from molyneux.backends.checkpoints import one_tower
 from molyneux.backends.families import FAMILIES, Family
@@ -82,6 +83,9 @@ def load(
     check_precision(precision)
     place = named_device(device)
     started = time.perf_counter()
+    check_kind(name, (str, Path), "the name of the model", "text or a path, such as 'mini'", ModelError)
+    if not str(name).strip():
+        raise ModelError("the name of the model is empty: expected 'mini', a folder, or another name for a model")
     name = model_named(str(name))
     pushed = _pushed(name)
     _check_saved(name, pushed)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from molyneux.arguments import check_texts
 from molyneux.backends.options import LongText
-from molyneux.errors import ModelError
+from molyneux.errors import ConfigError, ModelError
 from molyneux.shapes import Embeddings
 
 POLICIES: tuple[LongText, ...] = get_args(LongText)
@@ -92,10 +92,12 @@ def embed_each(
         known: rows by policy and text; the new ones are added.
 
     Raises:
-        ConfigError: if the texts are one string.
+        ConfigError: if the texts are one string, or none.
         ModelError: as for `parts`.
     """
     check_texts(texts)
+    if not len(texts):
+        raise ConfigError("no text was given: expected at least one")
     new = {text: parts(text, window, policy) for text in dict.fromkeys(texts) if (policy, text) not in known}
     waiting = sorted({part for group in new.values() for part in group}, key=lambda part: (len(part), part))
     rows: dict[str, Tensor] = {}

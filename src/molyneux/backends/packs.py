@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from molyneux.arguments import check_kind
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.digest import state_digest, weights_digest
 from molyneux.concepts import Concept
@@ -28,7 +29,8 @@ def apply(model: VisionLanguageModel, packs: Pack | str | Path | Iterable[Any]) 
         DataError: for anything but packs; files are read with `load_pack`.
         ModelError: if the model has no separate embeddings, or a pack is for another one.
     """
-    model, packs = dual_encoder(model, "a pack"), (packs,) if isinstance(packs, Pack | str | Path) else tuple(packs)
+    model = dual_encoder(model, "a pack")
+    packs = tuple(packs) if isinstance(packs, Iterable) and not isinstance(packs, str) else (packs,)
     for one in packs:
         if not isinstance(one, Pack):
             raise DataError(f"expected a pack, got {one!r:.200}: molyneux.load_pack(FILE) reads one from its file")
@@ -46,7 +48,10 @@ def remove(model: VisionLanguageModel, names: str | Iterable[str]) -> DualEncode
         ConceptError: if the model has no pack of one of the names.
         ModelError: if the model has no separate embeddings.
     """
-    model, names = dual_encoder(model, "a pack"), (names,) if isinstance(names, str) else tuple(names)
+    model = dual_encoder(model, "a pack")
+    names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
+    for name in names:
+        check_kind(name, str, "what is to be removed", "a concept's name", ConceptError)
     there = [pack.name for pack in model.packs]
     for name in names:
         if name not in there:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
+from molyneux.arguments import check_kind
 from molyneux.backends.hub import REPOSITORY, endpoint, quiet_hub, reason
 from molyneux.backends.load import reader_of
 from molyneux.backends.lora import CONFIG as ADAPTER
@@ -72,6 +73,8 @@ def push(folder: str | Path, name: str, *, public: bool = False) -> str:
 
 def planned(folder: str | Path, name: str, *, public: bool = False) -> Upload:
     """What `push` would send; asks the hub who one is and what is there. Errors: as there."""
+    check_kind(folder, (str, Path), "what is sent", "a folder or a file: save a model or a pack first", DataError)
+    check_kind(name, str, "the repository's name", "ORG/NAME")
     name = name.removeprefix("hf:")
     if not REPOSITORY.fullmatch(name):
         raise ConfigError(f"{name!r} is no name of a repository: expected ORG/NAME")

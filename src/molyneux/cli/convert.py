@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from molyneux.cli import flags
-from molyneux.cli.show import print_json
+from molyneux.cli.show import print_json, print_next
 
 
 def convert(
@@ -33,6 +33,7 @@ def convert(
         print_json({"model": model, "folder": str(out), "weights": f"sha256:{digest}"})
     else:
         print(f"{out}: {sum(value.numel() for value in loaded.native.parameters()):,} weights, SHA-256 {digest}")
+        print_next("teach", "NAME", "--description", "TEXT", "--model", str(out), "--out", "FOLDER")
 
 
 def _named(model: str, tokenizer: Path | None) -> str:

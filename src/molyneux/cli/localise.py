@@ -74,4 +74,4 @@ def localise(
         print_json(scores)
     else:
         print_localised(scores)
-        print(out / "report.html")
+        print(f"report: {out / 'report.html'}")

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from molyneux.cli import flags
 from molyneux.cli.list import PLACE
-from molyneux.cli.show import print_json
+from molyneux.cli.show import print_json, print_next
 from molyneux.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def pack(
         return
     for name, path in files.items():
         print(f"{name}: {path}, {path.stat().st_size:,} bytes")
+    if files:
+        print_next("apply", *map(str, files.values()), "--model", found[0].base_name, "--out", "FOLDER")
 
 
 def apply(
@@ -57,7 +59,7 @@ def apply(
     from molyneux.backends.load import load
     from molyneux.backends.packs import apply as applied
 
-    save(applied(load(model), found), out, as_json)
+    save(applied(load(model), found), out, as_json, base=model)
 
 
 def remove(
@@ -99,8 +101,8 @@ def read_files(names: tuple[str, ...]) -> "list[Pack]":
     return found
 
 
-def save(model: "DualEncoder", out: Path, as_json: bool) -> None:
-    """Save a model, and say which packs it has."""
+def save(model: "DualEncoder", out: Path, as_json: bool, base: str | None = None) -> None:
+    """Save a model, and say which packs it has; `base` is what it may be compared with."""
     from molyneux.backends.digest import weights_digest
 
     model.save(out)
@@ -109,3 +111,4 @@ def save(model: "DualEncoder", out: Path, as_json: bool) -> None:
         print_json({"folder": str(out), "packs": names, "weights": f"sha256:{digest}"})
     else:
         print(f"{out}: packs: {', '.join(names) or 'none'}; SHA-256 {digest}")
+        print_next("recognise", "PHOTO", "--model", str(out), *(() if base is None else ("--base", base)))

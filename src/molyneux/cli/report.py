@@ -27,4 +27,4 @@ def report(
     if as_json:
         print_json({"report": str(path)})
     else:
-        print(path)
+        print(f"report: {path}")

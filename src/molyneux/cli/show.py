@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 from molyneux.images.choices import CONTROLS
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from molyneux.tasks.recognition.record import Recognition
 
 MISSING = "–"
 
 FEW_CONCEPTS = 4
 """Up to so many concepts, each one's controls are shown; of more, the controls' means."""
+
+_WIDE = 110
+"""Columns of a terminal on which no heading has to be broken."""
 
 FEW = 12
 """Up to so many photos, all of each one's names are shown."""
@@ -30,6 +36,26 @@ def print_next(*command: str) -> None:
     print(f"next: molyneux {shlex.join(command)}")
 
 
+def _console() -> "Console":
+    """Where tables go: names may hold brackets, and for a program that reads a table a row is a line."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+
+
+def _table(console: "Console", headings: Sequence[str]) -> "Table":
+    """A table whose first column alone may break its lines; on a narrow terminal headings take two."""
+    from rich.table import Table
+
+    first, *others = headings
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        named = heading.rsplit(" ", 1) if console.width < _WIDE else [heading]
+        table.add_column("\n".join(named), justify="right", no_wrap=True)
+    return table
+
+
 def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
     """A row for each concept and, below it, for each control, and what happened to the known classes.
 
@@ -40,16 +66,11 @@ def print_scores(scores: Mapping[str, Any], verbose: bool = False) -> bool:
     Returns:
         Whether anything was measured.
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    # names may hold brackets
-    console = Console(markup=False)
+    console = _console()
     measured = any(concept["photos"] for concept in scores["concepts"].values())
     if measured:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("concept", "target recall", "95 % interval", "false positives", "median rank", "photos"):
-            table.add_column(heading, justify="left" if heading == "concept" else "right")
+        headings = ("concept", "target recall", "95 % interval", "false positives", "median rank", "photos")
+        table = _table(console, headings)
         controls = scores.get("controls", {})
         for name, concept in scores["concepts"].items():
             table.add_row(name, *_score_cells(concept))
@@ -109,9 +130,9 @@ def protocol_line(said: Mapping[str, Any]) -> str:
 
 def _score_cells(concept: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        change(concept["target_recall"], percent),
+        percents(concept["target_recall"]),
         change(concept.get("target_recall_interval", {}), between),
-        change(concept["false_positive_rate"], percent),
+        percents(concept["false_positive_rate"]),
         change(concept["median_rank"], place),
         str(concept["photos"]),
     )
@@ -191,25 +212,20 @@ def print_recognised(found: "Recognition", verbose: bool = False) -> None:
 
 def print_retrieval(scores: Mapping[str, Any]) -> None:
     """A row for each direction, and below it one for each control."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
+    console = _console()
     moments = [key for key in ("before", "after") if key in scores]
     cutoffs = list(scores["after"]["image_to_text"]["recall"])
-    for heading in ("", *(f"recall@{cutoff}" for cutoff in cutoffs), "median rank", "queries"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = _table(console, ("", *(f"recall@{cutoff}" for cutoff in cutoffs), "median rank", "queries"))
     for key in ("image_to_text", "text_to_image"):
         rows = {key.replace("_", " "): {moment: scores[moment][key] for moment in moments}}
         rows |= {f"  {_control(name)}": {"after": one[key]} for name, one in scores["controls"].items()}
         for label, found in rows.items():
             table.add_row(
                 label,
-                *(change({moment: one["recall"][cut] for moment, one in found.items()}, percent) for cut in cutoffs),
+                *(percents({moment: one["recall"][cut] for moment, one in found.items()}) for cut in cutoffs),
                 change({moment: one["median_rank"] for moment, one in found.items()}, number),
                 str(found["after"]["queries"]),
             )
-    console = Console(markup=False)
     console.print(table)
     protocol = scores["protocol"]
     told = f"{protocol['photos']} photos, {protocol['captions']} captions; rank 0 is best, ties count against the model"
@@ -310,6 +326,16 @@ def change(pair: Mapping[str, Any], written: Any) -> str:
     """Before and after, as far as they are known."""
     values = [MISSING if pair[key] is None else written(pair[key]) for key in ("before", "after") if key in pair]
     return MISSING if set(values) == {MISSING} else " → ".join(values)
+
+
+def percents(pair: Mapping[str, Any]) -> str:
+    """Shares before and after as percentages, with the sign once.
+
+    >>> percents({"before": 0.125, "after": 0.5}), percents({"after": 0.5}), percents({"before": 0.5, "after": None})
+    ('12.5 → 50.0 %', '50.0 %', '50.0 % → –')
+    """
+    written = change(pair, percent)
+    return written if MISSING in written else written.replace(" % →", " →")
 
 
 def percent(share: float) -> str:

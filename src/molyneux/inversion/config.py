@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+from molyneux.arguments import check_fields
 from molyneux.errors import ConfigError
 
 
@@ -75,6 +76,7 @@ class InversionConfig:
     """Steps between two measurements of the similarity."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "inversion")
         for name in ("images", "steps", "trace_every"):
             _check(self, name, getattr(self, name) >= 1, "a whole number of at least 1")
         _check(self, "block", self.block >= 0, "0, or a block's number")

@@ -14,19 +14,20 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from molyneux.arguments import check_finite
-from molyneux.backends.base import Alignment, VisionLanguageModel, frozen
+from molyneux.arguments import check_finite, check_kind
+from molyneux.backends.base import Alignment, VisionLanguageModel, check_model, frozen
 from molyneux.backends.digest import weights_digest
 from molyneux.backends.folding import LayerStatistics, folded
 from molyneux.backends.gradients import with_gradients
 from molyneux.concepts import Concept
-from molyneux.errors import ModelError
+from molyneux.errors import ConceptError, ModelError
 from molyneux.files import write_bytes
 from molyneux.inversion.canvas import CANVASES, COLORS, Canvas
 from molyneux.inversion.config import InversionConfig
 from molyneux.inversion.priors import batch_norm_moments, frobenius_variation, statistics_distance, total_variation
 from molyneux.inversion.views import draw_views, view
 from molyneux.records import TracePoint
+from molyneux.runs.options import check_seed
 from molyneux.runs.progress import counting
 from molyneux.shapes import Images
 from molyneux.synthetic import SyntheticImages
@@ -71,7 +72,11 @@ def invert(
     Raises:
         ModelError: if a description does not fit, or the similarity is not a number.
     """
-    config = config or InversionConfig()
+    config = InversionConfig() if config is None else config
+    check_model(model)
+    check_kind(concept, Concept, "what is inverted", "a molyneux.Concept with a name and a description", ConceptError)
+    check_kind(config, InversionConfig, "the config", "an InversionConfig")
+    check_seed(seed)
     generators = [Generator().manual_seed(image_seed(seed, concept, i)) for i in range(config.images)]
     started = time.perf_counter()
     alignment = aligned(model, concept.descriptions, config)

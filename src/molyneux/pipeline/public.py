@@ -2,16 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from molyneux.arguments import check_texts
-from molyneux.backends.base import VisionLanguageModel, dual_encoder
+from molyneux.arguments import check_kind, check_texts
+from molyneux.backends.base import VisionLanguageModel, check_model, dual_encoder
 from molyneux.backends.packs import check_new, untaught
 from molyneux.concepts import Concept, check_distinct
 from molyneux.datasets.imagenet import imagenet_names
 from molyneux.datasets.names import without
+from molyneux.errors import ConceptError
 from molyneux.images.replay import replay_images
 from molyneux.inversion.invert import invert
 from molyneux.pipeline.describe import names_used
@@ -31,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 def teach(
     model: ModelT,
-    images: SyntheticImages | Concept | Sequence[SyntheticImages | Concept],
+    images: SyntheticImages | Concept | Iterable[SyntheticImages | Concept],
     config: TeachingConfig | None = None,
     *,
     known: KnownNames | None = None,
@@ -69,9 +70,16 @@ def teach(
     """
     check_seed(seed)
     check_texts(known, "known names")
-    config = config or TeachingConfig()
+    config = TeachingConfig() if config is None else config
+    check_kind(config, TeachingConfig, "the config", "a TeachingConfig")
+    check_model(model)
     check_ability(model, config)
-    given = [images] if isinstance(images, SyntheticImages | Concept) else images
+    given = _several(images)
+    for one in () if replay is None else _several(replay):
+        check_kind(one, SyntheticImages, "what is replayed", "what molyneux.invert gives, one for each known class")
+    for one in given:
+        expected = "a molyneux.Concept with a name and a description, or what molyneux.invert gives"
+        check_kind(one, (SyntheticImages, Concept), "what is taught", expected, ConceptError)
     concepts = check_distinct(one if isinstance(one, Concept) else one.concept for one in given)
     taught = [concept.name for concept in concepts]
     source: VisionLanguageModel = model
@@ -95,6 +103,14 @@ def teach(
         student.write_about(adapter)
     LOG.info("taught %s in %.1f seconds", ", ".join(map(repr, taught)), time.perf_counter() - started)
     return student
+
+
+def _several(images: object) -> Sequence[Any]:
+    """One value or several as a sequence; what teaches nothing is left for the caller to refuse."""
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        return images
+    one = isinstance(images, SyntheticImages | Concept | str | Mapping) or not isinstance(images, Iterable)
+    return [images] if one else list(cast(Iterable[Any], images))
 
 
 def warn_of_name(concept: Concept) -> None:

@@ -4,7 +4,7 @@ import math
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
-from molyneux.arguments import check_texts
+from molyneux.arguments import check_fields, check_texts
 from molyneux.errors import ConfigError
 from molyneux.tables import listed
 from molyneux.teaching.choices import LOW_RANK, OBJECTIVES, UPDATES, ObjectiveKind, UpdateKind, losses_where
@@ -190,6 +190,9 @@ class TeachingConfig:
     """How much of the change is kept (WiSE-FT's alpha): 0 gives the untaught model, 1 the fully taught one."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "teaching")
+        if self.loss not in OBJECTIVES:
+            raise ConfigError(f"teaching.loss is {self.loss!r}: expected {listed(OBJECTIVES)}")
         for item in fields(self):
             value = getattr(self, item.name)
             numbers = value if isinstance(value, tuple) else (value,)

@@ -1,10 +1,12 @@
 """Interpolation of two models' weights (WiSE-FT, Wortsman et al., 2022)."""
 
+from numbers import Real
 from typing import TypeVar, cast
 
 import torch
 
-from molyneux.backends.base import VisionLanguageModel
+from molyneux.arguments import check_kind
+from molyneux.backends.base import VisionLanguageModel, check_model
 from molyneux.backends.gradients import with_gradients
 from molyneux.errors import ConfigError, ModelError
 
@@ -23,6 +25,9 @@ def interpolate(base: ModelT, taught: ModelT, strength: float) -> ModelT:
         ConfigError: if strength is outside [0, 1].
         ModelError: if the two models' weights differ in name or shape.
     """
+    for one in (base, taught):
+        check_model(one)
+    check_kind(strength, Real, "strength", "a number from 0 to 1")
     if not 0 <= strength <= 1:
         raise ConfigError(f"strength is {strength}: expected a number from 0 to 1")
     old, new = base.native.state_dict(), taught.native.state_dict()

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
-from importlib import import_module
 from typing import Any, TypeVar
 
 from molyneux.backends.abilities import Matcher
@@ -11,7 +10,6 @@ from molyneux.backends.base import VisionLanguageModel
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import CLASS_NAMES, SAME_NAMES, ClassNames, SameNames
 from molyneux.datasets.windows import RESEARCH_ONLY
-from molyneux.errors import ConfigError
 from molyneux.records import (
     Bootstrap,
     ClassResult,
@@ -26,6 +24,7 @@ from molyneux.records import (
     RankPair,
     Scores,
     SharePair,
+    data_frame,
 )
 from molyneux.tasks.classification.features import PhotoFeatures, later_photos
 from molyneux.tasks.classification.labels import LabelSet
@@ -212,17 +211,13 @@ class Evaluation:
         Raises:
             ConfigError: if pandas is not installed.
         """
-        try:
-            pandas = import_module("pandas")
-        except ImportError:
-            raise ConfigError("to_pandas needs pandas: pip install pandas") from None
         rows = [
             {"model": model, "when": when, "concept": name, **asdict(scores), "known_accuracy": found.known_accuracy}
             for when, model, found in (("before", self.base, self.before), ("after", self.model, self.after))
             if found is not None
             for name, scores in found.concepts.items()
         ]
-        return pandas.DataFrame(rows)
+        return data_frame(rows)
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """What a person wants to see first: headings, and a row of text for each novel name and for known accuracy."""
@@ -240,14 +235,16 @@ class Evaluation:
         rows.append(
             (
                 "known names",
-                "right",
+                "known accuracy",
                 _written(None if self.before is None else self.before.known_accuracy, self.after.known_accuracy),
             )
         )
-        return ("name", "photos", "before → after" if self.before else "share"), [row for row in rows if row[2]]
+        return ("name", "measure", "before → after" if self.before else "share"), [row for row in rows if row[2]]
 
     def __str__(self) -> str:
         headings, rows = self.table()
+        if not rows:
+            return f"{self.model}: no photos were given, so nothing was measured: evaluate(model, novel=FOLDER, ...)"
         widths = [max(len(row[place]) for row in (headings, *rows)) for place in range(3)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

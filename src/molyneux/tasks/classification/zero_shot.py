@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from molyneux.arguments import check_texts
+from molyneux.arguments import check_kind, check_texts
 from molyneux.backends.abilities import Matcher, scorer
-from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, check_model, dual_encoder
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.imagenet import ClassNames, SameNames
 from molyneux.datasets.names import name_key
 from molyneux.datasets.sets import read_set
-from molyneux.errors import ConfigError, ModelError
+from molyneux.errors import ConfigError, DataError, ModelError
 from molyneux.records import MistakenPhoto, Opinion, Prediction
 from molyneux.runs.progress import shown
 from molyneux.shapes import Embeddings
@@ -94,6 +94,9 @@ def evaluate(
     check_prompts(prompts)
     check_texts(names, "names")
     check_texts(concepts, "concepts")
+    for what, photos in (("novel", novel), ("known", known)):
+        kinds = (str, Path, PhotoFolder, PhotoFeatures, type(None))
+        check_kind(photos, kinds, what, "a folder with a folder of photos for each name", DataError)
     check_comparable(model, base)
     known_photos = (
         known
@@ -157,6 +160,8 @@ def evaluate(
 def check_comparable(model: VisionLanguageModel, base: VisionLanguageModel | None = None) -> None:
     """Raise ModelError unless both can be scored, and by scores of one kind."""
     first = scorer(model, "evaluation")
+    if base is not None:
+        check_model(base, "the base")
     second = first if base is None else scorer(base, "evaluation")
     if isinstance(first, Matcher) != isinstance(second, Matcher):
         raise ModelError(

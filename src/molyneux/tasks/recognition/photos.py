@@ -1,6 +1,6 @@
 """Photos as people have them, paths, folders, PIL images and arrays, to batches of pixels; few are open at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -108,6 +108,8 @@ def _each(value: object) -> Iterator[Any]:
         case Given():
             yield value
         case str() | Path():
+            if str(value).startswith(("http://", "https://")):
+                raise DataError(f"{value} is an address: download the photo first, and give its file")
             yield from _files(Path(value))
         case Image.Image():
             yield value
@@ -115,7 +117,7 @@ def _each(value: object) -> Iterator[Any]:
             yield from _arrays(value)
         case SyntheticImages():
             yield from map(as_png, value.pixels)
-        case Iterable():
+        case Iterable() if not isinstance(value, bytes | Mapping):
             for one in value:
                 yield from _each(one)
         case _:
@@ -137,8 +139,10 @@ def _files(path: Path) -> Iterator[Given]:
     photos = [photo for photo in photos if not photo.name.startswith(".") and is_plain(photo.name)]
     if not photos:
         folders = sum(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
-        hint = f"; name its {folders} sub-folders one by one" if folders else ""
-        raise DataError(f"{path} has no photos: expected {', '.join(SUFFIXES)} files in it{hint}")
+        if folders:
+            some = "its sub-folder" if folders == 1 else f"its {folders} sub-folders one by one"
+            raise DataError(f"{path} has no photos in it, and those of sub-folders are not read: name {some}")
+        raise DataError(f"{path} has no photos: expected {', '.join(SUFFIXES)} files in it")
     yield from (Given(str(photo), photo) for photo in photos)
 
 

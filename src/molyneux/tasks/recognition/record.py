@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from molyneux.records import Compared, Count, Number, Record, Share, Texts
+from molyneux.records import Compared, Count, Number, Record, Share, Texts, data_frame
 
 NONE = "none of these"
 
@@ -50,6 +50,11 @@ class Recognised(Record):
     def name(self) -> str:
         """The model's best name, or 'none of these'."""
         return self.after.name
+
+    def __str__(self) -> str:
+        return f"{self.photo}: {said(self)}"
+
+    __repr__ = __str__
 
 
 class Unreadable(Record):
@@ -111,8 +116,27 @@ class Recognition(Compared):
     def __iter__(self) -> Iterator[Recognised]:  # type: ignore[override]
         return iter(self.photos)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as `as_dict`: plain data for JSON."""
+        return self.as_dict()
+
+    def to_pandas(self) -> Any:
+        """A pandas `DataFrame` with a row for each photo, model and name.
+
+        Raises:
+            ConfigError: if pandas is not installed.
+        """
+        rows = [
+            {"photo": one.photo, "when": when, "place": place, **answer._asdict(), "none_of_these": found.none_of_these}
+            for one in self.photos
+            for when, found in (("before", one.before), ("after", one.after))
+            if found is not None
+            for place, answer in enumerate(found.best, start=1)
+        ]
+        return data_frame(rows)
+
     def __str__(self) -> str:
-        lines = [f"{one.photo}: {said(one)}" for one in self.photos[:_SHOWN]]
+        lines = [str(one) for one in self.photos[:_SHOWN]]
         if len(self.photos) > _SHOWN:
             lines.append(f"... {len(self.photos) - _SHOWN} photos more")
         return "\n".join([*lines, *(f"{one.photo}: {one.reason}" for one in self.unreadable)])
