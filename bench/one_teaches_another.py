@@ -1,6 +1,6 @@
-"""Question 2 of the paper (B.4): are inverted images of use to another model, or only to the one that made them?
+r"""Question 2 of the paper (B.4): are inverted images of use to another model, or only to the one that made them?
 
-    python bench/one_teaches_another.py --models mini drawn --concepts ../shared/data/novel-concepts/concepts.json \\
+    python bench/one_teaches_another.py --models mini drawn --concepts ../shared/data/novel-concepts/concepts.json \
         --novel ../shared/data/novel-concepts --known ../shared/data/imagenet1k-sample
 
 Every model inverts each concept. Every model is then taught each concept from every model's images alone, without the

@@ -85,10 +85,10 @@ def published(text: str, name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown and HTML show as it is.
+    r"""Text that Markdown and HTML show as it is.
 
     >>> plain("a <b> | *c*")
-    'a &lt;b&gt; \\\\| \\\\*c\\\\*'
+    'a &lt;b&gt; \\| \\*c\\*'
     """
     safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", " ".join(safe.split()))

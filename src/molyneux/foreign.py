@@ -182,10 +182,10 @@ def said(reason: BaseException) -> str:
 
 
 def shown(value: Any, length: int = 60) -> str:
-    """A foreign value in an error's text: as code, cut, and never expanded beyond that.
+    r"""A foreign value in an error's text: as code, cut, and never expanded beyond that.
 
-    >>> shown("a\\x1b[31m"), shown(["a"] * 100, 20)
-    ("'a\\\\x1b[31m'", "['a', 'a', 'a', ...]")
+    >>> shown("a\x1b[31m"), shown(["a"] * 100, 20)
+    ("'a\\x1b[31m'", "['a', 'a', 'a', ...]")
     """
     writer = reprlib.Repr()
     writer.maxstring = writer.maxother = writer.maxlong = length
@@ -198,9 +198,9 @@ def shown(value: Any, length: int = 60) -> str:
 
 
 def printable(text: str) -> str:
-    """A text on one line, in which nothing moves a terminal's cursor or changes its colours.
+    r"""A text on one line, in which nothing moves a terminal's cursor or changes its colours.
 
-    >>> printable("a\\x1b[31m b\\nc")
+    >>> printable("a\x1b[31m b\nc")
     'a [31m b c'
     """
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
@@ -216,7 +216,7 @@ def is_blank(text: str) -> bool:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a name holds no control character, and nothing that was no UTF-8.
+    r"""Whether a name holds no control character, and nothing that was no UTF-8.
 
     >>> is_plain("café"), is_plain("a\x1b[31m"), is_plain("a\udcff")
     (True, False, False)

@@ -12,10 +12,10 @@ NOT_COMPUTED = "not computed"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as a percentage.
+    r"""A share as a percentage.
 
     >>> percent(0.712)
-    '71.2\\xa0%'
+    '71.2\xa0%'
     """
     return f"{100 * share:.{digits}f}{SPACE}%"
 
@@ -49,10 +49,10 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    r"""A time as people say it.
 
     >>> duration(4.23), duration(95.0), duration(7260.0)
-    ('4.2\\xa0s', '1\\xa0min 35\\xa0s', '2\\xa0h 1\\xa0min')
+    ('4.2\xa0s', '1\xa0min 35\xa0s', '2\xa0h 1\xa0min')
     """
     if seconds < 59.95:
         return f"{seconds:.1f}{SPACE}s"
