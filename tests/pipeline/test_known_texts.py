@@ -4,14 +4,16 @@ import pytest
 import torch
 
 import molyneux
-from helpers.runs import RING, Counter
+from helpers.runs import CROSS, RING, Counter, settings_for
 from molyneux.backends.load import load
 from molyneux.backends.long_text import TEXTS_AT_ONCE
 from molyneux.concepts import Concept
 from molyneux.datasets.imagenet import described_classes, imagenet_names
 from molyneux.errors import ModelError
 from molyneux.pipeline.known_texts import load_known_texts
+from molyneux.pipeline.teach_run import teach_concepts
 from molyneux.synthetic import description_only, noise_images
+from molyneux.tasks.classification.prompts import PromptConfig
 from molyneux.teaching.config import TeachingConfig
 from molyneux.teaching.descriptions import known_texts
 from molyneux.teaching.fine_tune import fine_tune
@@ -172,3 +174,22 @@ def test_a_mapping_brings_its_own_descriptions():
         "hoop": ("a photo of a hoop.", "A hollow circle."),
         "frame": ("a photo of a frame.", "A hollow square."),
     }
+
+
+@pytest.mark.parametrize("templates", ["one", "photo"])
+def test_a_second_run_reads_its_own_concept_alone(monkeypatch, tmp_path, templates):
+    kind, read = type(load("tiny:clip")), []
+    once = kind._embed_fitting
+    monkeypatch.setattr(kind, "_embed_fitting", lambda model, texts: read.extend(texts) or once(model, texts))
+    scores = []
+    for number, concept in enumerate((RING, CROSS, RING)):
+        read.clear()
+        quick = {"model": "tiny:clip", "teaching": TeachingConfig(), "prompt_config": PromptConfig(templates=templates)}
+        out = teach_concepts(settings_for(tmp_path / f"run {number}", None, concepts=(concept,), **quick))
+        scores.append((out / "scores.json").read_bytes())
+        if number == 0:
+            assert len(set(read)) > (1900 if templates == "one" else 2900)
+        else:
+            assert 0 < len(read) < 20
+            assert all(concept.name in text or text in concept.descriptions for text in read)
+    assert scores[2] == scores[0]

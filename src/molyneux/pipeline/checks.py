@@ -120,11 +120,16 @@ def lesson_texts(
         yield from (template.format(concept.name) for concept in concepts for template in templates)
 
 
-def scored_texts(settings: TeachSettings, request: CheckedRequest) -> list[str]:
-    """The texts that every run with these settings reads: the concepts' own, and those of all names for scoring."""
+def scored_texts(settings: TeachSettings, request: CheckedRequest) -> tuple[list[str], list[str]]:
+    """The texts that scoring reads: those of known names, which no concept changes, and the concepts' own."""
     prompts = [request.prompts] if settings.novel is not None or not settings.fresh else [request.prompts, PROMPTS]
-    named = [text for one in prompts for group in name_texts(request.labels.all, one) for text in group]
-    return list(dict.fromkeys([*concept_texts(settings.concepts), *named]))
+
+    def texts(names: Sequence[str]) -> list[str]:
+        return [text for one in prompts for group in name_texts(names, one) for text in group]
+
+    known = dict.fromkeys(texts(request.labels.known))
+    own = dict.fromkeys([*concept_texts(settings.concepts), *texts(request.labels.novel)])
+    return list(known), [text for text in own if text not in known]
 
 
 def check_each(model: VisionLanguageModel, texts: Iterable[str]) -> None:

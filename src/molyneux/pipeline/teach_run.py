@@ -46,6 +46,7 @@ from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
 from molyneux.runs.stage import Stage
+from molyneux.runs.text_cache import read_texts
 from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.features import photo_features
 from molyneux.tasks.classification.predictions import MISTAKEN_PHOTOS, write_mistaken, write_predictions
@@ -58,6 +59,8 @@ from molyneux.teaching.memory import memory_note
 from molyneux.teaching.updates import changes_texts, shares_trunk
 
 PHOTOS = "photos"
+KNOWN_NAMES = "known names for scoring, once for this model"
+"""What progress calls the reading of their texts."""
 
 
 def teach_concepts(
@@ -184,11 +187,12 @@ class TeachRun:
         """Have the base read all texts, whichever stages are left to do: a text's last digits depend on its company."""
         if isinstance(self.base, DualEncoder):
             load_known_texts(self.source, self.request.bank, self.settings.teaching, self.on_step)
-            texts = scored_texts(self.settings, self.request)
-            for start in range(0, len(texts), TEXTS_AT_ONCE):
-                self.base.embed_texts(texts[start : start + TEXTS_AT_ONCE])
+            known, own = scored_texts(self.settings, self.request)
+            read_texts(self.base, known, KNOWN_NAMES, self.on_step)
+            for start in range(0, len(own), TEXTS_AT_ONCE):
+                self.base.embed_texts(own[start : start + TEXTS_AT_ONCE])
                 if self.on_step is not None:
-                    self.on_step("names", min(start + TEXTS_AT_ONCE, len(texts)), len(texts))
+                    self.on_step("new names", min(start + TEXTS_AT_ONCE, len(own)), len(own))
 
     @cached_property
     def score(self) -> Callable[..., Evaluation]:

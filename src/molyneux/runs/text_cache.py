@@ -1,4 +1,4 @@
-"""A cache for the embeddings of known names and descriptions: a thousand texts take a while to read."""
+"""A cache for the embeddings of texts that many runs share: a thousand known names take a while to read."""
 
 import hashlib
 import os
