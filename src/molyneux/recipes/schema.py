@@ -279,16 +279,7 @@ class Recipe(_Strict):
         Raises:
             ConfigError: if there is none, or it is not laid out as one; one line says where.
         """
-        path = _recipe_file(name)
-        if not path.is_file():
-            raise ConfigError(f"there is no recipe {str(name)!r}: see 'molyneux list recipes', or give a YAML file")
-        try:
-            content = _extended(path)
-            recipe = Recipe(name=str(name), **content)
-            recipe.check()
-        except (TypeError, ValueError, OSError, RecursionError, yaml.YAMLError, ConceptError) as error:
-            raise ConfigError(f"the recipe {name} is not laid out as one: {_first(error)}") from error
-        return recipe
+        return _shipped(str(name)) if str(name) in recipe_names() else _read(name)
 
     def text(self) -> str:
         """As it is written down; a recipe that extends another shows what it adds."""
@@ -471,6 +462,22 @@ def _recipe_file(name: str | Path) -> Path:
     if str(name) in recipe_names():
         return Path(str(resources.files("molyneux.recipes") / f"{name}.yaml"))
     return Path(name)
+
+
+def _read(name: str | Path) -> Recipe:
+    path = _recipe_file(name)
+    if not path.is_file():
+        raise ConfigError(f"there is no recipe {str(name)!r}: see 'molyneux list recipes', or give a YAML file")
+    try:
+        recipe = Recipe(name=str(name), **_extended(path))
+        recipe.check()
+    except (TypeError, ValueError, OSError, RecursionError, yaml.YAMLError, ConceptError) as error:
+        raise ConfigError(f"the recipe {name} is not laid out as one: {_first(error)}") from error
+    return recipe
+
+
+_shipped = cache(_read)
+"""A recipe of the package is read once."""
 
 
 @cache
