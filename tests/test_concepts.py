@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molyneux.concepts import LONGEST_NAME, Concept, check_distinct, read_concepts
+from molyneux.datasets.names import name_key
 from molyneux.errors import ConceptError
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ é", min_size=1, max_size=40).filter(str.strip)
@@ -41,6 +42,7 @@ def test_white_space_in_names_and_descriptions_is_single():
         ("..\\b", "contains '\\\\'"),
         ("a\x00b", "contains '\\x00'"),
         ("a\u200bb", "contains '\\u200b'"),
+        ("\u200da", "contains '\\u200d'"),
         ("x" * 300, "has 300 characters"),
     ],
 )
@@ -49,6 +51,12 @@ def test_a_name_that_is_no_plain_words_is_refused(name, complaint):
         Concept(name, "Round.")
     assert complaint in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["می\u200cخواهم", "क्\u200dष", "👩\u200d🚀 suit"])
+def test_the_joiners_that_a_script_needs_are_kept(name):
+    assert Concept(name, "A band.").name == name
+    assert name_key(name) == name_key(name.replace("\u200c", "").replace("\u200d", ""))
 
 
 def test_the_longest_name_is_taken_and_one_letter_more_is_not():

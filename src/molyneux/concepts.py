@@ -8,7 +8,7 @@ from pathlib import Path
 from molyneux.arguments import check_kind
 from molyneux.errors import ConceptError
 from molyneux.files import slug
-from molyneux.foreign import is_blank, read_json, read_yaml, shown, unpaired
+from molyneux.foreign import is_blank, read_json, read_yaml, shown, unpaired, unprintable
 
 LONGEST_NAME = 100
 
@@ -136,7 +136,7 @@ def _entry(path: Path, name: object, entry: object) -> tuple[str, tuple[str, ...
 
 
 def _said_name(name: object) -> str:
-    return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME else "NAME"
+    return name if isinstance(name, str) and not unprintable(name) and len(name) <= LONGEST_NAME else "NAME"
 
 
 def _checked_name(name: str) -> str:
@@ -145,7 +145,7 @@ def _checked_name(name: str) -> str:
         raise ConceptError("the concept's name is empty: expected a word such as 'moongate'")
     if len(clean) > LONGEST_NAME:
         raise ConceptError(f"the concept's name has {len(clean)} characters: expected at most {LONGEST_NAME}")
-    bad = next((c for c in clean if c in "/\\" or not c.isprintable()), None)
+    bad = next((letter for letter in clean if letter in "/\\"), None) or unprintable(clean)
     if bad is not None:
         raise ConceptError(f"the concept's name {clean!r} contains {bad!r}: expected plain words without slashes")
     return clean

@@ -197,13 +197,30 @@ def shown(value: Any, length: int = 60) -> str:
         return f"a {type(value).__name__} too long to show"
 
 
+JOINERS = "\u200c\u200d"
+"""Letters without a width that words of some scripts are spelt with."""
+
+
 def printable(text: str) -> str:
     r"""A text on one line, in which nothing moves a terminal's cursor or changes its colours.
 
     >>> printable("a\x1b[31m b\nc")
     'a [31m b c'
     """
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return " ".join("".join(letter if letter.isprintable() or letter in JOINERS else " " for letter in text).split())
+
+
+def unprintable(text: str) -> str | None:
+    r"""The first letter of a name that nobody sees; between letters Persian, Hindi and emoji need their joiners.
+
+    >>> unprintable("a\u200cb"), unprintable("a\u200c"), unprintable("a\u200bb")
+    (None, '\u200c', '\u200b')
+    """
+    between = range(1, len(text) - 1)
+    for place, letter in enumerate(text):
+        if not (letter.isprintable() or (letter in JOINERS and place in between)):
+            return letter
+    return None
 
 
 def is_blank(text: str) -> bool:

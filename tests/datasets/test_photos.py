@@ -1,7 +1,5 @@
 """Reading single files: what is refused, what is made of the rest, and how it is resized and batched."""
 
-import struct
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from helpers.pngs import deep_colour_png, png_that_claims
 from helpers.sample_folder import SAMPLES, needs_samples
 from helpers.scan_files import write_dicom, write_nifti
 from molyneux import framing
@@ -35,17 +34,6 @@ def random() -> np.random.Generator:
 
 def drawn(random: np.random.Generator, width: int, height: int) -> Image.Image:
     return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def png_that_claims(width: int, height: int, bits: int = 8, pixels: bytes = b"") -> bytes:
-    """A PNG's head for a photo in colour of any size, with or without the pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(("width", "height"), [(5001, 5000), (10_000, 10_000), (60_000, 60_000), (1, 25_000_001)])
@@ -118,8 +106,7 @@ def test_twelve_bits_in_sixteen_are_noticed_and_shown_through_a_window(tmp_path)
 def test_twelve_bits_in_sixteen_in_colour_are_noticed(tmp_path):
     (tmp_path / "ring").mkdir()
     for values, notes in (((4095, 2000, 0), 1), ((40_000, 2000, 0), 0)):
-        rows = zlib.compress((b"\0" + struct.pack(">3H", *values) * 8) * 8)
-        (tmp_path / "ring" / "a.png").write_bytes(png_that_claims(8, 8, 16, rows))
+        (tmp_path / "ring" / "a.png").write_bytes(deep_colour_png(*values))
         folder = checked(read_folder(tmp_path))
         assert (len(folder.notes), folder.kinds) == (notes, {"deep colour"})
         assert all("no value above 4095 of 65535" in note for note in folder.notes)

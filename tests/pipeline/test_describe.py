@@ -82,6 +82,14 @@ def test_a_description_that_uses_the_name_is_asked_for_again(monkeypatch):
         description_of("ring", Writer("Rings and a ring.", ""), "Describe <class name>.", attempts=2)
 
 
+def test_a_refusal_is_no_description():
+    prompt = "Describe <class name>."
+    said = ("I'm sorry, but I can't help with that.", "I cannot describe it.", "As an AI, I have no eyes.", "Sorry!")
+    assert description_of("girder", Writer(*said, "I-shaped steel."), prompt) == "I-shaped steel."
+    with pytest.raises(ConceptError, match=r"refuses to describe 'ring' \('I’m unable to.*choose another model"):
+        description_of("ring", Writer("I’m unable to.", "I do not know."), prompt, attempts=2)
+
+
 def settings_for(out: Path, *names: str, **changed):
     return DescribeSettings(**({"out": out, "names": names, "model": "some-model"} | changed))
 

@@ -17,7 +17,7 @@ from molyneux.datasets.photos import opened, orientation, photo_size, read_photo
 from molyneux.datasets.windows import is_scan
 from molyneux.errors import DataError
 from molyneux.files import leads_out
-from molyneux.foreign import LARGEST_ANNOTATIONS, finite, read_json, shown, whole
+from molyneux.foreign import LARGEST_ANNOTATIONS, finite, read_json, shown, unprintable, whole
 
 ANNOTATIONS = "annotations.json"
 
@@ -207,7 +207,7 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+    if not isinstance(value, str) or not value.strip() or unprintable(value):
         raise TypeError(f"{shown(value)} where a name is expected")
     return value
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.errors import DataError
-from molyneux.foreign import read_text
+from molyneux.foreign import JOINERS, read_text
 
 IMAGENET = "imagenet-1k"
+
+_UNSEEN = dict.fromkeys(map(ord, JOINERS))
 
 LONGEST = 500
 """Characters of a name that is chosen from; ImageNet's longest, all synonyms of a class, has about 120."""
@@ -59,8 +61,8 @@ def checked_name(name: str, where: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """What two spellings of one name have in common: no case, no surplus space, Unicode's composed form."""
-    return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
+    """What two spellings of one name have in common: no case, surplus space or joiner, Unicode's composed form."""
+    return " ".join(unicodedata.normalize("NFC", name.translate(_UNSEEN)).split()).casefold()
 
 
 def without(names: Sequence[str], left_out: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from molyneux.shapes import Images
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 
 _DARK = 2**14
-"""16-bit greys of a set that all lie below this are taken for values of fewer bits."""
+"""16-bit values of a set that all lie below this are taken for values of fewer bits."""
 
 _FORMATS_SAID = "JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
 
@@ -42,6 +43,14 @@ _MEGAPIXELS = f"{LARGEST_PHOTO // 1_000_000} megapixels"
 _WARNING_FILTERS = threading.Lock()
 
 
+class Deep(NamedTuple):
+    """What an image of 16 bits a channel holds."""
+
+    highest: int
+    """Its highest value; of colours at most, since Pillow keeps the upper eight bits."""
+    is_colour: bool
+
+
 def read_photo(path: Path, window: Window = WHOLE) -> Image.Image:
     """The image in a file of one of `FORMATS` as 8-bit RGB, upright as its EXIF orientation says.
 
@@ -52,18 +61,18 @@ def read_photo(path: Path, window: Window = WHOLE) -> Image.Image:
         DataError: if the file is missing, is no such image, is cut short, has several pages or values of 32 bits, or
             more than 25 megapixels; the size is checked before anything is decoded.
     """
-    return read_greys(path, window)[0]
+    return read_depth(path, window)[0]
 
 
-def read_greys(path: Path, window: Window = WHOLE) -> tuple[Image.Image, int | None]:
-    """What `read_photo` returns, and the highest value of an image of 16-bit greys; None for any other."""
+def read_depth(path: Path, window: Window = WHOLE) -> tuple[Image.Image, Deep | None]:
+    """What `read_photo` returns, and the highest value of an image of 16 bits; None for any other."""
     if is_scan(Path(path).name):
         return read_scan(Path(path), window), None
     with opened(Path(path)) as image:
+        found = deep(image)  # looking for the orientation may decode, after which nothing tells of 16 bits
         turn = _TURNS.get(orientation(image))
-        highest = int(np.asarray(image).max()) if is_deep(image) else None
         upright = _as_rgb(Path(path), image, window)
-        return upright if turn is None else upright.transpose(turn), highest
+        return upright if turn is None else upright.transpose(turn), found
 
 
 def turned(values: np.ndarray, orientation: int) -> np.ndarray:
@@ -106,9 +115,8 @@ def checked(folder: PhotoFolder) -> PhotoFolder:
         DataError: as `check_headers`.
     """
     kinds = check_headers(folder.paths, folder.window)
-    dark = dark_notes(folder.paths) if "deep" in kinds and folder.window.window_center is None else ()
-    colours = dark_colour_notes(folder.paths) if "deep colour" in kinds else ()
-    return replace(folder, kinds=kinds, notes=(*folder.notes, *dark, *colours))
+    dark = dark_notes(_depths(folder.paths), folder.window) if kinds & {"deep", "deep colour"} else ()
+    return replace(folder, kinds=kinds, notes=(*folder.notes, *dark))
 
 
 def check_window(window: Window, kinds: Iterable[Kind]) -> None:
@@ -150,45 +158,41 @@ def _is_deep_colour(image: Image.Image) -> bool:
     return image.format in ("PNG", "TIFF") and not is_deep(image) and ";16" in str(image.tile)
 
 
-def dark_colour_notes(paths: Iterable[Path]) -> tuple[str, ...]:
-    """What to say of 16-bit colours that use little of their range; nothing where there are none."""
-    highest = []
+def deep(image: Image.Image) -> Deep | None:
+    """The highest value of an image of 16 bits a channel; None for any other."""
+    if is_deep(image):
+        return Deep(int(np.asarray(image).max()), is_colour=False)
+    if _is_deep_colour(image):
+        return Deep(max(high for _, high in image.convert("RGB").getextrema()) * 256 + 255, is_colour=True)
+    return None
+
+
+def dark_notes(found: Iterable[Deep], window: Window = WHOLE) -> tuple[str, ...]:
+    """What to say of images of 16 bits that use little of their range, greys and colours apart."""
+    found = list(found)
+    greys, colours = ([one.highest for one in found if one.is_colour is kind] for kind in (False, True))
+    notes = []
+    if window.window_center is None and max(greys, default=_DARK) < _DARK:
+        bits = max(1, max(greys).bit_length())
+        notes.append(
+            f"images of 16-bit greys ({len(greys)}) hold no value above {max(greys)} of 65535 and are shown nearly "
+            f"black: for values of {bits} bits give --window-center {2 ** (bits - 1)} --window-width {2**bits}"
+        )
+    if max(colours, default=_DARK) < _DARK:
+        notes.append(
+            f"images of 16 bits in colour ({len(colours)}) hold no value above {max(colours)} of 65535 and are shown "
+            "nearly black: save them with 8 bits, or over the whole range"
+        )
+    return tuple(notes)
+
+
+def _depths(paths: Iterable[Path]) -> Iterator[Deep]:
     for path in paths:
-        if is_scan(path.name):
-            continue
-        with opened(path) as image:
-            if _is_deep_colour(image):
-                highest.append(max(high for _, high in image.convert("RGB").getextrema()))
-    if not highest or max(highest) >= _DARK >> 8:
-        return ()
-    return (
-        f"images of 16 bits in colour ({len(highest)}) hold no value above {max(highest) * 256 + 255} of 65535 and are "
-        "shown nearly black: save them with 8 bits, or over the whole range",
-    )
-
-
-def dark_notes(paths: Iterable[Path]) -> tuple[str, ...]:
-    """What to say of 16-bit greys that use little of their range; nothing where there are none."""
-    values = []
-    for path in paths:
-        if is_scan(path.name):
-            continue
-        with opened(path) as image:
-            if is_deep(image):
-                values.append(int(np.asarray(image).max()))
-    return dark_note(values)
-
-
-def dark_note(values: Sequence[int]) -> tuple[str, ...]:
-    """`dark_notes` of images of 16-bit greys with these highest values."""
-    highest, count = max(values, default=_DARK), len(values)
-    if highest >= _DARK:
-        return ()
-    width = 1 << max(1, highest.bit_length())
-    return (
-        f"images of 16-bit greys ({count}) hold no value above {highest} of 65535 and are shown nearly black: "
-        f"for values of {width.bit_length() - 1} bits give --window-center {width // 2} --window-width {width}",
-    )
+        if not is_scan(path.name):
+            with opened(path) as image:
+                found = deep(image)
+            if found is not None:
+                yield found
 
 
 def photo_size(path: Path) -> tuple[int, int]:

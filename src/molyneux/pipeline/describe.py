@@ -20,11 +20,16 @@ from molyneux.datasets.imagenet import ClassNames
 from molyneux.datasets.names import name_key, read_names
 from molyneux.errors import ConceptError, ConfigError
 from molyneux.files import write_text
-from molyneux.foreign import parse_yaml, printable, read_text
+from molyneux.foreign import parse_yaml, printable, read_text, shown, unprintable
 from molyneux.runs.options import Progress, check_seed
 
 PLACE = "<class name>"
 """Where a prompt takes the name."""
+
+_REFUSAL = re.compile(
+    r"(i['’]m|i (am|can|cannot|could|do|have|apologi[sz]e)|sorry|unfortunately|as an ai)\b", re.IGNORECASE
+)
+"""What a language model begins with that does not describe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +119,22 @@ def description_of(name: str, writer: Writer, prompt: str, *, attempts: int = 5,
     """
     question = prompt.replace(PLACE, name)
     found: list[str] = []
+    refused = ""
     for attempt in range(attempts):
         digest = hashlib.sha256(f"{seed}/{name}/{attempt}".encode()).digest()
         text = _cleaned(writer(question, int.from_bytes(digest[:4], "big")))
         used = names_used(name, text)
-        if text and len(text) <= LONGEST_DESCRIPTION and not used:
+        if _REFUSAL.match(text):
+            refused = refused or text
+        elif text and len(text) <= LONGEST_DESCRIPTION and not used:
             return text
-        found.extend(used or ["too much" if text else "nothing at all"])
+        else:
+            found.extend(used or ["too much" if text else "nothing at all"])
+    if refused and not found:
+        raise ConceptError(
+            f"the language model refuses to describe {name!r} ({shown(refused, 60)}): choose another model, or write "
+            "the description into the file yourself"
+        )
     words = ", ".join(repr(word) for word in dict.fromkeys(found))
     raise ConceptError(
         f"none of {attempts} descriptions of {name!r} does without the name: they say {words}; ask for more attempts, "
@@ -191,7 +205,7 @@ def _names(settings: DescribeSettings) -> tuple[str, ...]:
     if not names:
         raise ConceptError("nothing to describe: expected one or more names, or --names FILE")
     for name in names.values():
-        if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        if not name or len(name) > LONGEST_NAME or unprintable(name):
             raise ConceptError(f"the name {name!r:.120} cannot be used: expected 1 to {LONGEST_NAME} plain characters")
     return tuple(names.values())
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from helpers.families_vilt import tiny_vilt
 from helpers.noise import noise_photo
+from helpers.pngs import deep_colour_png
 from helpers.sample_folder import SAMPLES, needs_samples
 from helpers.small_models import ConvModel
 from molyneux.backends.load import load
@@ -150,6 +151,8 @@ def test_dark_greys_and_files_left_out_are_told(tmp_path):
     assert "--window-center 2048 --window-width 4096" in dark
     seen = replace(asked, window=Window(window_center=2048.0, window_width=4096.0))
     assert recognise_photos(seen).protocol.notes == (left_out,)
+    (tmp_path / "deep.png").write_bytes(deep_colour_png(4095, 2000, 0))
+    assert "no value above 4095 of 65535" in recognise_photos(seen).protocol.notes[1]
 
 
 def test_names_are_checked():

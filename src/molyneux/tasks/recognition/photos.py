@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from molyneux.datasets.folders import SUFFIXES, WHOLE
-from molyneux.datasets.photos import read_greys
+from molyneux.datasets.photos import Deep, read_depth
 from molyneux.datasets.windows import Window
 from molyneux.errors import DataError
 from molyneux.foreign import is_plain
@@ -47,8 +47,8 @@ class Batch:
     """(n, 3, size, size) in [0, 1], one for each of `photos`."""
     unreadable: tuple[tuple[str, str], ...]
     """Name and reason."""
-    greys: tuple[int, ...]
-    """Of each photo of 16-bit greys the highest value."""
+    depths: tuple[Deep, ...]
+    """Of each photo of 16 bits the highest value."""
 
 
 def given_photos(photos: object) -> tuple[Given, ...]:
@@ -81,13 +81,13 @@ def photo_batches(
     The next batch is decoded while this one is used; no more than two are held.
     """
 
-    def pixels(photo: Given) -> tuple[np.ndarray, int | None]:
-        image, highest = _image(photo, window)
-        return np.array(framed(image)), highest
+    def pixels(photo: Given) -> tuple[np.ndarray, Deep | None]:
+        image, depth = _image(photo, window)
+        return np.array(framed(image)), depth
 
     groups = iter(photos)
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="photos") as pool:
-        waiting: list[list[tuple[Given, Future[tuple[np.ndarray, int | None]]]]] = []
+        waiting: list[list[tuple[Given, Future[tuple[np.ndarray, Deep | None]]]]] = []
         try:
             while True:
                 group = [(photo, pool.submit(pixels, photo)) for photo in islice(groups, count)]
@@ -163,11 +163,11 @@ def _arrays(value: np.ndarray | Tensor) -> Iterator[np.ndarray | Tensor]:
     yield from value if parts else (value,)
 
 
-def _image(photo: Given, window: Window) -> tuple[Image.Image, int | None]:
-    """The photo, and of a file of 16-bit greys the highest value."""
+def _image(photo: Given, window: Window) -> tuple[Image.Image, Deep | None]:
+    """The photo, and of a file of 16 bits the highest value."""
     match photo.source:
         case Path():
-            return read_greys(photo.source, window)
+            return read_depth(photo.source, window)
         case Image.Image():
             return _on_white(ImageOps.exif_transpose(photo.source)), None
         case Tensor():
@@ -202,16 +202,16 @@ def _checked(values: Tensor) -> Tensor:
     return values.clamp(0, 1)
 
 
-def _batch(group: Sequence[tuple[Given, Future[tuple[np.ndarray, int | None]]]]) -> Batch:
-    photos, pixels, unreadable, greys = [], [], [], []
+def _batch(group: Sequence[tuple[Given, Future[tuple[np.ndarray, Deep | None]]]]) -> Batch:
+    photos, pixels, unreadable, depths = [], [], [], []
     for photo, future in group:
         try:
-            square, highest = future.result()
+            square, depth = future.result()
             pixels.append(square)
             photos.append(photo)
-            greys += [] if highest is None else [highest]
+            depths += [] if depth is None else [depth]
         except DataError as error:
             unreadable.append((photo.name, str(error)))
     values = torch.from_numpy(np.stack(pixels)) if pixels else torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
     images = values.permute(0, 3, 1, 2).contiguous().float() / 255
-    return Batch(tuple(photos), images, tuple(unreadable), tuple(greys))
+    return Batch(tuple(photos), images, tuple(unreadable), tuple(depths))

@@ -91,7 +91,7 @@ class RecogniseProtocol(Record):
     use: str = ""
     """What the answers are not to be used for, where the model is medical."""
     notes: Texts = ()
-    """What there is to say of the files: those left out, and greys of 16 bits that are shown nearly black."""
+    """What there is to say of the files: those left out, and 16-bit images that are shown nearly black."""
 
 
 class Recognition(Compared):

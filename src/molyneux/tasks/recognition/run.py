@@ -20,10 +20,11 @@ from molyneux.backends.options import Running
 from molyneux.datasets.folders import WHOLE, flat_left_out, left_out_notes
 from molyneux.datasets.imagenet import ClassNames, imagenet_names
 from molyneux.datasets.names import IMAGENET, checked_name, name_key, read_names, without
-from molyneux.datasets.photos import dark_note, square
+from molyneux.datasets.photos import Deep, dark_notes, square
 from molyneux.datasets.windows import RESEARCH_ONLY, Window
 from molyneux.errors import ConfigError, DataError
 from molyneux.foreign import shown as shown_value
+from molyneux.foreign import unprintable
 from molyneux.runs.options import Progress
 from molyneux.runs.progress import shown
 from molyneux.runs.text_cache import read_texts, recall_texts
@@ -152,7 +153,7 @@ def recognise(
     wanted = _names(model, names, class_names)
     found: list[Recognised] = []
     unreadable: list[Unreadable] = []
-    greys: list[int] = []
+    depths: list[Deep] = []
     with shown(on_step) as told:
         readers = _readers(model, base, wanted, prompts, ensemble, top, rejected, told)
         for batch, answers in _answered(readers, given, window):
@@ -160,18 +161,17 @@ def recognise(
                 Recognised(photo=photo.name, **dict(zip(("after", "before"), own, strict=False)))
                 for photo, *own in zip(batch.photos, *answers, strict=True)
             ]
-            greys += batch.greys
+            depths += batch.depths
             unreadable += [Unreadable(photo=name, reason=reason) for name, reason in batch.unreadable]
             if told is not None:
                 told("photos", len(found) + len(unreadable), len(given))
     if not found:
         raise DataError(unreadable[0].reason)
-    dark = dark_note(greys) if window.window_center is None else ()
     return Recognition(
         version=1,
         model=model.name,
         base=None if base is None else base.name,
-        protocol=_protocol(readers, wanted, prompts, ensemble, rejected, dark),
+        protocol=_protocol(readers, wanted, prompts, ensemble, rejected, dark_notes(depths, window)),
         photos=tuple(found),
         unreadable=tuple(unreadable),
     )
@@ -295,7 +295,7 @@ def _names(model: VisionLanguageModel, names: Sequence[str] | None, class_names:
     found = tuple(checked_name(" ".join(name.split()), f"the name {name!r:.20}…") for name in given)
     if not found or not all(found):
         raise ConfigError("no name to choose from: give at least one, or leave the names out for all that are known")
-    strange = next((name for name in found if not name.isprintable()), None)
+    strange = next((name for name in found if unprintable(name)), None)
     if strange is not None:
         raise ConfigError(f"the name {shown_value(strange)} holds a control character: expected plain words")
     keys = [name_key(name) for name in found]
