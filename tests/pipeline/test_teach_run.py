@@ -149,6 +149,21 @@ def test_finished_stages_are_not_done_again(tmp_path, photos, monkeypatch):
     assert (settings.out / "synthetic" / "ring" / "images.safetensors").stat().st_mtime_ns == kept
 
 
+def test_a_run_that_is_killed_after_its_card_was_written_has_nothing_to_make_again(tmp_path, monkeypatch):
+    settings = settings_for(tmp_path / "run", None, fresh=False)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("molyneux.runs.folder.RunFolder.finish", killed)
+        teach_concepts(settings)
+    told = (settings.out / "model" / "README.md").read_bytes()
+    out = teach_concepts(settings)
+    assert json.loads((out / "environment.json").read_text())["notes"] == []
+    assert (out / "model" / "README.md").read_bytes() == told
+
+
 def test_damaged_files_are_made_again_and_the_run_says_so(tmp_path, photos, monkeypatch):
     def killed(*_: object) -> None:
         raise Killed

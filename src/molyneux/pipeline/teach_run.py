@@ -15,7 +15,7 @@ from molyneux.backends.long_text import TEXTS_AT_ONCE
 from molyneux.backends.lora import with_adapter
 from molyneux.backends.packs import check_new, untaught
 from molyneux.backends.text_side import TokenizedEncoder
-from molyneux.cards import write_card
+from molyneux.cards import CARD, write_card
 from molyneux.images.choices import CONTROLS, taught_controls
 from molyneux.images.jobs import ImageMaker
 from molyneux.images.replay import replay_images
@@ -103,7 +103,6 @@ def teach_concepts(
     write_environment(folder, base.device.type, command, base)
     write_report(folder.root)
     if (folder.root / settings.saved / CONCEPTS).is_file():
-        # last, since it changes a finished stage's folder
         lineage = read_record(Lineage, folder.root / settings.saved / CONCEPTS)
         scores = read_record(TeachResult, folder.root / SCORES)
         write_card(folder.root / settings.saved, lineage, read_record(RunSettings, folder.root / CONFIG), scores)
@@ -164,7 +163,8 @@ class TeachRun:
             self.image_maker, settings.image_request, folder.root / "synthetic", folder.work, self.on_step
         )
         about = settings.resolved()
-        folder.run([Stage(name="teach", inputs=about, files=(settings.saved,), make=self.teach)])
+        card = f"{settings.saved}/{CARD}"
+        folder.run([Stage(name="teach", inputs=about, files=(settings.saved,), make=self.teach, rewritten=(card,))])
         scores = folder.value("evaluate", about, self.measure, PREDICTIONS, PHOTOS, CLASSES, MISTAKEN, MISTAKEN_PHOTOS)
         scores["model"] = settings.saved
         if settings.drawn:

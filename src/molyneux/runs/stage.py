@@ -31,6 +31,8 @@ class Stage:
     """Writes them."""
     continued: tuple[str, ...] = ()
     """Those of the files from which an interrupted stage goes on."""
+    rewritten: tuple[str, ...] = ()
+    """Files among them that a later part of the run writes anew, so they are in no record."""
 
     @property
     def kind(self) -> str:
@@ -116,7 +118,7 @@ class StageFolder:
             path
             for name in stage.files
             for path in (self.root / name, *(self.root / name).rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.relative_to(self.root).as_posix() not in stage.rewritten
         ]
         return {path.relative_to(self.root).as_posix(): sha256(path) for path in sorted(found)}
 
