@@ -20,6 +20,7 @@ from molyneux.inversion.invert import invert
 from molyneux.pipeline.settings import TeachSettings
 from molyneux.pipeline.teach_run import read_scores, teach_concepts
 from molyneux.records import Mistaken, ShownPhotos, read_record
+from molyneux.runs.folder import is_unfinished
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.config import TeachingConfig
 
@@ -164,6 +165,26 @@ def test_a_run_that_is_killed_after_its_card_was_written_has_nothing_to_make_aga
     out = teach_concepts(settings)
     assert json.loads((out / "environment.json").read_text())["notes"] == []
     assert (out / "model" / "README.md").read_bytes() == told
+
+
+def test_a_run_that_is_killed_while_it_clears_up_is_finished_by_who_comes_next(tmp_path, photos, monkeypatch):
+    whole = contents(teach_concepts(settings_for(tmp_path / "whole", photos)))
+    settings = settings_for(tmp_path / "run", photos)
+
+    def killed(folder: Path) -> None:
+        (settings.out / ".work" / "evaluate.json").unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("molyneux.runs.folder.write_digests", killed)
+        patch.setattr("molyneux.runs.folder.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            teach_concepts(settings)
+    assert is_unfinished(settings.out)
+    with pytest.raises(OutputError, match="already holds a finished run"):
+        teach_concepts(settings)
+    assert contents(settings.out) == whole
+    assert not list(settings.out.rglob(".*"))
 
 
 def test_damaged_files_are_made_again_and_the_run_says_so(tmp_path, photos, monkeypatch):

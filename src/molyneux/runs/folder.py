@@ -44,9 +44,10 @@ def check_out(root: Path, resolved: Mapping[str, Any]) -> bool:
         return False
     if not (root / CONFIG).is_file():
         raise OutputError(f"{root} already exists and is not empty: choose another folder or remove it")
-    if not (root / MARKER).is_file():
+    marker = _read_marker(root) if (root / MARKER).is_file() else {"ended": True}
+    if marker.get("ended", False):
+        _clear(root)
         raise OutputError(f"{root} already holds a finished run: choose another folder or remove it")
-    marker = _read_marker(root)
     if not _same(root, marker, resolved) and not marker.get("failed", False):
         raise OutputError(
             f"{root} holds an unfinished run with other settings: repeat its command, choose another folder, "
@@ -71,6 +72,8 @@ class RunFolder(StageFolder):
         """Of the process that began the run: sums in another order end in other last digits."""
         self.failed = False
         """Whether a stage ended in an error, so that the run as it was asked for cannot be finished."""
+        self.ended = False
+        """Whether all is done but the clearing up, which whoever finds the folder next completes after a kill."""
         self.kept = False
         """Whether the folder was there before the run."""
         self._gone = False
@@ -129,16 +132,12 @@ class RunFolder(StageFolder):
 
     def finish(self) -> None:
         """Remove what only an unfinished run needs, the marker last, once each file has a digest beside it."""
+        self.ended = True
+        self._write_marker()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        shutil.rmtree(self.work, ignore_errors=True)
-        for hidden in sorted(self.root.rglob(".*")):
-            # what a killed process was writing under a temporary name
-            if re.fullmatch(r"\..+-[a-z0-9_]{8}", hidden.name):
-                remove(hidden)
-        write_digests(self.root)
-        (self.root / MARKER).unlink(missing_ok=True)
+        _clear(self.root)
 
     def _discard(self) -> bool:
         """Remove the run again if there is nothing in it to go on from; the folder itself stays if it was there."""
@@ -168,6 +167,7 @@ class RunFolder(StageFolder):
                 "config": self.config,
                 "threads": self.threads,
                 "failed": self.failed,
+                "ended": self.ended,
             },
         )
 
@@ -238,6 +238,18 @@ def threads() -> int:
 def is_unfinished(root: Path) -> bool:
     """Whether `root` holds a run that can be continued."""
     return (Path(root) / MARKER).is_file()
+
+
+def _clear(root: Path) -> None:
+    if not (root / MARKER).is_file():
+        return
+    shutil.rmtree(root / WORK, ignore_errors=True)
+    for hidden in sorted(root.rglob(".*")):
+        # what a killed process was writing under a temporary name
+        if re.fullmatch(r"\..+-[a-z0-9_]{8}", hidden.name):
+            remove(hidden)
+    write_digests(root)
+    (root / MARKER).unlink(missing_ok=True)
 
 
 def _mark(root: Path, content: Mapping[str, Any]) -> None:
