@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,15 @@ def test_invert_writes_images_for_people_and_programs(molyneux, tmp_path):
         "images.json",
         "images.safetensors",
     ]
+
+
+def test_what_invert_says_to_type_next_teaches_on_its_images(molyneux, tmp_path):
+    ended = molyneux("invert", *RING[:6], "--inversion.steps=4", "--inversion.images=2", "--out", tmp_path / "images")
+    _, after = ended.out.split("next: molyneux ")
+    advised = [str(tmp_path / "run") if word == "FOLDER" else word for word in shlex.split(after)]
+    ended = molyneux(*advised, "--teaching.loss=bank", "--teaching.steps=1", "--teaching.replay-batch=0", "--no-fresh")
+    assert ended.code == 0, ended.err
+    assert json.loads((tmp_path / "run/synthetic/ring/images.json").read_text())["source"] == "external"
 
 
 def test_report_is_written_anew(molyneux, tmp_path):

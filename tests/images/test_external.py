@@ -115,6 +115,8 @@ def test_words_alone_teach_without_a_image_and_so_do_their_controls(tmp_path, mo
     page = (out / "report.html").read_text()
     assert "Taught from its description alone" in page or len(concepts) > 1
     assert "No image was made: an edit was computed from the description." in page
+    assert "The lesson" in page
+    assert "The images" not in page
     assert "no synthetic images" not in page
     assert "The synthetic images are computed" not in page
     assert "trace_every" not in page

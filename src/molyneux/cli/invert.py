@@ -2,7 +2,7 @@
 
 from molyneux.cli import flags
 from molyneux.cli.progress import progress
-from molyneux.cli.show import print_json
+from molyneux.cli.show import print_json, print_next
 
 
 def invert(
@@ -55,3 +55,7 @@ def invert(
         return
     for title, entry in result.items():
         print(f"{title}: {entry['images']} images, similarity {entry['similarity']:.3f}: {entry['folder']}")
+    if all(one.slug == one.name for one in found):  # as `teach` looks for the folders of images
+        asked = ["--concepts", str(concepts)] if concepts is not None else [found[0].name]
+        asked += [part for text in description for part in ("--description", text)]
+        print_next("teach", *asked, "--model", model, "--images-from", str(out / "synthetic"), "--out", "FOLDER")

@@ -223,12 +223,12 @@ def print_retrieval(scores: Mapping[str, Any]) -> None:
             table.add_row(
                 label,
                 *(percents({moment: one["recall"][cut] for moment, one in found.items()}) for cut in cutoffs),
-                change({moment: one["median_rank"] for moment, one in found.items()}, number),
+                change({moment: one["median_rank"] for moment, one in found.items()}, place),
                 str(found["after"]["queries"]),
             )
     console.print(table)
     protocol = scores["protocol"]
-    told = f"{protocol['photos']} photos, {protocol['captions']} captions; rank 0 is best, ties count against the model"
+    told = f"{protocol['photos']} photos, {protocol['captions']} captions; rank 1 is best, ties count against the model"
     if protocol["reranking"] is not None:
         told += f"; {protocol['reranking']['means']}"
     console.print(told, highlight=False, soft_wrap=True)
