@@ -22,7 +22,7 @@ from molyneux.images.sources import check_images, run_images, stand_in
 from molyneux.pipeline.checks import check_each, lesson_texts
 from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
-from molyneux.recipes.changes import changed, marked, said_changes, shortened
+from molyneux.recipes.changes import alike, changed, marked, said_changes, shortened
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.pages import PAGE, write_report
 from molyneux.recipes.plots import PLOT, plot
@@ -277,6 +277,7 @@ def _notes(settings: RecipeSettings, recipe: Recipe, scores: Sequence[Mapping[st
     """What has to be said beside the numbers."""
     found = [MEANINGLESS] if settings.miniature else []
     found += [f"changed: {text}" for text in said_of(settings)]
+    found += alike(settings.recipe, recipe)
     same = dict.fromkeys(one.get("protocol", {}).get("same_names") for one in scores)
     found += [f"protocol: {text}" for text in same if text]
     if recipe.others:
