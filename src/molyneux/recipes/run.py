@@ -28,7 +28,7 @@ from molyneux.recipes.pages import PAGE, write_report
 from molyneux.recipes.plots import PLOT, plot
 from molyneux.recipes.schema import Case, Classification, Likeness, Recipe, recipe_names
 from molyneux.recipes.table import markdown, rows
-from molyneux.recipes.tasks import Asked, Base, Data, Place, score, scored_texts
+from molyneux.recipes.tasks import Asked, Base, Data, Place, check_able, score, scored_texts
 from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
@@ -78,9 +78,10 @@ def run_recipe(
 
     A page of images that an experiment leaves lies below `reports/`, and `report.html` leads to it.
 
-    All data is looked at before the first model is loaded, and every text is tried on every model before anything is
-    written. An unfinished run of the same settings in `settings.out` is continued: finished stages, one file each, are
-    read, and it ends with the same scores.
+    All data is looked at before the first model is loaded. Before anything is written, every model is asked whether it
+    can do its tasks and learn its lessons, and every text is tried on it; of a miniature's models the first is asked.
+    An unfinished run of the same settings in `settings.out` is continued: finished stages, one file each, are read, and
+    it ends with the same scores.
 
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
@@ -104,8 +105,11 @@ def run_recipe(
     # the first is loaded last, and kept
     for name in reversed(dict.fromkeys(one.model for one in experiments[: 1 if settings.miniature else None])):
         held = name, Base(load(name, **asdict(settings.running)))
+        own = [case for case in cases if case.experiment.model == name]
+        for case in own:
+            check_able(held[1].model, case.experiment)
         if not settings.miniature:
-            check_texts(held[1].model, [case for case in cases if case.experiment.model == name], data)
+            check_texts(held[1].model, own, data)
     folder = open_run(settings.out, resolved, {first: weights_digest(held[1].model.native)}, on_step)
     if settings.miniature:
         drawn = partial(draw_data, experiments, folder.root / DRAWN)
