@@ -9,6 +9,7 @@ from molyneux.concepts import read_concepts
 from molyneux.errors import ConfigError
 from molyneux.recipes.changes import alike, changed
 from molyneux.recipes.miniature import in_miniature
+from molyneux.recipes.pages import write_report
 from molyneux.recipes.run import wanted
 from molyneux.recipes.schema import Recipe, concept_file, concept_names, recipe_names
 from molyneux.recipes.settings import inversion_of, teaching_of
@@ -313,6 +314,20 @@ def test_with_another_model_all_rows_stay(name):
         assert axis == "model" or other.points(axis) == recipe.points(axis)
     assert other.caption.endswith("(changed: model = mini).")
     assert not other.expect
+
+
+def test_the_page_has_the_other_systems_too(tmp_path):
+    recipe = Recipe.read("paper/supplement-table-6")
+    write_report(tmp_path, recipe, [], {}, [])
+    page = (tmp_path / "report.html").read_text()
+    (row,) = re.findall(r"<tr><th>BLIP</th>.*</tr>", page)
+    assert re.findall(r">([^<>]+)</td>", row) == ["–", "40.4", "–", "–", "–", "136.7", "–", "–", "–"]
+
+
+def test_the_times_of_figure_7_are_those_that_its_text_rounds():
+    recipe = Recipe.read("paper/figure-7")
+    times = [recipe.expected({"source": source, "images": "1000"}, "seconds") for source in ("inversion", "SDXL")]
+    assert [f"{time / 1000:.2g}" for time in times] == ["3.5", "27"]
 
 
 def test_cells_change_single_combinations():
