@@ -303,6 +303,7 @@ def test_one_point_of_an_axis(place, tmp_path):
         ({"changes": {"teaching.speed": 1}}, ConfigError, "no setting teaching.speed"),
         ({"miniature": True}, ConfigError, "draws its own data"),
         ({"model": "nosuch"}, ModelError, "no model 'nosuch'"),
+        ({"model": "tiny:vilt"}, ModelError, "got 'tiny:vilt': it learns by the losses 'matching'"),
     ],
 )
 def test_what_cannot_be_run_is_refused(place, tmp_path, other, error, words):
@@ -310,6 +311,23 @@ def test_what_cannot_be_run_is_refused(place, tmp_path, other, error, words):
         run_recipe(settings_for(place, tmp_path / "run", **other))
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "words"),
+    [
+        ("table-5", "tiny:clip", "captioning needs a model that writes captions"),
+        ("table-7", "tiny:vilt", "localising needs a model whose vision tower is known"),
+        ("table-8", "tiny:clip", "preset paper"),
+        ("figure-9", "tiny:vilt", "comparing images needs a model with separate image and text embeddings"),
+    ],
+)
+def test_a_model_that_cannot_do_a_recipe_is_refused_before_anything_is_written(name, model, words, tmp_path):
+    recipe = Recipe.read(f"paper/{name}")
+    with pytest.raises(ModelError, match=words):
+        run_recipe(RecipeSettings(recipe=recipe, out=tmp_path / "run", model=model, miniature=True))
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_in_another_layout_is_refused_before_anything_is_written(place, tmp_path, monkeypatch):

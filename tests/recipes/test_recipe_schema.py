@@ -7,8 +7,10 @@ import yaml
 from molyneux.backends.options import SDXL
 from molyneux.concepts import read_concepts
 from molyneux.errors import ConfigError
-from molyneux.recipes.changes import changed
+from molyneux.recipes.changes import alike, changed
 from molyneux.recipes.miniature import in_miniature
+from molyneux.recipes.pages import write_report
+from molyneux.recipes.run import wanted
 from molyneux.recipes.schema import Recipe, concept_file, concept_names, recipe_names
 from molyneux.recipes.settings import inversion_of, teaching_of
 from molyneux.recipes.status import status
@@ -314,6 +316,20 @@ def test_with_another_model_all_rows_stay(name):
     assert not other.expect
 
 
+def test_the_page_has_the_other_systems_too(tmp_path):
+    recipe = Recipe.read("paper/supplement-table-6")
+    write_report(tmp_path, recipe, [], {}, [])
+    page = (tmp_path / "report.html").read_text()
+    (row,) = re.findall(r"<tr><th>BLIP</th>.*</tr>", page)
+    assert re.findall(r">([^<>]+)</td>", row) == ["–", "40.4", "–", "–", "–", "136.7", "–", "–", "–"]
+
+
+def test_the_times_of_figure_7_are_those_that_its_text_rounds():
+    recipe = Recipe.read("paper/figure-7")
+    times = [recipe.expected({"source": source, "images": "1000"}, "seconds") for source in ("inversion", "SDXL")]
+    assert [f"{time / 1000:.2g}" for time in times] == ["3.5", "27"]
+
+
 def test_cells_change_single_combinations():
     recipe = Recipe.read("paper/supplement-table-6")
     rates = {
@@ -396,3 +412,61 @@ def test_settings_that_yaml_reads_as_something_else_are_refused(given, reason):
 
 def test_a_number_that_yaml_reads_as_text_is_the_number():
     assert teaching_of({"learning_rate": "2e-5"}).learning_rate == 2e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "labels"),
+    [
+        ("figure-6", {"inversion steps": "500"}, [["moongate", "500"], ["tonometer", "500"]]),
+        (
+            "figure-6",
+            {"concept": "gyroscope", "inversion steps": ["100", "250"]},
+            [["gyroscope", "100"], ["gyroscope", "250"]],
+        ),
+        (
+            "supplement-table-2",
+            {"concept": "chantilly", "method": "KT", "model": "CLIP ViT-B/32"},
+            [["CLIP ViT-B/32", "chantilly", "KT"]],
+        ),
+        ("figure-7", {"images": "100", "source": "SDXL"}, [["SDXL", "100"]]),
+    ],
+)
+def test_a_miniature_has_the_points_that_are_wanted(name, only, labels, tmp_path):
+    recipe = Recipe.read(f"paper/{name}")
+    found = in_miniature(recipe, wanted(recipe, only), tmp_path)
+    assert [list(case.labels.values()) for case in found] == labels
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("figure-6", {"inversion.steps": 10}, "goes over inversion.steps along 'inversion steps'"),
+        ("figure-7", {"generation": {"images": 3}}, "goes over generation.images along 'images'"),
+        ("supplement-table-1", {"teaching.learning_rate": 1e-4}, "goes over teaching.learning_rate"),
+    ],
+)
+def test_what_an_axis_goes_over_cannot_be_set(name, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        changed(Recipe.read(f"paper/{name}"), settings, None)
+
+
+def test_a_rate_that_an_axis_multiplies_can_be_set():
+    recipe = changed(Recipe.read("paper/supplement-table-3"), {"teaching.learning_rate": 1e-3}, None)
+    rates = [case.experiment.teaching.learning_rate for case in recipe.cases[1:4]]
+    assert rates == pytest.approx([1e-3, 2e-3, 3e-3])
+
+
+def test_points_that_a_change_makes_the_same_are_named():
+    recipe = Recipe.read("paper/table-2")
+    assert alike(recipe, changed(recipe, {"images": "noise"}, None)) == (
+        "KT and KT on noise of the axis method are the same here",
+    )
+    assert alike(recipe, changed(recipe, {"inversion.steps": 10}, "mini")) == ()
+    both = Recipe.read("paper/supplement-table-1")
+    assert alike(both, changed(both, {}, "mini")) == ()
+
+
+@pytest.mark.parametrize("name", ["supplement-table-1", "figure-6"])
+def test_a_model_at_no_point_is_refused(name):
+    with pytest.raises(ConfigError, match=r"no model at a point 'SigLIP' for mini: it"):
+        changed(Recipe.read(f"paper/{name}"), {}, "SigLIP=mini")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from molyneux.errors import ConfigError
-from molyneux.recipes.schema import Recipe, merged, nested
+from molyneux.recipes.schema import Recipe, Sweep, merged, nested
 
 ALL = ""
 """In place of a point, all of them."""
@@ -19,7 +19,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
     The caption says what was changed.
 
     Raises:
-        ConfigError: if the change gives no recipe.
+        ConfigError: if the change gives no recipe, is of a setting that an axis goes over, or of a model at no point.
     """
     said = said_changes(settings, model, concepts)
     settings, model, concepts = _sorted_out(settings, model, concepts)
@@ -29,9 +29,18 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
     over: dict[str, Any] = {"concepts": files[ALL]} if ALL in files else {}
     for path, value in settings.items():
         over = merged(over, nested(path, value))
+    for axis, swept in recipe.axes.items():
+        for path in swept.settings if isinstance(swept, Sweep) and not swept.times else ():
+            if _decides(over, path):
+                raise ConfigError(
+                    f"{recipe.name} goes over {path} along {axis!r}, so it cannot be set: choose points by --only"
+                )
     if model is not None:
         points = axes.get("model")
         point, equals, name = model.partition("=")
+        if equals and not (isinstance(points, dict) and point in points) and not Path(model).exists():
+            there = f"its points are {', '.join(points)}" if isinstance(points, dict) else "it has one for all points"
+            raise ConfigError(f"{recipe.name} has no model at a point {point!r} for {name}: {there}")
         if not isinstance(points, dict):
             over = merged(over, {"model": model})
             expect, average = (), {}
@@ -65,6 +74,28 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
         average=average,
         caption=marked(recipe.caption, said),
     )
+
+
+def alike(recipe: Recipe, other: Recipe) -> tuple[str, ...]:
+    """What a table says of points that a change made the same: for each axis those of them.
+
+    >>> recipe = Recipe.read("paper/figure-13")
+    >>> alike(recipe, changed(recipe, {"teaching.update.part": "tower"}, None))
+    ('vision tower, text tower and both towers of the axis taught are the same here',)
+    """
+    found = []
+    for axis, points in other.axes.items():
+        before = recipe.axes[axis]
+        if not isinstance(points, dict) or not isinstance(before, dict):
+            continue
+        groups: dict[str, list[str]] = {}
+        for label, change in points.items():
+            groups.setdefault(repr(change), []).append(label)
+        for group in groups.values():
+            if len({repr(before.get(label)) for label in group}) > 1:
+                *first, last = group
+                found.append(f"{', '.join(first)} and {last} of the axis {axis} are the same here")
+    return tuple(found)
 
 
 def said_changes(settings: Mapping[str, Any], model: str | None, concepts: Sequence[str] = ()) -> tuple[str, ...]:
@@ -126,6 +157,16 @@ def _files(recipe: Recipe, concepts: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"{given} is a second file of concepts where {found[point]} was given: leave one out")
         found[point] = file
     return found
+
+
+def _decides(over: Mapping[str, Any], path: str) -> bool:
+    """Whether the setting of that path is among them."""
+    found: Any = over
+    for key in path.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def _against(change: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A recipe in miniature: every stage of it, on tiny random models and drawings, to see that it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,18 @@ FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Ef
 
 
 def in_miniature(recipe: Recipe, cases: Sequence[Case], root: Path, *, own_model: bool = False) -> tuple[Case, ...]:
-    """The cases with tiny models, few steps, images and concepts, and of numbers along an axis the ends.
+    """The cases with tiny models, few steps, images and concepts, and of their numbers along an axis the ends.
 
     What a text-to-image model would image is drawn below `root`. With `own_model` the models stay.
     """
-    kept = {axis: _ends(recipe.points(axis)) for axis in recipe.axes}
+    points = {axis: tuple(dict.fromkeys(case.labels[axis] for case in cases)) for axis in recipe.axes}
+    kept = {axis: _ends(found) for axis, found in points.items()}
+    if recipe.axes.get(CONCEPT) == "each":
+        kept[CONCEPT] = _first(cases)
     return tuple(
-        Case(case.labels, _swept(recipe, case, _small(case.experiment, root, own_model)))
+        Case(case.labels, _swept(recipe, points, case, _small(case.experiment, root, own_model)))
         for case in cases
-        if all(label in kept[axis] for axis, label in case.labels.items()) and _is_first(recipe, case)
+        if all(label in kept[axis] for axis, label in case.labels.items())
     )
 
 
@@ -112,19 +115,21 @@ def _ends(points: Sequence[str]) -> set[str]:
     return {point for point in points if point not in inner}
 
 
-def _is_first(recipe: Recipe, case: Case) -> bool:
-    """Whether the case's concept, where each is taught alone, is one of the first of its file."""
-    first = [one.name for one in case.experiment.read_concepts()[:CONCEPTS]]
-    return recipe.axes.get(CONCEPT) != "each" or case.labels[CONCEPT] in first
+def _first(cases: Sequence[Case]) -> set[str]:
+    """The first concepts of each file, where each is taught alone."""
+    files: dict[str, dict[str, None]] = {}
+    for case in cases:
+        files.setdefault(case.experiment.concepts, {})[case.labels[CONCEPT]] = None
+    return {name for names in files.values() for name in [*names][:CONCEPTS]}
 
 
-def _swept(recipe: Recipe, case: Case, small: Experiment) -> Experiment:
+def _swept(recipe: Recipe, points: Mapping[str, Sequence[str]], case: Case, small: Experiment) -> Experiment:
     """The small experiment with what a sweep over a setting that was made small says of it: little, or more."""
     for axis, found in recipe.axes.items():
         for setting in found.settings if isinstance(found, Sweep) else ():
             if setting in SWEPT:
                 group, _, name = setting.partition(".")
-                change: dict[str, Any] = {name: SWEPT[setting][case.labels[axis] == recipe.points(axis)[-1]]}
+                change: dict[str, Any] = {name: SWEPT[setting][case.labels[axis] == points[axis][-1]]}
                 small = small.model_copy(update={group: replace(getattr(small, group), **change)})
     return small
 

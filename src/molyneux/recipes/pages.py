@@ -14,7 +14,7 @@ from molyneux.datasets.photos import load_batch, read_photo
 from molyneux.files import write_text
 from molyneux.recipes.plots import PLOT
 from molyneux.recipes.schema import Recipe
-from molyneux.recipes.table import number, titles_compared
+from molyneux.recipes.table import NO_NUMBER, number, titles_compared
 from molyneux.report.pages import data_uri, embedded, fill
 from molyneux.synthetic import SyntheticImages, noise_images
 
@@ -53,6 +53,13 @@ def write_report(
             ],
         )
         for row in found
+    ]
+    rows += [
+        (
+            [system, *[NO_NUMBER] * (len(recipe.axes) - 1)],
+            [(NO_NUMBER, number(numbers.get(title)) if there else None) for title, there in titles.items()],
+        )
+        for system, numbers in recipe.others.items()
     ]
     plot = root / PLOT
     page = fill(

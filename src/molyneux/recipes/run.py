@@ -22,13 +22,13 @@ from molyneux.images.sources import check_images, run_images, stand_in
 from molyneux.pipeline.checks import check_each, lesson_texts
 from molyneux.pipeline.public import teach
 from molyneux.recipes.cases import ScoredCase
-from molyneux.recipes.changes import changed, marked, said_changes, shortened
+from molyneux.recipes.changes import alike, changed, marked, said_changes, shortened
 from molyneux.recipes.miniature import MEANINGLESS, draw_data, in_miniature
 from molyneux.recipes.pages import PAGE, write_report
 from molyneux.recipes.plots import PLOT, plot
 from molyneux.recipes.schema import Case, Classification, Likeness, Recipe, recipe_names
 from molyneux.recipes.table import markdown, rows
-from molyneux.recipes.tasks import Asked, Base, Data, Place, score, scored_texts
+from molyneux.recipes.tasks import Asked, Base, Data, Place, check_able, score, scored_texts
 from molyneux.runs.environment import write_environment
 from molyneux.runs.folder import RunFolder, check_out, open_run
 from molyneux.runs.options import Progress
@@ -78,9 +78,10 @@ def run_recipe(
 
     A page of images that an experiment leaves lies below `reports/`, and `report.html` leads to it.
 
-    All data is looked at before the first model is loaded, and every text is tried on every model before anything is
-    written. An unfinished run of the same settings in `settings.out` is continued: finished stages, one file each, are
-    read, and it ends with the same scores.
+    All data is looked at before the first model is loaded. Before anything is written, every model is asked whether it
+    can do its tasks and learn its lessons, and every text is tried on it; of a miniature's models the first is asked.
+    An unfinished run of the same settings in `settings.out` is continued: finished stages, one file each, are read, and
+    it ends with the same scores.
 
     Raises:
         MolyneuxError: if the request cannot be fulfilled; one line says why.
@@ -104,8 +105,11 @@ def run_recipe(
     # the first is loaded last, and kept
     for name in reversed(dict.fromkeys(one.model for one in experiments[: 1 if settings.miniature else None])):
         held = name, Base(load(name, **asdict(settings.running)))
+        own = [case for case in cases if case.experiment.model == name]
+        for case in own:
+            check_able(held[1].model, case.experiment)
         if not settings.miniature:
-            check_texts(held[1].model, [case for case in cases if case.experiment.model == name], data)
+            check_texts(held[1].model, own, data)
     folder = open_run(settings.out, resolved, {first: weights_digest(held[1].model.native)}, on_step)
     if settings.miniature:
         drawn = partial(draw_data, experiments, folder.root / DRAWN)
@@ -277,6 +281,7 @@ def _notes(settings: RecipeSettings, recipe: Recipe, scores: Sequence[Mapping[st
     """What has to be said beside the numbers."""
     found = [MEANINGLESS] if settings.miniature else []
     found += [f"changed: {text}" for text in said_of(settings)]
+    found += alike(settings.recipe, recipe)
     same = dict.fromkeys(one.get("protocol", {}).get("same_names") for one in scores)
     found += [f"protocol: {text}" for text in same if text]
     if recipe.others:

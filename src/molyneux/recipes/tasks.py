@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from molyneux.backends.abilities import captioner
-from molyneux.backends.base import DualEncoder, VisionLanguageModel
+from molyneux.backends.abilities import captioner, explainable, scorer
+from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.options import Running
 from molyneux.concepts import Concept
 from molyneux.datasets.captioned import CaptionedPhotos, read_captioned
@@ -40,6 +40,7 @@ from molyneux.tasks.localisation.run import GIBBERISH, LocaliseSettings, localis
 from molyneux.tasks.recognition.page import write_page
 from molyneux.tasks.recognition.run import recognise
 from molyneux.tasks.retrieval.scores import retrieve
+from molyneux.teaching.fine_tune import check_ability
 from molyneux.teaching.updates import shares_trunk
 
 
@@ -270,6 +271,21 @@ def finished_scores(kept: Path) -> Path | None:
         remove(kept)
         return None
     return kept / SCORES
+
+
+def check_able(model: VisionLanguageModel, experiment: Experiment) -> None:
+    """Raise ModelError if the model cannot learn what the experiment teaches, or do its task; cheap."""
+    task = experiment.evaluate
+    if isinstance(task, Captioning):
+        captioner(model, "captioning")
+    elif isinstance(task, Localisation):
+        explainable(model, "localising")
+    elif isinstance(task, Likeness):
+        dual_encoder(model, "comparing images")
+    elif isinstance(task, Classification | Retrieval):
+        scorer(model, task.task)
+    if experiment.teaches:
+        check_ability(model, experiment.teaching)
 
 
 def scored_texts(experiment: Experiment, concepts: Sequence[Concept], data: Data) -> list[str]:
