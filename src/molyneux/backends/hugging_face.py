@@ -111,6 +111,10 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
         return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
 
     @property
+    def image_settings(self) -> str:
+        return repr((self._rules, self._config.vision_config.to_dict()))
+
+    @property
     def rules(self) -> ImagePreprocessing:
         """How photos become what the vision tower reads."""
         return self._rules
