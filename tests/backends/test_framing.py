@@ -8,7 +8,7 @@ import transformers
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from molyneux.backends.hugging_face_preprocess import image_preprocessing, resizes_with_torch
+from molyneux.backends.hugging_face_preprocess import check_followed, image_preprocessing, resizes_with_torch
 from molyneux.backends.open_clip.names import _published_rules
 from molyneux.backends.open_clip.preprocess import preprocessing
 from molyneux.errors import ModelError
@@ -54,7 +54,19 @@ def test_what_a_configuration_leaves_out_is_what_open_clip_takes():
 
 
 @pytest.mark.parametrize(
-    "how", [{"resize_mode": "widest"}, {"interpolation": "sinc"}, {"mean": [0.5, 0.5]}, {"std": None}]
+    "how",
+    [
+        {"resize_mode": "widest"},
+        {"interpolation": "sinc"},
+        {"mode": "L"},
+        {"fill_color": [1, 2]},
+        {"fill_color": "red"},
+        {"mean": [0.5, 0.5]},
+        {"mean": 0},  # open_clip takes OpenAI's for it
+        {"mean": [0, 0, float("nan")]},
+        {"std": None},
+        {"std": [1, 0, 1]},
+    ],
 )
 def test_rules_that_open_clip_does_not_know_are_refused(how):
     with pytest.raises(ModelError, match=rf"preprocess_cfg says {next(iter(how))} = "):
@@ -110,6 +122,39 @@ def test_a_processor_with_another_interpolation_is_refused():
         image_preprocessing(settings)
     with pytest.raises(ModelError, match="does not make square images"):
         image_preprocessing(transformers.CLIPImageProcessor(do_pad=True, pad_size={"height": 8, "width": 8}).to_dict())
+
+
+FOLLOWED = {
+    "clip": (transformers.CLIPImageProcessor, {"size": 64, "crop_size": 64}),
+    "efficientnet, as some say": (
+        transformers.EfficientNetImageProcessor,
+        {"size": {"height": 64, "width": 64}, "resample": 2, "include_top": False},
+    ),
+}
+ITS_OWN = {
+    "levit": (transformers.LevitImageProcessor, {"size": 64, "crop_size": 64}),
+    "poolformer": (transformers.PoolFormerImageProcessor, {"size": 64, "crop_size": 48}),
+    "efficientnet": (
+        transformers.EfficientNetImageProcessor,
+        {"size": {"height": 64, "width": 64}, "resample": 2, "include_top": True},
+    ),
+    "two edges": (
+        transformers.CLIPImageProcessor,
+        {"size": {"shortest_edge": 64, "longest_edge": 80}, "crop_size": 64},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*FOLLOWED, *ITS_OWN])
+def test_a_processor_that_does_more_than_its_settings_say_is_refused(name):
+    make, settings = (FOLLOWED | ITS_OWN)[name]
+    processor = make(**settings)
+    rules = image_preprocessing(processor.to_dict(), by_torch=resizes_with_torch(processor))
+    if name in FOLLOWED:
+        check_followed(processor, rules)
+        return
+    with pytest.raises(ModelError, match=rf"{make.__name__} prepares photos in a way of its own"):
+        check_followed(processor, rules)
 
 
 def test_every_published_way_of_preparing_images_is_known():

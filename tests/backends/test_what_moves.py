@@ -383,17 +383,48 @@ def test_an_adapter_that_peft_made_of_any_kind_is_what_peft_makes_of_it(family, 
     torch.testing.assert_close(again.embed_texts(TEXTS), texts, atol=2e-6, rtol=0)
 
 
-def test_adapters_that_cannot_be_used_are_each_one_clear_error(tmp_path):
+@pytest.mark.parametrize("family", ["hf siglip", "open_clip-vit"])
+def test_an_adapter_is_refused_once_it_holds_something_past_which_the_model_reads(family, tmp_path):
+    model = (HUGGING_FACE | OPEN_CLIP)[family]()
+    carrier = model.copy(whole=True)
+    wrapped = peft.get_peft_model(carrier.native, peft.LoraConfig(r=2, target_modules="all-linear"))
+
+    def learn(*parts: str) -> None:
+        with torch.no_grad():
+            for name, value in wrapped.named_parameters():
+                if any(part in name for part in parts) and "lora_B" in name:
+                    value.fill_(0.1)
+        wrapped.save_pretrained(str(tmp_path / "adapter"))
+
+    # no gradient comes to attention's last layer, so training leaves it as it is
+    learn("fc1", "c_fc")
+    found = with_adapter(model, tmp_path / "adapter")
+    torch.testing.assert_close(seen(found), seen(carrier), atol=2e-6, rtol=0)
+    assert not torch.allclose(seen(found), seen(model), atol=1e-4)
+    learn("out_proj")
+    with pytest.raises(ModelError, match=r"out_proj', whose weights the model reads past the adapter"):
+        with_adapter(model, tmp_path / "adapter")
+
+
+def test_adapters_that_cannot_be_used_are_each_one_clear_error(tmp_path, monkeypatch):
     model = HUGGING_FACE["hf clip"]()
     folder = tmp_path / "adapter"
     taught(model, LOW, folder)
     other = HUGGING_FACE["hf vit_bert"]()
     with pytest.raises(ModelError, match="does not fit 'dual'"):
         with_adapter(other, folder)
-    with pytest.raises(ModelError, match="there is no model 'clip'"):
+    with pytest.raises(ModelError, match=r"there is no model 'clip': .*adapter_config\.json names it"):
         load(folder)
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     data, about = weights.read_bytes(), config.read_text()
+    config.write_text(about.replace('"clip"', '"openai/clip-vit-base-patch32"'))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match=r"cannot fetch 'openai/clip-vit-base-patch32'.*adapter_config\.json names it"):
+        load(folder)
+    config.write_text(about)
+    weights.rename(folder / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"has no adapter_model\.safetensors: load the adapter with peft"):
+        with_adapter(model, folder)
     for damaged in (data[:-4], data[:20], b""):
         weights.write_bytes(damaged)
         with pytest.raises(ModelError, match="cannot be read"):

@@ -37,7 +37,8 @@ def asked(tmp_path) -> list[str]:
     build_random("tiny", VIT).save(tmp_path / "vit")
     photos = write_photos(tmp_path / "photos")
     concepts = tmp_path / "concepts.json"
-    concepts.write_text(json.dumps({one.name: list(one.descriptions) for one in (RING, CROSS)}))
+    described = {one.name: list(one.descriptions) for one in (RING, CROSS)}
+    concepts.write_text(json.dumps(described | {"moongate": "An archway in a circle."}))
     folders = ("--model", tmp_path / "vit", "--novel", photos / "novel", "--known", photos / "known")
     more = ("--names", photos / "names.txt", "--concepts", concepts, "--out", tmp_path / "out", "--device", "cpu")
     lessons = ("--images", "--count", "2", "--steps", "2", "--paper", "--paper-steps", "2")
@@ -74,6 +75,10 @@ def test_the_page_has_every_row_and_an_interrupted_run_goes_on(bench, asked, tmp
 
     (page,) = (tmp_path / "out").rglob("README.md")
     text = page.read_text()
+    assert str(tmp_path) not in text + (page.parent / "results.json").read_text()
+    assert "--novel novel --known known" in text
+    assert "left out, for want of photos: moongate" in capsys.readouterr().err
+    assert "moongate" not in text
     for method in (*before, *again):
         assert f"| {method} |" in text
     assert "![Target recall against false positives](curve.png)" in text
@@ -88,6 +93,39 @@ def test_the_page_has_every_row_and_an_interrupted_run_goes_on(bench, asked, tmp
         assert 0 <= row["auroc_open"] <= 1
     # a tower that was moved by a high rate is another model
     assert any(row["known_lost"] != 0 or row["recall"] != 0 for row in rows if row["method"].startswith("paper"))
+
+
+def row(bench, method: str, concept: str, recall: float, false: float):
+    rest = dict.fromkeys(("known_lost", "joint_recall", "joint_known_lost", "harmonic", "auroc", "fpr95"), 0.5)
+    return bench.FullRow(
+        method=method, lesson="one at a time", concept=concept, seed=0, recall=recall, false_positives=false,
+        auroc_open=0.5, calibration=0.1, **rest,
+    )  # fmt: skip
+
+
+def test_the_verdict_names_the_strength_with_most_recall_within_the_price(bench):
+    def said(false: float, photos: int = 5000) -> str:
+        rows = [
+            row(bench, bench.label(strength), concept, strength / 2 + more, false * strength)
+            for strength in bench.STRENGTHS
+            for concept, more in (("ring", 0.0), ("cross", 0.1))
+        ]
+        rows += [
+            row(bench, "control: noise", concept, recall, 0.0) for concept, recall in (("ring", 0.0), ("cross", 0.6))
+        ]
+        rows += [row(bench, "control: other", concept, 0.0, 0.0) for concept in ("ring", "cross")]
+        told = [{"strength": one, "recall": 0.5, "price": 0.01} for one in bench.STRENGTHS]
+        return "\n".join(bench.verdict(rows, told, photos))
+
+    assert "strength 1.4, not the shipped one, has the highest recall: 75%, at 0.00%" in said(0.0)
+    assert "the shipped strength has the highest recall: 55%, at 0.90%" in said(0.009)
+    assert "No strength tried has at most 1% false positives; 0.4 has the fewest, 4.00%" in said(0.1)
+    assert "foretold a recall of 50% at 1.00% false positives" in said(0.0)
+    # one concept of the two gained nothing over noise
+    assert "noise reaches 30%: the default is NOT clearly above it (difference +0.25, +0.00 to +0.50" in said(0.0)
+    assert "other reaches 0%: the default is above it (difference +0.55, +0.50 to +0.60 over 2" in said(0.0)
+    assert "Only 100 photos" in said(0.0, 100)
+    assert "Only" not in said(0.0)
 
 
 def test_another_setting_is_another_result(bench, asked, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from helpers.command import RING, Command, check_refused
+from helpers.families_open_clip import VIT, build_random
 from helpers.runs import use_few_classes, use_tiny, write_photos
 from molyneux.backends.families import FAMILIES
 from molyneux.cli.show import print_scores
@@ -209,7 +210,18 @@ def test_small_verbs_print_text_or_json(molyneux):
     assert [line.split()[0] for line in sets[1:-1]] == list(json.loads(molyneux("list", "datasets", "--json").out))
     assert "image-net.org" in sets[2]
     assert "torch: " in molyneux("env").out
+    assert "activation" not in molyneux("env").out
     assert molyneux("cite").out.startswith("@")
+
+
+def test_env_says_how_a_model_reads(molyneux, tmp_path):
+    build_random("tiny", VIT).save(tmp_path / "vit")
+    said = molyneux("env", "--model", str(tmp_path / "vit")).out
+    assert "activation: QuickGELU\n" in said
+    assert "photos: shorter side to 32, bicubic, then the middle 32 x 32\n" in said
+    facts = json.loads(molyneux("env", "--model", str(tmp_path / "vit"), "--json").out)["model"]
+    assert facts["image_size"] == 32
+    check_refused(molyneux("env", "--model", str(tmp_path / "none")), "there is no model")
 
 
 def test_a_name_with_brackets_is_shown_as_it_is(capsys):

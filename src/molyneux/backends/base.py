@@ -272,6 +272,11 @@ class DualEncoder(VisionLanguageModel):
     def temperature(self) -> float:
         """The model's own soft-max temperature over cosines."""
 
+    @property
+    def image_settings(self) -> str:
+        """What decides beside the weights how images are seen, such as colours and numbers of heads; '' if nothing."""
+        return ""
+
     @abc.abstractmethod
     def features(self, images: Images) -> Features:
         """Images in [0, 1], of any size the tower takes, to features before the projection; differentiable."""

@@ -21,7 +21,12 @@ from molyneux.backends.abilities import Explainable
 from molyneux.backends.checkpoints import ANOTHER, one_tower, save_tokenizer
 from molyneux.backends.division import Chain
 from molyneux.backends.hub import DESCRIBED, fetch_files
-from molyneux.backends.hugging_face_preprocess import ImagePreprocessing, image_preprocessing, resizes_with_torch
+from molyneux.backends.hugging_face_preprocess import (
+    ImagePreprocessing,
+    check_followed,
+    image_preprocessing,
+    resizes_with_torch,
+)
 from molyneux.backends.hugging_face_towers import PooledTower, ProjectedTower, VisionTower
 from molyneux.backends.long_text import TokenWindow, hugging_face_window
 from molyneux.backends.text_side import TokenizedEncoder
@@ -104,6 +109,10 @@ class HuggingFaceModel(TokenizedEncoder, Explainable):
     @property
     def temperature(self) -> float:
         return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
+
+    @property
+    def image_settings(self) -> str:
+        return repr((self._rules, self._config.vision_config.to_dict()))
 
     @property
     def rules(self) -> ImagePreprocessing:
@@ -290,7 +299,9 @@ def load_folder(folder: Path, name: str | None = None) -> HuggingFaceModel:
         native = read_weighted(folder, CLASSES[kind])
         tokenizer = read_part(folder, "AutoTokenizer", "tokenizer")
         image_processor = read_part(folder, "AutoImageProcessor", "image processor")
-        return HuggingFaceModel(name or str(folder), native, tokenizer, image_processor)
+        model = HuggingFaceModel(name or str(folder), native, tokenizer, image_processor)
+        check_followed(image_processor, model.rules)
+        return model
 
 
 def model_type(folder: Path) -> str:

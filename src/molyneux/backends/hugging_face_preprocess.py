@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from molyneux.errors import ModelError
-from molyneux.framing import Fit, Framing, Interpolation
+from molyneux.framing import Fit, Framing, Interpolation, square
 from molyneux.shapes import Images
 
 _RESAMPLING: Mapping[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
@@ -65,6 +67,35 @@ def image_preprocessing(processor: Mapping[str, Any], *, by_torch: bool = True) 
         odd_margin="down",
     )
     return ImagePreprocessing(size=size, framing=framing, crop=crop, scale=scale, mean=mean, std=std)
+
+
+def check_followed(processor: Any, rules: ImagePreprocessing) -> None:
+    """Raise ModelError if an image processor makes other pixels of a photo than its rules say.
+
+    Some kinds cut or colour in ways that their settings do not tell: LeViT's resizes to 256/224 of the size first,
+    EfficientNet's divides by the deviation twice. A photo of noise is shown to both. Patches (NaFlex) are not compared.
+    """
+    if "max_num_patches" in processor.to_dict():
+        return
+    shape = (rules.size, rules.size * 3 // 2 + 1, 3)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    kind = type(processor).__name__
+    try:
+        theirs = torch.from_numpy(np.array(processor([photo], return_tensors="np")["pixel_values"], dtype=np.float32))
+    except Exception as error:  # a foreign file: its settings may be of any kind
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"the image processor {kind} cannot prepare a photo ({reason}): save it again") from error
+    framed = square(photo, rules.size, rules.crop, rules.framing)
+    ours = torch.from_numpy(np.array(framed)).permute(2, 0, 1)[None].float() / 255
+    unlike = theirs.shape != ours.shape
+    if not unlike:
+        level = rules.scale / 255 / torch.tensor(rules.std).view(3, 1, 1)
+        unlike = bool(((rules.normalized(ours) - theirs).abs() / level).mean() > 1)
+    if unlike:
+        raise ModelError(
+            f"the image processor {kind} prepares photos in a way of its own, which is not followed here: expected one "
+            "that resizes, cuts and normalises as its settings say, such as CLIPImageProcessor or ViTImageProcessor"
+        )
 
 
 def resizes_with_torch(processor: Any) -> bool:

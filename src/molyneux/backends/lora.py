@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
+from molyneux.backends.abilities import Captioner
 from molyneux.backends.base import DualEncoder, dual_encoder
 from molyneux.errors import ModelError
 from molyneux.files import new_folder
@@ -156,7 +157,13 @@ def load_folder(folder: Path, *, name: str = "") -> DualEncoder:
     base = _described(folder).get("base_model_name_or_path")
     if not base or not isinstance(base, str):
         raise ModelError(f"{folder / CONFIG} does not name the model that it is for (base_model_name_or_path)")
-    return with_adapter(dual_encoder(load(base), "a low-rank adapter"), folder)
+    # what others trained names a model of transformers as the hub does
+    on_hub = base.count("/") == 1 and ":" not in base and base[0] not in "./" and not Path(base).is_dir()
+    try:
+        model = load(f"hf:{base}" if on_hub else base)
+    except ModelError as error:
+        raise ModelError(f"{error} ({folder / CONFIG} names it: base_model_name_or_path)") from error
+    return with_adapter(dual_encoder(model, "a low-rank adapter"), folder)
 
 
 def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
@@ -165,12 +172,15 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
     The text tower is the copy's own if the adapter changes it, and shared as in every copy otherwise.
 
     Raises:
-        ModelError: if the folder holds no LoRA in safetensors, or one that does not fit the model.
+        ModelError: if the folder holds no LoRA in safetensors, or one that does not fit the model or changes layers
+            past which it reads weights.
     """
     peft = import_peft()
     kind = _described(folder).get("peft_type")
     if kind != "LORA":
         raise ModelError(f"{folder / CONFIG} describes an adapter of the type {kind!r}: expected 'LORA'")
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(f"{folder} has no {WEIGHTS}: load the adapter with peft and save it again, or fetch it again")
     try:
         found = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -197,6 +207,7 @@ def with_adapter(model: DualEncoder, folder: Path) -> DualEncoder:
             f"the adapter in {folder} changes the output layer of packed attention, which releases of peft read in "
             "different ways: merge it with the release that made it"
         )
+    _check_read(carrier, folder)
     own_state, merged = model.native.state_dict(), wrapped.merge_and_unload().state_dict()
     if own_state.keys() != merged.keys():
         key = min(own_state.keys() ^ merged.keys())
@@ -247,12 +258,33 @@ def _matches(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
 
+def _check_read(carrier: DualEncoder, folder: Path) -> None:
+    """Raise ModelError if an adapter has learned something that its model ignores until it is merged.
+
+    Some attention reads the weights of a linear layer without calling it, and so past what peft puts around it.
+    """
+    layers = _adapted(carrier.native)
+    called = _called(carrier, list(layers.values()), texts=True)
+    for name, layer in layers.items():
+        if layer not in called and layer.get_delta_weight(_NAME).any():
+            raise ModelError(
+                f"the adapter in {folder} changes {name!r}, whose weights the model reads past the adapter, so merged "
+                "it would be another model than with peft: train it without this layer (exclude_modules)"
+            )
+
+
 @torch.no_grad()
-def _called(model: DualEncoder, layers: Sequence[nn.Module]) -> set[nn.Module]:
+def _called(model: DualEncoder, layers: Sequence[nn.Module], *, texts: bool = False) -> set[nn.Module]:
+    """Which of the layers are called for an image, and with `texts` for a text and a caption, too."""
     called: set[nn.Module] = set()
     handles = [layer.register_forward_pre_hook(lambda own, _: called.add(own)) for layer in layers]
+    grey = torch.full((1, 3, model.image_size, model.image_size), 0.5, device=model.device)
     try:
-        model.embed_images(torch.full((1, 3, model.image_size, model.image_size), 0.5, device=model.device))
+        model.embed_images(grey)
+        if texts:
+            model.encode_texts(["a"])
+            if isinstance(model, Captioner):
+                model.caption_logits(grey, model.caption_tokens(["a"]))
     finally:
         for handle in handles:
             handle.remove()

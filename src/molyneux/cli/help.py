@@ -48,7 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "push": ("molyneux push runs/okapi ORG/okapi", "molyneux push packs ORG/packs --public"),
     "convert": ("molyneux convert open_clip:ViT-B-32/openai --out models/clip",),
     "demo": ("molyneux demo",),
-    "env": ("molyneux env",),
+    "env": ("molyneux env", "molyneux env --model mini"),
     "cite": ("molyneux cite --model runs/okapi",),
     "completion": ("molyneux completion bash",),
     "list": ("molyneux list models", "molyneux list packs --model runs/okapi"),

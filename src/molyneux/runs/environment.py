@@ -51,14 +51,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def model_facts(model: VisionLanguageModel) -> ModelFacts:
+    """What a model's weights alone do not tell."""
+    parameters = sum(value.numel() for value in model.native.parameters())
+    return ModelFacts(parameters=parameters, image_size=model.image_size, activation=model.activation)
+
+
 def write_environment(
     folder: RunFolder, device: str, command: Sequence[str], model: VisionLanguageModel | None = None
 ) -> None:
     """Write what a run was made with into its folder; with `model`, also what that is."""
-    about = {}
-    if model is not None:
-        parameters = sum(value.numel() for value in model.native.parameters())
-        about["model"] = ModelFacts(parameters=parameters, image_size=model.image_size, activation=model.activation)
+    about = {} if model is None else {"model": model_facts(model)}
     content = Environment(
         version=1,
         versions=versions(),

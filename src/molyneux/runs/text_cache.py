@@ -61,7 +61,7 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
     # in batches of texts of about one length, as a tower reads them fastest
     ordered = sorted(texts, key=lambda text: (len(text), text))
     part = path.with_suffix(".part")
-    rows = _read(part)
+    rows = kept_rows(part)
     start = 0 if rows is None or len(rows) % TEXTS_AT_ONCE or len(rows) > len(ordered) else len(rows)
     if rows is not None and start:
         model.remember(ordered[:start], rows)
@@ -71,23 +71,23 @@ def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_s
             model.remember(batch, model.encode_texts(batch))
         start += len(batch)
         if start < len(ordered):
-            _keep(part, model.embed_texts(ordered[:start]))
+            keep_rows(part, model.embed_texts(ordered[:start]))
         if on_step is not None:
             on_step(what, start, len(ordered))
-    if _keep(path, model.embed_texts(texts)):
+    if keep_rows(path, model.embed_texts(texts)):
         part.unlink(missing_ok=True)
 
 
 def _recalled(model: TokenizedEncoder, texts: Sequence[str], path: Path) -> bool:
     """`recall_texts` of distinct texts from their file."""
-    rows = _read(path)
+    rows = kept_rows(path)
     if rows is None or len(rows) != len(texts):
         return False
     model.remember(texts, rows)
     return True
 
 
-def _read(path: Path) -> Tensor | None:
+def kept_rows(path: Path) -> Tensor | None:
     """The rows of a file that states their SHA-256; None if there is none, or it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -97,8 +97,8 @@ def _read(path: Path) -> Tensor | None:
     return rows if _digest(rows) == stated else None
 
 
-def _keep(path: Path, rows: Tensor) -> bool:
-    """Write rows for `_read`; whether it could be done."""
+def keep_rows(path: Path, rows: Tensor) -> bool:
+    """Write rows for `kept_rows`; whether it could be done."""
     rows = rows.cpu().contiguous()
     try:
         write_bytes(path, save({ROWS: rows}, metadata={DIGEST: _digest(rows)}))

@@ -70,6 +70,10 @@ class OpenClipEncoder(TokenizedEncoder, Explainable):
     def temperature(self) -> float:
         return float(1 / self._native.logit_scale.exp())  # type: ignore[operator]
 
+    @property
+    def image_settings(self) -> str:
+        return repr((self._rules, self._config["model_cfg"]["vision_cfg"]))
+
     def features(self, images: Images) -> Features:
         return self.compute(self._tower.features, self._normalized(images))
 

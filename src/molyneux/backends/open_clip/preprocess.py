@@ -1,5 +1,6 @@
 """How an open_clip model wants its images: by its `preprocess_cfg`, whose colours are never guessed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,13 +42,14 @@ def preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         ModelError: if it names rules that open_clip does not know, no mean or deviation, or images that are not square.
     """
     given: Mapping[str, Any] = config.get("preprocess_cfg") or {}
+    _one_of("mode", given.get("mode") or "RGB", {"RGB": None})
     fit = _one_of("resize_mode", given.get("resize_mode") or "shortest", _FITS)
     interpolation = _one_of("interpolation", given.get("interpolation") or "bicubic", _INTERPOLATIONS)
     return Preprocessing(
         size=_side(config["model_cfg"]["vision_cfg"].get("image_size", 224)),
         framing=Framing(fit=fit, interpolation=interpolation, fill=_fill(given.get("fill_color") or 0)),
         mean=_three("mean", given.get("mean")),
-        std=_three("std", given.get("std")),
+        std=_three("std", given.get("std"), zero=False),
     )
 
 
@@ -64,16 +66,21 @@ def _side(size: Any) -> int:
     return int(sides[0])
 
 
-def _three(key: str, value: Any) -> tuple[float, ...]:
-    # one number stands for all three colours
-    values = list(value) if isinstance(value, list | tuple) else [value] * 3
-    if len(values) != 3 or not all(isinstance(one, int | float) for one in values):
-        raise ModelError(f"preprocess_cfg says {key} = {value!r}: expected three numbers")
+def _three(key: str, value: Any, *, zero: bool = True) -> tuple[float, ...]:
+    # one number stands for all three colours, but open_clip takes a 0 for none given
+    several = isinstance(value, list | tuple)
+    values = list(value) if several else [value] * 3
+    fitting = all(isinstance(one, int | float) and math.isfinite(one) for one in values)
+    if len(values) != 3 or not fitting or not (any(values) or several) or not (all(values) or zero):
+        raise ModelError(f"preprocess_cfg says {key} = {value!r}: expected three numbers{'' if zero else ', none 0'}")
     return tuple(map(float, values))
 
 
 def _fill(value: Any) -> int | tuple[int, int, int]:
-    if isinstance(value, list | tuple):
+    try:
+        if not isinstance(value, list | tuple):
+            return int(value)
         red, green, blue = map(int, value)
-        return red, green, blue
-    return int(value)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"preprocess_cfg says fill_color = {value!r}: expected a grey level or three") from error
+    return red, green, blue

@@ -15,6 +15,7 @@ from molyneux.datasets.names import without
 from molyneux.errors import ConfigError, ModelError
 from molyneux.packs import Merged, Pack
 from molyneux.runs.environment import installed
+from molyneux.runs.image_cache import embedded_once
 from molyneux.shapes import Embeddings
 from molyneux.synthetic import SyntheticImages
 from molyneux.teaching.descriptions import description_embedding, known_texts
@@ -142,7 +143,7 @@ def known_embeddings(
     return Known(
         names=model.embed_texts([texts[name][0] for name in names]),
         descriptions=model.embed_texts([texts[name][1] for name in names]),
-        images=torch.cat([model.embed_images(part) for part in portions(model, replay)]),
+        images=embedded_once(model, portions(model, replay)),
     )
 
 
