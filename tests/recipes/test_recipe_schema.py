@@ -171,7 +171,11 @@ def test_the_digest_follows_what_decides_the_numbers_alone(write):
     [
         ({"colour": "red"}, "colour"),
         ({"experiment": {"model": "mini"}}, "concepts"),
-        ({"experiment": PLAIN["experiment"] | {"colour": "red"}}, "colour"),
+        ({"experiment": PLAIN["experiment"] | {"colour": "red"}}, "no setting colour: known are model, concepts, only"),
+        (
+            {"experiment": PLAIN["experiment"] | {"evaluate": PLAIN["experiment"]["evaluate"] | {"colour": "red"}}},
+            "no setting evaluate.colour: known are task, novel, known",
+        ),
         ({"experiment": PLAIN["experiment"] | {"teaching": {"speed": 1}}}, "no setting teaching.speed"),
         (
             {"experiment": PLAIN["experiment"] | {"teaching": {"update": {"speed": 1}}}},
@@ -443,6 +447,8 @@ def test_a_miniature_has_the_points_that_are_wanted(name, only, labels, tmp_path
         ("figure-6", {"inversion.steps": 10}, "goes over inversion.steps along 'inversion steps'"),
         ("figure-7", {"generation": {"images": 3}}, "goes over generation.images along 'images'"),
         ("supplement-table-1", {"teaching.learning_rate": 1e-4}, "goes over teaching.learning_rate"),
+        ("supplement-table-1", {"taught": True}, "points at which nothing is taught: choose among them by --only"),
+        ("table-5", {"taught": False}, "points at which nothing is taught"),
     ],
 )
 def test_what_an_axis_goes_over_cannot_be_set(name, settings, words):

@@ -35,6 +35,8 @@ def changed(recipe: Recipe, settings: Mapping[str, Any], model: str | None, conc
                 raise ConfigError(
                     f"{recipe.name} goes over {path} along {axis!r}, so it cannot be set: choose points by --only"
                 )
+    if "taught" in over and any(_says_what_is_taught(found) for found in axes.values()):
+        raise ConfigError(f"{recipe.name} has points at which nothing is taught: choose among them by --only")
     if model is not None:
         points = axes.get("model")
         point, equals, name = model.partition("=")
@@ -167,6 +169,13 @@ def _decides(over: Mapping[str, Any], path: str) -> bool:
             return False
         found = found[key]
     return True
+
+
+def _says_what_is_taught(axis: object) -> bool:
+    """Whether nothing is taught at one of the axis's points."""
+    if isinstance(axis, Sweep):
+        return axis.baseline
+    return isinstance(axis, Mapping) and any("taught" in change for change in axis.values())
 
 
 def _against(change: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -434,8 +434,13 @@ def merged(one: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
 
 def tasks_of() -> dict[str, str]:
     """The tasks that an experiment's model can be scored at, and what each is."""
+    return {task: (kind.__doc__ or "").splitlines()[0] for task, kind in _kinds().items()}
+
+
+def _kinds() -> dict[str, type[_Strict]]:
+    """What is said of each task."""
     kinds: tuple[type[_Strict], ...] = get_args(get_args(Evaluation)[0])
-    return {get_args(kind.model_fields["task"].annotation)[0]: (kind.__doc__ or "").splitlines()[0] for kind in kinds}
+    return {get_args(kind.model_fields["task"].annotation)[0]: kind for kind in kinds}
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -502,7 +507,14 @@ def _extended(path: Path) -> dict[str, Any]:
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        # of evaluate.TASK.SETTING people write evaluate.SETTING
+        whole, task = first["loc"], first["loc"][1] if first["loc"][:1] == ("evaluate",) and first["loc"][2:] else None
+        place = ".".join(str(key) for key in whole if key != task)
+        if first["type"] != "extra_forbidden":
+            return f"{place}: {first['msg']}"
+        kind = None if error.title != "Experiment" else _kinds().get(str(task), Experiment)
+        known = "" if kind is None else f": known are {', '.join(kind.model_fields)}"
+        return f"there is no setting {place}{known}"
     return " ".join(str(error).split())
 
 
