@@ -52,6 +52,15 @@ def test_what_was_read_once_is_not_read_again_and_is_the_same_to_the_bit(cache):
     assert second.read == []
 
 
+def test_what_other_threads_have_read_is_read_again(cache, monkeypatch):
+    load_known_texts(fresh(), (), TeachingConfig())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
+    again = fresh()
+    load_known_texts(again, (), TeachingConfig())
+    assert again.read
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_a_file_that_cannot_be_used_is_written_anew(cache):
     load_known_texts(fresh(), (), TeachingConfig())
     (path,) = cache.iterdir()

@@ -42,10 +42,11 @@ def recall_texts(model: VisionLanguageModel, texts: Sequence[str]) -> bool:
 def read_texts(model: VisionLanguageModel, texts: Sequence[str], what: str, on_step: Progress | None = None) -> None:
     """`recall_texts`, or have the model read them, and keep the embeddings in the cache.
 
-    They are kept under the weights that texts pass through and the texts. So a model whose text tower teaching left as
-    it was has nothing to read again. Each batch is kept as soon as it was read, so an interrupted reading goes on where
-    it was. A folder that cannot be written only costs time. All are read, also those that the model knows: a text's
-    last digits depend on its company, and what is kept is to depend on nothing else.
+    They are kept under the texts, the weights that they pass through, and what decides the last digits: the number of
+    threads, the release of torch, the kind of device. So a model whose text tower teaching left as it was has nothing
+    to read again. Each batch is kept as soon as it was read, so an interrupted reading goes on where it was. A folder
+    that cannot be written only costs time. All are read, also those that the model knows: a text's last digits depend
+    on its company, and what is kept is to depend on nothing else.
 
     Raises:
         ModelError: if a text has more tokens than the model reads.
@@ -116,6 +117,8 @@ def _file(model: TokenizedEncoder, texts: Sequence[str]) -> Path:
             model.precision,
             model.long_text,
             model.device.type,
+            torch.get_num_threads(),
+            torch.__version__,
             list(texts),
         )
     )
