@@ -4,15 +4,17 @@ import hashlib
 from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from molyneux.backends.base import DualEncoder
 from molyneux.backends.digest import state_digest
 from molyneux.runs.text_cache import cache_folder, keep_rows, kept_rows
-from molyneux.shapes import Embeddings, Images
+from molyneux.shapes import Embeddings
 
 
 @torch.no_grad()
-def embedded_once(model: DualEncoder, batches: Iterable[Images]) -> Embeddings:
+def embedded_once(model: DualEncoder, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> Embeddings:
     """The unit-length embeddings of all images, from the cache if these were seen before.
 
     They are kept under the vision tower's weights and settings, the pixels of each batch, and all else that decides
@@ -29,7 +31,7 @@ def embedded_once(model: DualEncoder, batches: Iterable[Images]) -> Embeddings:
     return found
 
 
-def _key(model: DualEncoder, batches: Iterable[Images]) -> str:
+def _key(model: DualEncoder, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> str:
     about = (
         type(model).__name__,
         state_digest(model.vision_module().state_dict()),
