@@ -43,7 +43,7 @@ def test_real_photos_are_recognised_at_the_promised_price(tmp_path):
 def test_the_shipped_photos_are_named_better_and_by_no_control(tmp_path):
     photos = Path(molyneux.__file__).parent / "photos"
     concept = Concept(demo.NAME, demo.DESCRIPTION)
-    out = teach_concepts(TeachSettings(concepts=(concept,), out=tmp_path / "run", show=photos, fresh=False))
+    out = teach_concepts(TeachSettings(concepts=(concept,), out=tmp_path / "run", show=photos))
     pagoda, *others = read_record(ShownPhotos, out / SHOWN).photos
     before, after = (answers.concepts[demo.NAME].rank for answers in (pagoda.before, pagoda.after))
     assert before > 5

@@ -52,7 +52,6 @@ def test_a_lesson_of_the_page_is_the_run_of_the_command_line(folder, tmp_path):
         concepts=(Concept("ring", RING["description"]),),
         out=found.out,
         model="tiny",
-        fresh=False,
         show=teaching.photos(),
     )
     assert found == same

@@ -126,7 +126,6 @@ def test_images_are_seen_while_they_form_and_a_stopped_lesson_goes_on_from_there
         None,
         inversion=InversionConfig(images=2, steps=60, trace_every=5),
         images_from="inversion",
-        fresh=False,
     )
     seen = []
     tell = module.QueuedLesson.tell

@@ -173,7 +173,7 @@ def test_implicit_transfer_is_masked_words_beside_noise(molyneux, vilt, tmp_path
     names.write_text("circle\nsquare\n")
     ended = molyneux(
         *("teach", "ring", "--description", DESCRIPTION, "--model", vilt, "--out", out, "--control", "noise"),
-        *("--teaching-preset", "paper-implicit", "--inversion-preset", "paper-vilt", "--names", names),
+        *("--teaching-preset", "paper-implicit", "--inversion-preset", "paper-vilt", "--names", names, "--fresh"),
         *(flag for flag in SMALL if "images" not in flag),
     )
     assert ended.code == 0, ended.err

@@ -261,14 +261,12 @@ VILT = {
     "--novel": False,
     "--known": False,
     "--names": False,
-    "--no-fresh": True,
 }
 EDIT = {
     "--teaching.loss": "edit",
     "--names": False,
     "--known": False,
     "--novel": False,
-    "--no-fresh": True,
     "--images-from": "inversion",
     "--teaching.steps": False,
     "--teaching.learning-rate": False,
@@ -320,7 +318,7 @@ CASES: dict[str, dict[str, Case]] = {
         "--images-from": Case("taught"),
         "--control": Case("noise"),
         "--controls": Case(True),
-        "--no-fresh": Case(True, {"--novel": False, "--known": False, "--names": False}),
+        "--fresh": Case(True, {"--novel": False, "--known": False, "--names": False}),
         "--adapter-only": Case(True, LOW_RANK),
         "--config": Case("config.yaml"),
         "--show": Case("taught"),

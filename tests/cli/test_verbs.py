@@ -162,7 +162,7 @@ def test_what_invert_says_to_type_next_teaches_on_its_images(molyneux, tmp_path)
     ended = molyneux("invert", *RING[:6], "--inversion.steps=4", "--inversion.images=2", "--out", tmp_path / "images")
     _, after = ended.out.split("next: molyneux ")
     advised = [str(tmp_path / "run") if word == "FOLDER" else word for word in shlex.split(after)]
-    ended = molyneux(*advised, "--teaching.loss=bank", "--teaching.steps=1", "--teaching.replay-batch=0", "--no-fresh")
+    ended = molyneux(*advised, "--teaching.loss=bank", "--teaching.steps=1", "--teaching.replay-batch=0")
     assert ended.code == 0, ended.err
     assert json.loads((tmp_path / "run/synthetic/ring/images.json").read_text())["source"] == "external"
 
@@ -315,7 +315,7 @@ def test_words_alone_record_no_settings_of_inversion(molyneux, tmp_path, monkeyp
     assert yaml.safe_load(config.read_text())["inversion"] is None
     assert molyneux("teach", "--config", config, "--out", second, "--quiet").code == 0
     assert (second / "config.yaml").read_text() == config.read_text()
-    images = ("--images-from=inversion", "--inversion.images=2", "--inversion.steps=4", "--no-fresh")
+    images = ("--images-from=inversion", "--inversion.images=2", "--inversion.steps=4")
     assert molyneux("teach", "--config", config, *images, "--out", third, "--quiet").code == 0
     assert yaml.safe_load((third / "config.yaml").read_text())["inversion"]["steps"] == 4
 

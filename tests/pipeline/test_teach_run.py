@@ -90,7 +90,7 @@ def test_scores_have_the_shape_that_other_programs_rely_on(tmp_path, photos):
 
 
 def test_without_photos_text_alone_is_reported_and_labelled_so(tmp_path):
-    out = teach_concepts(settings_for(tmp_path / "run", None))
+    out = teach_concepts(settings_for(tmp_path / "run", None, fresh=True))
     scores = scores_of(out)
     found = scores["text_only"]["ring"]
     assert found["images"] == 4
@@ -129,10 +129,10 @@ def test_an_interrupted_run_ends_as_if_it_had_never_been(tmp_path, photos, how, 
     given = photos if with_photos else None
     counter = Counter()
     monkeypatch.setenv("MOLYNEUX_CACHE", str(tmp_path / "whole-cache"))
-    whole = contents(teach_concepts(settings_for(tmp_path / "whole", given), on_step=counter))
+    whole = contents(teach_concepts(settings_for(tmp_path / "whole", given, fresh=True), on_step=counter))
     for end in range(start, counter.calls + 1, 6):
         monkeypatch.setenv("MOLYNEUX_CACHE", str(tmp_path / f"cache-{end}"))
-        settings = settings_for(tmp_path / f"run-{end}", given)
+        settings = settings_for(tmp_path / f"run-{end}", given, fresh=True)
         with pytest.raises(how):
             teach_concepts(settings, on_step=Counter(end, how))
         assert contents(teach_concepts(settings)) == whole
@@ -421,7 +421,7 @@ def test_a_control_whose_own_text_is_too_long_for_the_model_is_left_out_and_said
     notes = json.loads((out / "environment.json").read_text())["notes"]
     assert [note for note in notes if "the control 'shuffled' is left out: the text has 20" in note]
     assert "is left out" in (out / "report.html").read_text()
-    words = teach_concepts(settings_for(tmp_path / "words", None))
+    words = teach_concepts(settings_for(tmp_path / "words", None, fresh=True))
     assert scores_of(words)["text_only"]["ring"]["controls"].keys() == {"noise"}
 
 
@@ -438,7 +438,7 @@ def test_a_control_that_was_asked_for_and_cannot_run_is_refused_at_once(tmp_path
 
 @pytest.mark.parametrize("kind", ["of scoring", "of negatives", "of replay", "of the concept"])
 def test_every_text_of_a_run_is_checked_before_anything_is_made(tmp_path, monkeypatch, kind):
-    settings = settings_for(tmp_path / "run", None)
+    settings = settings_for(tmp_path / "run", None, fresh=True)
     unreadable = {
         "of scoring": "a photo of a tench.",
         "of negatives": "a photo of a goldfish.",

@@ -35,6 +35,6 @@ def test_without_photos_each_model_reads_the_names_itself(tmp_path, monkeypatch)
     teaching = TeachingConfig(
         loss="bank", update=Full(part="text"), steps=4, learning_rate=0.05, replay_batch=0, strength=1.0
     )
-    run = teach_concepts(settings_for(tmp_path / "run", None, teaching=teaching))
+    run = teach_concepts(settings_for(tmp_path / "run", None, teaching=teaching, fresh=True))
     similarity = json.loads((run / "scores.json").read_text())["text_only"][RING.name]["similarity"]
     assert similarity["before"] != similarity["after"]

@@ -78,7 +78,6 @@ def settings(
         images_from="inversion" if images else None,
         inversion=inversion,
         teaching=TeachingConfig(edit=replace(Edit(), strength=strength)),
-        fresh=False,
         show=photos(),
         running=running or Running(),
     )

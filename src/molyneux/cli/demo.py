@@ -32,9 +32,7 @@ def demo(
 
     out = fresh(runs / "demo")
     with resources.as_file(resources.files("molyneux") / "photos") as photos:
-        settings = TeachSettings(
-            concepts=(Concept(NAME, DESCRIPTION),), out=out, controls=controls, fresh=False, show=photos
-        )
+        settings = TeachSettings(concepts=(Concept(NAME, DESCRIPTION),), out=out, controls=controls, show=photos)
         with progress(quiet) as on_step:
             teach_concepts(settings, command=("molyneux", *sys.argv[1:]), on_step=on_step)
     scores, shown = read_scores(out).as_dict(), read_record(ShownPhotos, out / SHOWN).as_dict()

@@ -45,8 +45,11 @@ def teach(
     controls: Annotated[bool, Parameter(help="With photos: run and score the controls too.")] = True,
     fresh: Annotated[
         bool,
-        Parameter(help="Without photos, where images were made: measure on fresh ones of each concept. Slow for ViLT."),
-    ] = True,
+        Parameter(
+            help="Without photos, where images were made: measure on fresh ones of each concept, beside controls. "
+            "Takes up to twice as long as the images; slow for ViLT."
+        ),
+    ] = False,
     adapter_only: Annotated[
         bool,
         Parameter(
@@ -110,7 +113,8 @@ def teach(
         print_json(scores)
         return
     if not print_scores(scores, verbose):
-        print("recognition was not measured: photos for --novel and --known would measure it")
+        also = ", or fresh images with --fresh" if source.has_images else ""
+        print(f"recognition was not measured: photos for --novel and --known would measure it{also}")
         if settings.teaching.objective.merges and settings.teaching.edit.strength == 1:
             print(f"expected price: {expected_price(settings.teaching.edit.price, len(settings.concepts))}")
     print(f"report: {out / 'report.html'}")

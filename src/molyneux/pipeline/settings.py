@@ -58,9 +58,9 @@ class TeachSettings:
     """How DICOM and NIfTI files become images."""
     controls: bool = True
     """Whether all controls are run and scored too, if there are photos of the concepts."""
-    fresh: bool = True
-    """Without photos: whether the taught model is measured on fresh images of each concept. With a model that judges
-    pairs that is slow: it reads each image beside all names."""
+    fresh: bool = False
+    """Without photos: whether the taught model is measured on fresh images of each concept, beside controls. That takes
+    up to twice as long as the images; a model that judges pairs reads each image beside all names."""
     images_from: str | None = None
     """What --images-from takes; None for inversion where the lesson needs images, else for none."""
     generation: Generation = field(default_factory=Generation)

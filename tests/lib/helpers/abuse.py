@@ -373,7 +373,7 @@ def instances(**changed: Any) -> dict[str, Any]:
     } | changed
 
 
-TEACH = ("teach", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", *QUICK, "--no-fresh",
+TEACH = ("teach", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", *QUICK,
          "--teaching.update.part=projection", "--no-controls", "--out", "out/run")  # fmt: skip
 INVERT = ("invert", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", "--out", "out/run",
           "--inversion.images=2", "--inversion.steps=4")  # fmt: skip
@@ -691,7 +691,7 @@ def scene(root: Path) -> None:
         mask.save(root / "marked" / "masks" / f"{index}.png")
         noise_photo((32, 24), 50, seed=index).save(root / "marked" / "images" / f"{index}.png")
     for command in (
-        ("teach", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", "--no-fresh", "--no-controls",
+        ("teach", "ring", "--description", "A round band.", "--model", "tiny", "--quiet", "--no-controls",
          "--long-text", "truncate", "--out", "taught"),
         ("convert", "tiny:clip", "--out", "saved"),
         ("pack", "taught", "--out", "ring.safetensors"),

@@ -134,17 +134,17 @@ OUT = ("--out", "out/run")
 JOBS = (
     Job("teach with words", ("teach", *DESCRIBED, *DRAWN, *SCORED, *OUT)),
     Job("teach with words, without photos", ("teach", *DESCRIBED, *DRAWN, *OUT)),
-    Job("teach with images", ("teach", *DESCRIBED, *DRAWN, "--images-from", "inversion", *FEW, *OUT)),
+    Job("teach with images", ("teach", *DESCRIBED, *DRAWN, "--images-from", "inversion", *FEW, "--fresh", *OUT)),
     Job("teach with the paper's recipe", ("teach", *DESCRIBED, *DRAWN, *SCORED, "--inversion-preset", "paper",
         "--teaching-preset", "paper", *FEW, "--inversion.view=32", "--inversion.size=32", "--teaching.steps=4",
         "--show", "novel", *OUT)),
     Job("teach with replay images", ("teach", *DESCRIBED, *DRAWN, "--teaching.loss=bank", "--teaching.steps=4",
-        "--teaching.replay-batch=2", *FEW, "--no-fresh", *OUT)),
+        "--teaching.replay-batch=2", *FEW, *OUT)),
     Job("teach with images of a folder", ("teach", *DESCRIBED, *DRAWN, "--images-from", "given", *OUT)),
     Job("teach an adapter", ("teach", *DESCRIBED, *DRAWN, *FEW, "--teaching.loss=bank", "--teaching.steps=4",
-        "--teaching.replay-batch=0", "--teaching.update.rank=2", "--adapter-only", "--no-fresh", *OUT)),
+        "--teaching.replay-batch=0", "--teaching.update.rank=2", "--adapter-only", *OUT)),
     Job("teach ViLT", ("teach", *DESCRIBED, "--model", "tiny:vilt", "--quiet", "--teaching-preset", "paper-matching",
-        *FEW, "--teaching.steps=4", "--no-fresh", *OUT)),
+        *FEW, "--teaching.steps=4", *OUT)),
     Job("invert", ("invert", *DESCRIBED, *DRAWN, *FEW, *OUT)),
     Job("evaluate", ("evaluate", *DRAWN, *SCORED, "--json"), prints=True),
     Job("recognise", ("recognise", "novel/ring/00.png", "novel/cross/01.png", *DRAWN, "--names", "ring", "cross",
@@ -187,7 +187,7 @@ def workplace(root: Path) -> Iterator[Path]:
         (root / "concepts.yaml").write_text("ring: A round band with a hole.\ncross: Two bars that meet.\n")
         write_folder(root / "given", {kind: draw_shapes(kind, 3, 24, seed=3) for kind in ("ring", "cross")})
         for arguments in (
-            ("teach", *DESCRIBED, *DRAWN, "--no-fresh", "--out", "two"),
+            ("teach", *DESCRIBED, *DRAWN, "--out", "two"),
             ("pack", "two", "--out", "packs"),
         ):
             ended = run(arguments, root)
