@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from shared import ALONE, HELD_OUT, TOGETHER, Row, interval, mean, without_first
+from shared import ALONE, HELD_OUT, TOGETHER, Row, interval, mean, photographed, without_first
 from torch import Tensor
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
@@ -40,7 +40,6 @@ from molyneux.backends.digest import weights_digest
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.folders import read_folder
 from molyneux.datasets.imagenet import imagenet_names
-from molyneux.datasets.photos import load_batch
 from molyneux.images.replay import replay_images
 from molyneux.images.sources import derangement
 from molyneux.inversion.invert import invert
@@ -197,9 +196,7 @@ def all_rows(bench: Bench, photos: Path, seeds: int, *, with_images: bool, with_
 
 def real_images(model: DualEncoder, photos: Path, concept: Concept) -> SyntheticImages:
     """The first ten photos of a concept, as they would be looked at."""
-    paths = read_folder(photos, only=[concept.name]).paths[:HELD_OUT]
-    pixels = load_batch(paths, model.image_size, model.crop_fraction, model.photo_fit)
-    return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
+    return photographed(model, concept, read_folder(photos, only=[concept.name]).paths)
 
 
 def number(value: float | None) -> float:

@@ -38,7 +38,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from edits.pretend import forecast
-from shared import ALONE, HELD_OUT, TOGETHER, Row, interval, mean, without_first
+from shared import ALONE, HELD_OUT, TOGETHER, Row, interval, mean, photographed, without_first
 from torch import Tensor
 
 from molyneux import InversionConfig, SyntheticImages, TeachingConfig, load
@@ -48,7 +48,6 @@ from molyneux.backends.packs import original_name
 from molyneux.concepts import Concept, read_concepts
 from molyneux.datasets.folders import PhotoFolder
 from molyneux.datasets.names import read_names, without
-from molyneux.datasets.photos import load_batch
 from molyneux.datasets.sets import read_set
 from molyneux.errors import MolyneuxError
 from molyneux.files import slug, write_text
@@ -333,9 +332,8 @@ def inverted(bench: Bench, concept: Concept, config: InversionConfig, seed: int)
 def ten_photos(bench: Bench, concept: Concept) -> SyntheticImages:
     """The first ten photos of a concept, in place of its description."""
     place = [name.casefold() for name in bench.novel.names].index(concept.name.casefold())
-    paths = [photo.path for photo in bench.novel.photos if photo.label == place][:HELD_OUT]
-    pixels = load_batch(paths, bench.model.image_size, bench.model.crop_fraction, bench.model.photo_fit)
-    return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
+    paths = [photo.path for photo in bench.novel.photos if photo.label == place]
+    return photographed(bench.model, concept, paths)
 
 
 def say(text: str) -> None:

@@ -4,15 +4,26 @@ import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from molyneux.backends.base import DualEncoder
+from molyneux.concepts import Concept
+from molyneux.datasets.photos import load_batch
+from molyneux.synthetic import SyntheticImages
 from molyneux.tasks.classification.features import PhotoFeatures
 
 HELD_OUT = 10
 """Photos of a concept that stand in place of its description, and are left out of its score."""
 ALONE, TOGETHER = "one at a time", "all at once"
+
+
+def photographed(model: DualEncoder, concept: Concept, paths: Sequence[Path]) -> SyntheticImages:
+    """The first photos of a concept, as the model looks at them, in place of its description."""
+    pixels = load_batch(paths[:HELD_OUT], model.image_size, model.crop_fraction, model.photo_fit)
+    return SyntheticImages(concept=concept, pixels=pixels, seed=0, source="photos", depicted=concept.name)
 
 
 class OfConcept(Protocol):

@@ -33,6 +33,15 @@ def check_kind(
         raise error(f"{what} is {_short(value)}: expected {expected}")
 
 
+def several(value: object) -> list[Any]:
+    """One value or several as a list; a text is one.
+
+    >>> several("okapi"), several(("okapi", "ewer")), several(7)
+    (['okapi'], ['okapi', 'ewer'], [7])
+    """
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
 def check_fields(config: object, prefix: str) -> None:
     """Raise ConfigError for a field of a dataclass that is no number, flag, text or word of its list, as annotated."""
     for name, kind in get_type_hints(type(config)).items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from molyneux.arguments import check_kind
+from molyneux.arguments import check_kind, several
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, dual_encoder
 from molyneux.backends.digest import state_digest, weights_digest
 from molyneux.concepts import Concept
@@ -30,7 +30,7 @@ def apply(model: VisionLanguageModel, packs: Pack | str | Path | Iterable[Any]) 
         ModelError: if the model has no separate embeddings, or a pack is for another one.
     """
     model = dual_encoder(model, "a pack")
-    packs = tuple(packs) if isinstance(packs, Iterable) and not isinstance(packs, str) else (packs,)
+    packs = several(packs)
     for one in packs:
         if not isinstance(one, Pack):
             raise DataError(f"expected a pack, got {one!r:.200}: molyneux.load_pack(FILE) reads one from its file")
@@ -49,7 +49,7 @@ def remove(model: VisionLanguageModel, names: str | Iterable[str]) -> DualEncode
         ModelError: if the model has no separate embeddings.
     """
     model = dual_encoder(model, "a pack")
-    names = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
+    names = several(names)
     for name in names:
         check_kind(name, str, "what is to be removed", "a concept's name", ConceptError)
     there = [pack.name for pack in model.packs]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from molyneux.arguments import check_kind, check_texts
+from molyneux.arguments import check_kind, check_texts, several
 from molyneux.backends.base import VisionLanguageModel, check_model, dual_encoder
 from molyneux.backends.packs import check_new, untaught
 from molyneux.concepts import Concept, check_distinct
@@ -107,10 +107,7 @@ def teach(
 
 def _several(images: object) -> Sequence[Any]:
     """One value or several as a sequence; what teaches nothing is left for the caller to refuse."""
-    if isinstance(images, Sequence) and not isinstance(images, str):
-        return images
-    one = isinstance(images, SyntheticImages | Concept | str | Mapping) or not isinstance(images, Iterable)
-    return [images] if one else list(cast(Iterable[Any], images))
+    return [images] if isinstance(images, SyntheticImages | Concept | Mapping) else several(images)
 
 
 def warn_of_name(concept: Concept) -> None:

@@ -1,7 +1,7 @@
 """`molyneux recognise` and `model.recognise`: unsorted photos in, the best names of each out, a batch at a time."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from numbers import Integral
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from molyneux.arguments import check_kind, check_texts
+from molyneux.arguments import check_kind, check_texts, several
 from molyneux.backends.abilities import Matcher, scorer
 from molyneux.backends.base import DualEncoder, VisionLanguageModel, frozen
 from molyneux.backends.load import load
@@ -290,7 +290,7 @@ def _names(model: VisionLanguageModel, names: Sequence[str] | None, class_names:
     if names is None:
         taught = [concept.name for concept in model.concepts]
         return (*without(imagenet_names(class_names), taught), *taught)
-    given = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
+    given = several(names)
     check_texts(given, "names to choose from")
     found = tuple(checked_name(" ".join(name.split()), f"the name {name!r:.20}…") for name in given)
     if not found or not all(found):
